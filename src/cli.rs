@@ -1,0 +1,106 @@
+//! What both command lines share: addresses, seconds, the logger, the one line
+//! of a failure.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+/// The port that the server listens on and the client connects to.
+pub const DEFAULT_PORT: u16 = 12345;
+
+/// The address that the server listens on and the client connects to: this
+/// machine alone.
+pub const DEFAULT_HOST: &str = "127.0.0.1";
+
+/// A host and a port as one text, an IPv6 address in brackets: `[::1]:12345`.
+pub fn address(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+/// Reads a number of seconds: 0, or from 0.001 on, fractions allowed.
+///
+/// # Errors
+///
+/// One line that says what is wrong with the text.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    let is_allowed = seconds >= 0.001 || seconds == 0.0 && seconds.is_sign_positive();
+    if !is_allowed || !seconds.is_finite() {
+        return Err("neither 0 nor a number of seconds from 0.001 on".to_string());
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| "too many seconds".to_string())
+}
+
+/// Reads the seconds of a timeout, which 0 turns off: it then is
+/// [`Duration::MAX`], which never passes.
+///
+/// # Errors
+///
+/// As those of [`seconds`].
+pub fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = seconds(text)?;
+    Ok(if timeout.is_zero() {
+        Duration::MAX
+    } else {
+        timeout
+    })
+}
+
+/// A logger to standard error, for the caller to refine and start. It shows
+/// `level` and above, unless `RUST_LOG` is set and not empty.
+pub fn logger(level: LevelFilter) -> env_logger::Builder {
+    let mut logger = env_logger::Builder::new();
+    match std::env::var("RUST_LOG") {
+        Ok(filters) if !filters.is_empty() => logger.parse_filters(&filters),
+        _ => logger.filter_level(level),
+    };
+    logger
+}
+
+/// Says in one line on standard error why a program ends, and gives its exit
+/// code, 1.
+pub fn failure(program: &str, error: &anyhow::Error) -> ExitCode {
+    // Standard error may be closed, and then there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{program}: {error:#}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_whole_and_fractional_seconds() {
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        assert_eq!(seconds("0.001"), Ok(Duration::from_millis(1)));
+        assert_eq!(seconds("2.5"), Ok(Duration::from_millis(2500)));
+        assert_eq!(seconds("600"), Ok(Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn refuses_anything_else_as_seconds() {
+        for text in [
+            "", "-1", "-0", "0.0009", "inf", "-inf", "nan", "1e300", "five", "1s",
+        ] {
+            assert!(seconds(text).is_err(), "{text:?} was taken");
+        }
+    }
+
+    #[test]
+    fn turns_a_timeout_of_zero_off() {
+        assert_eq!(timeout("0"), Ok(Duration::MAX));
+        assert_eq!(timeout("30"), Ok(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn writes_an_ipv6_address_in_brackets() {
+        assert_eq!(address("127.0.0.1", 1), "127.0.0.1:1");
+        assert_eq!(address("example.org", 2), "example.org:2");
+        assert_eq!(address("::1", 3), "[::1]:3");
+    }
+}

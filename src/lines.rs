@@ -1,0 +1,461 @@
+//! Bounded lines out of any byte stream.
+//!
+//! A [`LineReader`] frames bytes, not `String`s, and keeps what has come of an
+//! unfinished line across timeouts: std's `read_line` drops a partial line
+//! whose last character is cut when a read times out. It reports facts (a whole
+//! line, a cut one, one over the limit) and leaves to its user what to make of
+//! them, because its three users differ: the server rejects a message that is
+//! too long, the client skips such a line of its input, and does not wait for
+//! the end of such a reply.
+
+use std::io::{self, Read};
+use std::mem;
+
+/// The room that a reader of lines starts with, and returns to by
+/// [`LineReader::shrink`]. Most lines are short, and a server holds one reader
+/// for each client.
+const FIRST_ROOM: usize = 1024;
+
+/// What a [`LineReader`] found. No line contains its LF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A line that was ended by an LF; a CR before it is still there.
+    Whole(&'a [u8]),
+    /// The bytes after the last LF, at the end of the stream; never empty.
+    Cut(&'a [u8]),
+    /// A line over the limit has ended. Its bytes are gone.
+    TooLong,
+}
+
+/// Splits a byte stream into lines of a limited length, in memory of a limited
+/// size: at most the limit and two bytes.
+///
+/// Alternate the two methods: [`fill`](Self::fill) reads once,
+/// [`next_line`](Self::next_line) gives the lines that are here, until `None`.
+///
+/// # Examples
+///
+/// ```
+/// use tcp_chat::lines::{Line, LineReader};
+///
+/// let mut stream = &b"one\nfour\r\nlonger\ncut"[..];
+/// let mut lines = LineReader::new(4);
+/// let mut found = Vec::new();
+/// loop {
+///     let read = lines.fill(&mut stream)?;
+///     while let Some(line) = lines.next_line() {
+///         found.push(match line {
+///             Line::Whole(text) => format!("whole {}", text.escape_ascii()),
+///             Line::Cut(text) => format!("cut {}", text.escape_ascii()),
+///             Line::TooLong => "too long".to_string(),
+///         });
+///     }
+///     if read == 0 {
+///         break;
+///     }
+/// }
+/// assert_eq!(found, ["whole one", "whole four\\r", "too long", "cut cut"]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct LineReader {
+    /// Its whole length is room to read into.
+    buffer: Vec<u8>,
+    /// The first byte of the line at hand.
+    start: usize,
+    /// Where to look on for its LF.
+    scanned: usize,
+    /// The end of what has been read.
+    end: usize,
+    limit: usize,
+    first_room: usize,
+    most_room: usize,
+    /// The line at hand is over the limit, and its bytes are dropped.
+    over_limit: bool,
+    last_read: LastRead,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastRead {
+    Partial,
+    Full,
+    EndOfStream,
+}
+
+impl LineReader {
+    /// A reader of lines of at most `limit` bytes, not counting the end of line
+    /// (LF or CR LF).
+    pub fn new(limit: usize) -> Self {
+        // The longest line that may still be within the limit is the limit and
+        // a CR, and only one byte more decides.
+        Self::with_room(limit, FIRST_ROOM.min(limit + 2), limit + 2)
+    }
+
+    /// A reader for a peer that knows no lines: [`next_read`](Self::next_read)
+    /// is to be called in place of [`next_line`](Self::next_line), and no read
+    /// takes more than `limit` bytes.
+    pub fn raw(limit: usize) -> Self {
+        Self::with_room(limit, limit, limit)
+    }
+
+    fn with_room(limit: usize, first_room: usize, most_room: usize) -> Self {
+        LineReader {
+            buffer: vec![0; first_room],
+            start: 0,
+            scanned: 0,
+            end: 0,
+            limit,
+            first_room,
+            most_room,
+            over_limit: false,
+            last_read: LastRead::Partial,
+        }
+    }
+
+    /// Reads once from `source` and returns the number of bytes; 0 is the end of
+    /// the stream. To be called when [`next_line`](Self::next_line) has given
+    /// `None`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `source`, except that an interrupted read is tried again. After
+    /// a timeout the reader can be used on as if nothing had happened.
+    pub fn fill(&mut self, source: &mut impl Read) -> io::Result<usize> {
+        self.compact();
+        // Only a read that filled its room says that more room would have paid;
+        // what is left in the buffer after whole lines are taken does not.
+        if self.last_read == LastRead::Full {
+            let room = (self.buffer.len() * 4).min(self.most_room);
+            self.buffer.resize(room, 0);
+            self.last_read = LastRead::Partial;
+        }
+        let room = &mut self.buffer[self.end..];
+        debug_assert!(!room.is_empty(), "next_line was not called until None");
+        let read = loop {
+            match source.read(room) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
+        self.last_read = match read {
+            0 => LastRead::EndOfStream,
+            _ if read == room.len() => LastRead::Full,
+            _ => LastRead::Partial,
+        };
+        self.end += read;
+        Ok(read)
+    }
+
+    /// The next line that is here; `None` until more has been read.
+    pub fn next_line(&mut self) -> Option<Line<'_>> {
+        let line = self.start;
+        if let Some(lf) = find_lf(&self.buffer[self.scanned..self.end]) {
+            let lf = self.scanned + lf;
+            self.start = lf + 1;
+            self.scanned = self.start;
+            let line = &self.buffer[line..lf];
+            let over_limit = mem::take(&mut self.over_limit) || self.exceeds_limit(line);
+            return Some(if over_limit {
+                Line::TooLong
+            } else {
+                Line::Whole(line)
+            });
+        }
+
+        let at_end = self.last_read == LastRead::EndOfStream;
+        let begun = &self.buffer[line..self.end];
+        if self.exceeds_limit(begun) || at_end && begun.len() > self.limit {
+            self.over_limit = true;
+        }
+        if self.over_limit || at_end {
+            self.start = self.end;
+        }
+        self.scanned = self.end;
+        match at_end {
+            true if mem::take(&mut self.over_limit) => Some(Line::TooLong),
+            true if line < self.end => Some(Line::Cut(&self.buffer[line..self.end])),
+            _ => None,
+        }
+    }
+
+    /// What the last read brought, as one cut line, whatever it holds; but a
+    /// UTF-8 character that the read cut waits for its other bytes, unless the
+    /// stream has ended.
+    pub fn next_read(&mut self) -> Option<Line<'_>> {
+        let here = &self.buffer[self.start..self.end];
+        let waits = match self.last_read {
+            LastRead::EndOfStream => 0,
+            _ => cut_character(here),
+        };
+        let read = self.start..self.end - waits;
+        self.start = read.end;
+        self.scanned = read.end;
+        (!read.is_empty()).then(|| Line::Cut(&self.buffer[read]))
+    }
+
+    /// Whether a line has begun that has not ended.
+    pub fn is_inside_line(&self) -> bool {
+        self.start < self.end || self.over_limit
+    }
+
+    /// Whether the line that has begun is over the limit already: for who will
+    /// not wait for its end.
+    pub fn is_over_limit(&self) -> bool {
+        self.over_limit
+    }
+
+    /// Gives back the memory that past lines needed and the line at hand does
+    /// not.
+    pub fn shrink(&mut self) {
+        if self.buffer.len() > self.first_room && self.end - self.start < self.first_room {
+            self.compact();
+            self.buffer.truncate(self.first_room);
+            self.buffer.shrink_to_fit();
+        }
+    }
+
+    /// Whether these bytes are over the limit whatever comes after them: one
+    /// CR may yet turn out to belong to the end of the line.
+    fn exceeds_limit(&self, line: &[u8]) -> bool {
+        line.strip_suffix(b"\r").unwrap_or(line).len() > self.limit
+    }
+
+    fn compact(&mut self) {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.scanned -= self.start;
+        self.start = 0;
+    }
+}
+
+/// Whether a read or write on a socket ran into its timeout, which systems name
+/// differently.
+pub fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+fn find_lf(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|&byte| byte == b'\n')
+}
+
+/// How many bytes at the end are the beginning of a UTF-8 character.
+fn cut_character(bytes: &[u8]) -> usize {
+    let last = bytes
+        .utf8_chunks()
+        .last()
+        .map_or(&[][..], |chunk| chunk.invalid());
+    match str::from_utf8(last) {
+        Err(error) if error.error_len().is_none() => last.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives one part a read, whatever the room, as a socket gives segments.
+    struct Parts<'a>(Vec<&'a [u8]>);
+
+    impl Read for Parts<'_> {
+        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+            let Some(part) = self.0.first_mut() else {
+                return Ok(0);
+            };
+            let read = part.read(room)?;
+            if part.is_empty() {
+                self.0.remove(0);
+            }
+            Ok(read)
+        }
+    }
+
+    /// What was found, with the line's bytes, in a form that can be compared.
+    #[derive(Debug, PartialEq)]
+    enum Found {
+        Whole(Vec<u8>),
+        Cut(Vec<u8>),
+        TooLong,
+    }
+    use Found::{Cut, TooLong, Whole};
+
+    fn found(limit: usize, mut source: impl Read) -> Vec<Found> {
+        let mut lines = LineReader::new(limit);
+        let mut found = Vec::new();
+        loop {
+            let read = lines.fill(&mut source).unwrap();
+            while let Some(line) = lines.next_line() {
+                found.push(match line {
+                    Line::Whole(line) => Whole(line.to_vec()),
+                    Line::Cut(line) => Cut(line.to_vec()),
+                    Line::TooLong => TooLong,
+                });
+            }
+            assert!(lines.buffer.len() <= limit + 2);
+            if read == 0 {
+                assert!(!lines.is_inside_line());
+                return found;
+            }
+        }
+    }
+
+    fn whole(line: &str) -> Found {
+        Whole(line.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn finds_whole_empty_and_cut_lines() {
+        assert_eq!(found(9, &b""[..]), []);
+        assert_eq!(found(9, &b"a"[..]), [Cut(b"a".to_vec())]);
+        assert_eq!(found(9, &b"a\n"[..]), [whole("a")]);
+        assert_eq!(
+            found(9, &b"\n\na\r\n\r"[..]),
+            [whole(""), whole(""), whole("a\r"), Cut(b"\r".to_vec())]
+        );
+        assert_eq!(found(9, &b"nul\0\n"[..]), [whole("nul\0")]);
+    }
+
+    #[test]
+    fn takes_a_line_at_the_limit_and_not_one_above() {
+        for limit in [0, 1, 2, 7, FIRST_ROOM - 2, FIRST_ROOM, 65_536] {
+            let line = |length| vec![b'x'; length];
+            for end in ["\n", "\r\n"] {
+                let input = |length| [&line(length), end.as_bytes(), b"next\n"].concat();
+                let kept =
+                    |length| Whole([&line(length), end.trim_end_matches('\n').as_bytes()].concat());
+                let next = || if limit < 4 { TooLong } else { whole("next") };
+                if limit > 0 {
+                    assert_eq!(
+                        found(limit, &input(limit - 1)[..]),
+                        [kept(limit - 1), next()]
+                    );
+                }
+                assert_eq!(found(limit, &input(limit)[..]), [kept(limit), next()]);
+                assert_eq!(found(limit, &input(limit + 1)[..]), [TooLong, next()]);
+                assert_eq!(found(limit, &input(limit * 5 + 9)[..]), [TooLong, next()]);
+            }
+            if limit > 0 {
+                assert_eq!(found(limit, &line(limit)[..]), [Cut(line(limit))]);
+            }
+            assert_eq!(found(limit, &line(limit + 1)[..]), [TooLong]);
+            let with_cr = [&line(limit)[..], b"\r"].concat();
+            assert_eq!(found(limit, &with_cr[..]), [TooLong]);
+        }
+    }
+
+    #[test]
+    fn gives_the_same_lines_however_the_bytes_are_split() {
+        let corpus =
+            "one\n\ntwo\r\n\r\n\r\rthree\0\nGr\u{fc}\u{df}e \u{1f389}\nfar over the limit \
+                      of this reader\nat the limit..\nat the limit..\r\nabove the limit\n\r\ncut"
+                .as_bytes();
+        let expected = found(14, corpus);
+        assert_eq!(expected.len(), 12, "{expected:?}");
+        assert_eq!(expected.iter().filter(|line| **line == TooLong).count(), 2);
+        for at in 0..=corpus.len() {
+            let (first, second) = corpus.split_at(at);
+            let parts = [first, second].into_iter().filter(|part| !part.is_empty());
+            assert_eq!(found(14, Parts(parts.collect())), expected, "split at {at}");
+        }
+        assert_eq!(found(14, Parts(corpus.chunks(1).collect())), expected);
+    }
+
+    #[test]
+    fn goes_on_after_a_timeout_in_the_middle_of_a_character() {
+        struct TimesOut(usize);
+        impl Read for TimesOut {
+            fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+                self.0 += 1;
+                let mut part: &[u8] = match self.0 {
+                    1 => b"gr\xc3",
+                    2 => return Err(io::ErrorKind::Interrupted.into()),
+                    3 => return Err(io::ErrorKind::WouldBlock.into()),
+                    _ => b"\xbcn\n",
+                };
+                part.read(room)
+            }
+        }
+        let mut source = TimesOut(0);
+        let mut lines = LineReader::new(9);
+        assert_eq!(lines.fill(&mut source).unwrap(), 3);
+        assert_eq!(lines.next_line(), None);
+        assert!(lines.is_inside_line());
+        let error = lines.fill(&mut source).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(lines.next_line(), None);
+        lines.shrink();
+        lines.fill(&mut source).unwrap();
+        assert_eq!(lines.next_line(), Some(Line::Whole("gr\u{fc}n".as_bytes())));
+        assert!(!lines.is_inside_line());
+    }
+
+    #[test]
+    fn tells_of_a_line_over_the_limit_before_it_ends() {
+        let mut lines = LineReader::new(4);
+        let mut source = Parts(vec![b"12345", b"6", b"7\nok\n"]);
+        for _ in 0..2 {
+            lines.fill(&mut source).unwrap();
+            assert_eq!(lines.next_line(), None);
+            assert!(lines.is_over_limit() && lines.is_inside_line());
+        }
+        lines.fill(&mut source).unwrap();
+        assert_eq!(lines.next_line(), Some(Line::TooLong));
+        assert_eq!(lines.next_line(), Some(Line::Whole(b"ok")));
+        assert!(!lines.is_over_limit());
+    }
+
+    #[test]
+    fn grows_for_long_lines_and_shrinks_again() {
+        let input = [vec![b'x'; 60_000], b"\nbegun".to_vec()].concat();
+        let mut source = &input[..];
+        let mut lines = LineReader::new(65_536);
+        while !source.is_empty() {
+            lines.fill(&mut source).unwrap();
+            while lines.next_line().is_some() {}
+        }
+        assert!(lines.buffer.len() > 60_000);
+        lines.shrink();
+        assert_eq!(lines.buffer.capacity(), FIRST_ROOM);
+        let mut rest = &b" and ended\n"[..];
+        lines.fill(&mut rest).unwrap();
+        assert_eq!(lines.next_line(), Some(Line::Whole(b"begun and ended")));
+    }
+
+    #[test]
+    fn takes_each_read_as_one_message_but_lets_a_cut_character_wait() {
+        let reads: [&[u8]; 5] = [b"a\r\nb\n", b"gr\xc3", b"\xbcn", b"\xff\xe4\xb8", b"\xe4"];
+        let mut source = Parts(reads.to_vec());
+        let mut lines = LineReader::raw(8);
+        let mut read = |inside| {
+            lines.fill(&mut source).unwrap();
+            let read = match lines.next_read() {
+                Some(Line::Cut(read)) => read.to_vec(),
+                other => unreachable!("{other:?}"),
+            };
+            assert_eq!(lines.next_read(), None);
+            assert_eq!(lines.is_inside_line(), inside);
+            read
+        };
+        assert_eq!(read(false), b"a\r\nb\n");
+        assert_eq!(read(true), b"gr");
+        assert_eq!(read(false), "\u{fc}n".as_bytes());
+        assert_eq!(read(true), b"\xff");
+        // Those two bytes and another beginning are no character.
+        assert_eq!(read(true), b"\xe4\xb8");
+        assert_eq!(read(false), b"\xe4");
+    }
+
+    #[test]
+    fn reads_no_more_at_once_than_the_limit_without_framing() {
+        let input = [b'x'; 20];
+        let mut source = &input[..];
+        let mut lines = LineReader::raw(8);
+        for expected in [8, 8, 4] {
+            assert_eq!(lines.fill(&mut source).unwrap(), expected);
+            assert_eq!(lines.next_read(), Some(Line::Cut(&input[..expected])));
+        }
+    }
+}

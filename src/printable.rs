@@ -1,0 +1,97 @@
+//! Text made safe for terminals and logs.
+//!
+//! What a peer sends may hold escape sequences that clear a screen, line feeds
+//! that forge a log line, or marks that reverse the text around them. Here each
+//! such character becomes visible and nothing else changes: quotes and
+//! backslashes stay as they are, which [`str::escape_debug`] would double.
+
+use std::fmt;
+
+/// Shows bytes with control characters as `\u{1b}` and bytes that are not UTF-8
+/// as `\xff`; all other text as it is.
+///
+/// Control characters are C0, DEL and C1, the line and paragraph separators,
+/// and the marks that change the direction of text.
+///
+/// # Examples
+///
+/// ```
+/// use tcp_chat::printable::Printable;
+///
+/// let shown = Printable(b"C:\\temp \"\xc3\xa9\" \x1b[2J\xff").to_string();
+/// assert_eq!(shown, r#"C:\temp "é" \u{1b}[2J\xff"#);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Printable<'a>(pub &'a [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for run in chunk.valid().split_inclusive(is_control) {
+                match run.chars().next_back() {
+                    Some(last) if is_control(last) => {
+                        f.write_str(&run[..run.len() - last.len_utf8()])?;
+                        write!(f, "{}", last.escape_unicode())?;
+                    }
+                    _ => f.write_str(run)?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Printable;
+
+    fn shown(bytes: &[u8]) -> String {
+        Printable(bytes).to_string()
+    }
+
+    #[test]
+    fn leaves_ordinary_text_as_it_is() {
+        for text in [
+            "",
+            "hello",
+            "C:\\temp \"quoted\" 'too'",
+            "Grüße, 世界 🎉",
+            "\u{a0}",
+        ] {
+            assert_eq!(shown(text.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn shows_every_c0_del_and_c1_character_escaped() {
+        for code in (0..0x20).chain(0x7f..0xa0) {
+            let c = char::from_u32(code).unwrap();
+            let text = format!("a{c}b");
+            assert_eq!(shown(text.as_bytes()), format!("a\\u{{{code:x}}}b"));
+        }
+    }
+
+    #[test]
+    fn shows_marks_that_change_the_direction_or_end_a_line_escaped() {
+        assert_eq!(
+            shown("\u{202e}abc\u{2066}".as_bytes()),
+            "\\u{202e}abc\\u{2066}"
+        );
+        assert_eq!(shown("a\u{2028}\u{200f}".as_bytes()), "a\\u{2028}\\u{200f}");
+    }
+
+    #[test]
+    fn shows_bytes_that_are_not_utf8_in_hexadecimal() {
+        assert_eq!(shown(b"a\xffb\xe4\xb8"), "a\\xffb\\xe4\\xb8");
+        // A C1 character as a lone byte is not UTF-8.
+        assert_eq!(shown(b"\x9b31m"), "\\x9b31m");
+    }
+}

@@ -1,0 +1,200 @@
+//! One client's thread: lines in, replies out, deadlines.
+//!
+//! One idea serves both the smallest and the largest load: read once, answer
+//! every whole line that is here, write once. A line alone costs one read and
+//! one write; a thousand lines in one segment cost no more calls than that.
+//! Nothing here locks, and nothing allocates for each message.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use tcp_chat::lines::{LineReader, is_timeout};
+use tcp_chat::printable::Printable;
+use tcp_chat::wire::{self, Reply};
+
+/// Replies are written once they are this many bytes, whatever is still unread:
+/// a lone LF asks for a reply 31 times its size.
+const BATCH: usize = 65_536;
+
+/// What a connection is served by.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// How long a client may send nothing.
+    pub(crate) idle_timeout: Duration,
+    /// How long a client may take to end a line begun, and to take its replies.
+    pub(crate) timeout: Duration,
+    /// How its messages are told apart.
+    pub(crate) framing: Framing,
+}
+
+/// How messages are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Framing {
+    /// Each message and each reply is a line.
+    Lines,
+    /// Each read is a message, and no reply ends in an LF.
+    Raw,
+}
+
+impl Framing {
+    /// What ends a reply or notice here, which was written as a line.
+    pub(crate) fn trim(self, line: &mut Vec<u8>) {
+        if self == Framing::Raw {
+            line.pop();
+        }
+    }
+}
+
+/// Serves one client to its end. Returns why the server has to close, for a
+/// notice; `None` if the client ended its side.
+///
+/// # Errors
+///
+/// The connection is lost, or the client did not take its replies in time
+/// ([`io::ErrorKind::TimedOut`]).
+pub(crate) fn serve(
+    stream: &TcpStream,
+    peer: SocketAddr,
+    settings: &Settings,
+) -> io::Result<Option<String>> {
+    log::info!("Accepted connection from {peer}");
+    let mut connection = Connection {
+        stream,
+        peer,
+        settings,
+        lines: match settings.framing {
+            Framing::Lines => LineReader::new(wire::MAX_MESSAGE),
+            Framing::Raw => LineReader::raw(wire::MAX_MESSAGE),
+        },
+        replies: Vec::new(),
+        messages: 0,
+    };
+    let end = connection.run();
+    let messages = connection.messages;
+    match &end {
+        Ok(None) => log::info!("{peer} disconnected after {messages} messages"),
+        Ok(Some(why)) => log::info!("{peer} disconnected after {messages} messages: {why}"),
+        Err(error) => log::info!("{peer} disconnected after {messages} messages: {error}"),
+    }
+    end
+}
+
+struct Connection<'a> {
+    stream: &'a TcpStream,
+    peer: SocketAddr,
+    settings: &'a Settings,
+    lines: LineReader,
+    /// Written, but not sent yet.
+    replies: Vec<u8>,
+    messages: u64,
+}
+
+impl Connection<'_> {
+    fn run(&mut self) -> io::Result<Option<String>> {
+        let Settings {
+            idle_timeout,
+            timeout,
+            ..
+        } = *self.settings;
+        // Deadlines cost no system call: a read wakes up in time for the nearer
+        // of the two, and only then, or when a line is left unfinished, is there
+        // anything to look at.
+        let wait = idle_timeout.min(timeout);
+        self.stream.set_nodelay(true)?;
+        self.stream.set_read_timeout(Some(wait))?;
+        self.stream.set_write_timeout(Some(timeout))?;
+
+        let mut quiet = Duration::ZERO;
+        let mut line_begun: Option<Instant> = None;
+        loop {
+            let read = match self.lines.fill(&mut self.stream) {
+                Err(error) if is_timeout(&error) => None,
+                read => Some(read?),
+            };
+            let answered = self.answer()?;
+            match read {
+                Some(0) => return Ok(None),
+                Some(_) => quiet = Duration::ZERO,
+                None => {
+                    quiet = quiet.saturating_add(wait);
+                    self.lines.shrink();
+                    self.replies = Vec::new();
+                }
+            }
+
+            line_begun = match line_begun {
+                _ if !self.lines.is_inside_line() => None,
+                Some(begun) if !answered => Some(begun),
+                _ => Some(Instant::now()),
+            };
+            if line_begun.is_some_and(|begun| begun.elapsed() >= timeout) {
+                let timeout = timeout.as_secs_f64();
+                return Ok(Some(format!("a line was not ended within {timeout} s")));
+            }
+            if quiet >= idle_timeout {
+                let idle_timeout = idle_timeout.as_secs_f64();
+                return Ok(Some(format!("idle for {idle_timeout} s")));
+            }
+        }
+    }
+
+    /// Answers every message that is here, and tells whether there was one.
+    fn answer(&mut self) -> io::Result<bool> {
+        let before = self.messages;
+        loop {
+            let line = match self.settings.framing {
+                Framing::Lines => self.lines.next_line(),
+                Framing::Raw => self.lines.next_read(),
+            };
+            let Some(line) = line else { break };
+            self.messages += 1;
+            match wire::message(line) {
+                Ok(text) => {
+                    log::info!(
+                        "{}: Received message: {}",
+                        self.peer,
+                        Printable(text.as_bytes())
+                    );
+                    Reply::Received(text.as_bytes()).write(&mut self.replies);
+                }
+                Err(rejection) => {
+                    log::info!("{}: Rejected message: {rejection}", self.peer);
+                    Reply::Rejected(rejection.to_string().as_bytes()).write(&mut self.replies);
+                }
+            }
+            self.settings.framing.trim(&mut self.replies);
+            if self.replies.len() >= BATCH {
+                self.send()?;
+            }
+        }
+        if !self.replies.is_empty() {
+            self.send()?;
+        }
+        Ok(self.messages > before)
+    }
+
+    /// Sends all replies written so far, under one deadline.
+    fn send(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
+        let mut rest = &self.replies[..];
+        // The socket's own timeout starts anew with each write, so a write that
+        // took only a part leaves it to the clock whether there is another.
+        loop {
+            match (&mut &*self.stream).write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if is_timeout(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if rest.is_empty() {
+                self.replies.clear();
+                return Ok(());
+            }
+            if begun.elapsed() >= self.settings.timeout {
+                let why = "replies were not taken in time";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+        }
+    }
+}

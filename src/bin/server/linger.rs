@@ -1,0 +1,97 @@
+//! How the server ends a connection that it has something to tell.
+//!
+//! Closing a socket with unread bytes resets the connection, and the reset
+//! destroys a notice that the client has not read yet. So the socket is only
+//! half-closed after the notice, and what the client still sends is drained,
+//! for at most a second. One thread does this for all clients, with sockets
+//! that do not block, so that no client delays another or the accept loop.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a connection is drained at most.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How often the connections are looked at.
+const SWEEP: Duration = Duration::from_millis(10);
+
+/// A connection to be ended.
+pub(crate) struct Farewell<S> {
+    pub(crate) stream: Arc<TcpStream>,
+    /// The server's last line.
+    pub(crate) notice: Vec<u8>,
+    /// Dropped before the client can see the end of the stream, so that it
+    /// finds its place free when it comes again.
+    pub(crate) slot: Option<S>,
+}
+
+/// Starts the thread. At most `most` connections linger at once; one more ends
+/// the one that has lingered longest.
+pub(crate) fn start<S: Send + 'static>(most: usize) -> io::Result<SyncSender<Farewell<S>>> {
+    // No queue: whoever sends waits until the thread takes the connection, which
+    // no client can delay, and no more descriptors are open than are counted.
+    let (sender, receiver) = mpsc::sync_channel(0);
+    let thread = thread::Builder::new().name("linger".to_string());
+    thread.spawn(move || run(&receiver, most))?;
+    Ok(sender)
+}
+
+fn run<S>(farewells: &Receiver<Farewell<S>>, most: usize) {
+    let mut lingering = VecDeque::new();
+    let mut swept = Instant::now();
+    let mut scratch = vec![0; 65_536];
+    loop {
+        let next = match lingering.is_empty() {
+            true => farewells.recv().map_err(RecvTimeoutError::from),
+            false => farewells.recv_timeout(SWEEP),
+        };
+        match next {
+            Ok(farewell) => {
+                let stream = Arc::clone(&farewell.stream);
+                if say(farewell).is_ok() {
+                    lingering.push_back((stream, Instant::now()));
+                }
+                if lingering.len() > most {
+                    lingering.pop_front();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if swept.elapsed() >= SWEEP {
+            lingering.retain(|(stream, since)| {
+                since.elapsed() < LINGER && is_open_after_drain(stream, &mut scratch)
+            });
+            swept = Instant::now();
+        }
+    }
+}
+
+fn say<S>(farewell: Farewell<S>) -> io::Result<()> {
+    let Farewell {
+        stream,
+        notice,
+        slot,
+    } = farewell;
+    stream.set_nonblocking(true)?;
+    (&*stream).write_all(&notice)?;
+    drop(slot);
+    stream.shutdown(Shutdown::Write)
+}
+
+fn is_open_after_drain(mut stream: &TcpStream, scratch: &mut [u8]) -> bool {
+    // A client that sends without end must not hold up the others.
+    for _ in 0..4 {
+        match stream.read(scratch) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+    true
+}

@@ -1,0 +1,387 @@
+//! The main thread: connects, reads and verifies replies, survives outages.
+
+use std::io::{self, Write};
+use std::mem;
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tcp_chat::cli;
+use tcp_chat::lines::{Line, LineReader, is_timeout};
+use tcp_chat::printable::Printable;
+use tcp_chat::wire::{self, MAX_REPLY, Notice, Reply};
+
+use crate::outbox::{Input, Outbox, Queue};
+use crate::output::Output;
+use crate::summary::Counts;
+use crate::{Args, MOST_REPORTS};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often at least the deadline for replies is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// One run of the client: all its connections to one server.
+pub(crate) struct Session<'a> {
+    args: &'a Args,
+    /// What the user knows the server by.
+    address: String,
+    outbox: &'a Outbox,
+    output: Output,
+    counts: Counts,
+    outage: Option<Outage>,
+}
+
+/// A time without a connection that works.
+struct Outage {
+    since: Instant,
+    next_pause: Duration,
+}
+
+/// Why there is no connection.
+enum Lost {
+    Unreachable(String),
+    /// By the server's own word.
+    Refused(String),
+    Broken(String),
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(args: &'a Args, outbox: &'a Outbox) -> Self {
+        Session {
+            args,
+            address: cli::address(&args.host, args.port),
+            outbox,
+            output: Output::new(),
+            counts: Counts::default(),
+            outage: None,
+        }
+    }
+
+    /// Talks to the server until every line of the input is answered.
+    ///
+    /// # Errors
+    ///
+    /// Anything else than that.
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let end = self.talk();
+        let queue = &mut self.outbox.lock();
+        self.output.end_line(queue);
+        if self.args.summary {
+            let summary = self.counts.summary(queue, begun.elapsed());
+            let _ = io::stderr().write_all(summary.as_bytes());
+        }
+        end?;
+        if let Input::Failed(error) = mem::replace(&mut queue.input, Input::Ended) {
+            return Err(error).context("cannot read standard input");
+        }
+        self.counts.verdict(queue)
+    }
+
+    /// Connects, again after each outage, until everything is done.
+    fn talk(&mut self) -> anyhow::Result<()> {
+        let mut was_connected = false;
+        loop {
+            let lost = match self.connect() {
+                Ok(stream) => {
+                    was_connected = true;
+                    self.converse(&stream)?
+                }
+                Err(error) => Some(Lost::Unreachable(error.to_string())),
+            };
+            if let Some(lost) = lost {
+                self.pause(&lost)?;
+            }
+            if was_connected && self.outbox.lock().is_done() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tries all addresses of the server's name, in their order.
+    fn connect(&self) -> io::Result<TcpStream> {
+        let mut timeout = self.args.connect_timeout;
+        if let Some(outage) = &self.outage {
+            let left = self.args.retry_for.saturating_sub(outage.since.elapsed());
+            timeout = timeout.min(left).max(FIRST_PAUSE);
+        }
+        let mut result = Err(io::Error::other("the name has no address"));
+        for address in (self.args.host.as_str(), self.args.port).to_socket_addrs()? {
+            result = connect_to(address, timeout);
+            if let Ok(stream) = &result {
+                // Deadlines of replies are judged when a read times out.
+                stream.set_read_timeout(Some(TICK.min(self.args.timeout / 8)))?;
+                break;
+            }
+        }
+        result
+    }
+
+    /// Sends and receives over one connection, to its end. Returns why it was
+    /// lost; `None` if everything is done.
+    fn converse(&mut self, stream: &TcpStream) -> anyhow::Result<Option<Lost>> {
+        let outbox = self.outbox;
+        let mut queue = outbox.lock();
+        queue.rewind();
+        queue.connected = true;
+        drop(queue);
+        thread::scope(|scope| {
+            let writer = thread::Builder::new().name("writer".to_string());
+            writer
+                .spawn_scoped(scope, || send(outbox, stream))
+                .context("cannot start a thread")?;
+            let end = self.receive(stream);
+            let mut queue = outbox.lock();
+            queue.connected = false;
+            outbox.release(queue);
+            // A server that does not read may have the writer blocked.
+            let _ = stream.shutdown(Shutdown::Both);
+            end
+        })
+    }
+
+    fn receive(&mut self, mut stream: &TcpStream) -> anyhow::Result<Option<Lost>> {
+        let connected = Instant::now();
+        let mut printed = connected;
+        let mut replies = LineReader::new(MAX_REPLY);
+        loop {
+            self.output.prompt(self.outbox);
+            let read = replies.fill(&mut stream);
+
+            let now = Instant::now();
+            let mut queue = self.outbox.lock();
+            let taken = self.take_replies(&mut replies, &mut queue, now);
+            let awaited_since = queue.awaited_since();
+            let is_done = queue.is_done();
+            if awaited_since.is_none() && connected.elapsed() > LONGEST_PAUSE {
+                self.end_outage(connected, &mut queue);
+            }
+            self.outbox.release(queue);
+            if self.output.flush()? {
+                printed = Instant::now();
+            }
+
+            if let Some(lost) = taken? {
+                return Ok(Some(lost));
+            }
+            if is_done {
+                return Ok(None);
+            }
+            match read {
+                Ok(0) => return Ok(Some(Lost::Broken("closed by the server".to_string()))),
+                Err(error) if !is_timeout(&error) => {
+                    return Ok(Some(Lost::Broken(error.to_string())));
+                }
+                _ => {}
+            }
+            // Whoever reads our output may have kept us from reading replies.
+            let timeout = self.args.timeout;
+            if awaited_since
+                .is_some_and(|since| now.saturating_duration_since(since.max(printed)) >= timeout)
+            {
+                let why = format!("no reply within {} s", timeout.as_secs_f64());
+                return Ok(Some(Lost::Broken(why)));
+            }
+        }
+    }
+
+    /// Verifies and prints every reply that is here. Returns why the connection
+    /// is lost, if that can be told from them.
+    fn take_replies(
+        &mut self,
+        replies: &mut LineReader,
+        queue: &mut Queue,
+        now: Instant,
+    ) -> anyhow::Result<Option<Lost>> {
+        while let Some(line) = replies.next_line() {
+            let line = match line {
+                Line::Whole(line) => line,
+                // It may look like a whole reply, and still lack its last bytes.
+                Line::Cut(_) => {
+                    let why = "closed by the server in the middle of a reply";
+                    return Ok(Some(Lost::Broken(why.to_string())));
+                }
+                Line::TooLong => break,
+            };
+            let shown = || Printable(line).to_string();
+            match Notice::read(line) {
+                Some(Notice::Refused(_)) => return Ok(Some(Lost::Refused(shown()))),
+                Some(Notice::Closed(_)) => return Ok(Some(Lost::Broken(shown()))),
+                None => self.take_reply(line, queue, now)?,
+            }
+        }
+        if replies.is_over_limit() {
+            bail!("{}: a reply of more than {MAX_REPLY} bytes", self.address);
+        }
+        Ok(None)
+    }
+
+    fn take_reply(&mut self, line: &[u8], queue: &mut Queue, now: Instant) -> anyhow::Result<()> {
+        let Some((number, sent)) = queue.front() else {
+            bail!(
+                "{}: a reply without a message: \"{}\"",
+                self.address,
+                Printable(line)
+            );
+        };
+        let expected = Reply::Received(wire::without_cr(sent));
+        match Reply::read(line) {
+            Some(reply) if reply == expected => self.counts.acknowledged += 1,
+            Some(Reply::Rejected(reason)) => {
+                self.counts.rejected += 1;
+                if self.counts.rejected <= MOST_REPORTS {
+                    log::error!("line {number}: rejected: {}", Printable(reason));
+                }
+            }
+            _ => {
+                self.counts.wrong += 1;
+                if self.counts.wrong <= MOST_REPORTS {
+                    let mut wanted = Vec::new();
+                    expected.write(&mut wanted);
+                    wanted.pop();
+                    let (wanted, got) = difference(&wanted, line);
+                    log::error!("line {number}: wrong reply: expected \"{wanted}\", got \"{got}\"");
+                }
+            }
+        }
+        self.output.end_line(queue);
+        self.output.print(line);
+        if let Some(first_sent) = queue.acknowledge(now) {
+            self.counts
+                .reply_times
+                .record(now.saturating_duration_since(first_sent));
+        }
+        self.end_outage(now, queue);
+        Ok(())
+    }
+
+    /// Waits before the next attempt to connect.
+    ///
+    /// # Errors
+    ///
+    /// There is to be none, since the outage has lasted as long as it may.
+    fn pause(&mut self, lost: &Lost) -> anyhow::Result<()> {
+        let retry_for = self.args.retry_for;
+        let outage = match self.outage.take() {
+            Some(outage) => outage,
+            None if retry_for.is_zero() => bail!(self.describe(lost)),
+            None => {
+                let what = self.describe(lost);
+                self.output.end_line(&mut self.outbox.lock());
+                log::warn!(
+                    "{what}; trying again for up to {} s",
+                    retry_for.as_secs_f64()
+                );
+                self.counts.outages += 1;
+                Outage {
+                    since: Instant::now(),
+                    next_pause: FIRST_PAUSE,
+                }
+            }
+        };
+        let left = retry_for.saturating_sub(outage.since.elapsed());
+        if left.is_zero() {
+            self.counts.end_outage(outage.since.elapsed());
+            let retry_for = retry_for.as_secs_f64();
+            let (address, Lost::Unreachable(why) | Lost::Refused(why) | Lost::Broken(why)) =
+                (&self.address, lost);
+            let unacknowledged = unacknowledged(&self.outbox.lock());
+            bail!("cannot reach {address} for {retry_for} s, with {unacknowledged}: {why}");
+        }
+        thread::sleep(outage.next_pause.min(left));
+        let next_pause = LONGEST_PAUSE.min(outage.next_pause * 2);
+        self.outage = Some(Outage {
+            next_pause,
+            ..outage
+        });
+        Ok(())
+    }
+
+    fn end_outage(&mut self, at: Instant, queue: &mut Queue) {
+        let Some(outage) = self.outage.take() else {
+            return;
+        };
+        let length = at.saturating_duration_since(outage.since);
+        self.counts.end_outage(length);
+        if log::log_enabled!(log::Level::Info) {
+            self.output.end_line(queue);
+            log::info!(
+                "{} is back after {:.3} s",
+                self.address,
+                length.as_secs_f64()
+            );
+        }
+    }
+
+    /// What there is to say when a connection cannot be had or is lost.
+    fn describe(&self, lost: &Lost) -> String {
+        let address = &self.address;
+        match lost {
+            Lost::Unreachable(why) => format!("cannot connect to {address}: {why}"),
+            Lost::Refused(why) => format!("{address}: {why}"),
+            Lost::Broken(why) => {
+                let queue = self.outbox.lock();
+                let answered = self.counts.answered();
+                format!(
+                    "{address} lost with {}: {why} ({} sent, {answered} answered)",
+                    unacknowledged(&queue),
+                    answered + queue.in_flight() as u64,
+                )
+            }
+        }
+    }
+}
+
+fn unacknowledged(queue: &Queue) -> String {
+    match (queue.unacknowledged(), queue.first_line()) {
+        (1, Some(line)) => format!("1 message unacknowledged, line {line}"),
+        (count, Some(line)) => format!("{count} messages unacknowledged, the first is line {line}"),
+        _ => "no message unacknowledged".to_string(),
+    }
+}
+
+/// Connects without waiting for small segments to be gathered (`TCP_NODELAY`),
+/// or a message could wait for the acknowledgement of the one before.
+fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, timeout)?;
+    // Where nothing listens on a port that the system also gives to outgoing
+    // connections, a connection can meet itself.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Sends what the outbox has, until there will be nothing more.
+fn send(outbox: &Outbox, mut stream: &TcpStream) {
+    let mut batch = Vec::new();
+    while outbox.take(&mut batch) && stream.write_all(&batch).is_ok() {}
+    // Wakes the thread that reads replies: it knows whether this is the end, or
+    // what is wrong with the connection.
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+/// Two texts to be shown, each cut to where they differ if it is long.
+fn difference(wanted: &[u8], got: &[u8]) -> (String, String) {
+    const LONGEST: usize = 200;
+    let same = wanted
+        .iter()
+        .zip(got)
+        .take_while(|(wanted, got)| wanted == got)
+        .count();
+    let excerpt = |text: &[u8]| {
+        if text.len() <= LONGEST {
+            return Printable(text).to_string();
+        }
+        let from = same.saturating_sub(LONGEST / 4).min(text.len());
+        let to = text.len().min(from + LONGEST);
+        let before = if from > 0 { "…" } else { "" };
+        let after = if to < text.len() { "…" } else { "" };
+        format!("{before}{}{after}", Printable(&text[from..to]))
+    };
+    (excerpt(wanted), excerpt(got))
+}

@@ -1,0 +1,118 @@
+//! Both command lines: usage, addresses, failures to start.
+
+use std::process::Command;
+
+use crate::util::{Server, ask, printed, received, run};
+
+fn server(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    command.args(args);
+    command
+}
+
+fn client(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    command.args(args);
+    command
+}
+
+#[test]
+fn help_of_both_shows_an_example() {
+    for mut program in [server(&["--help"]), client(&["--help"])] {
+        let outcome = run(&mut program, "");
+        outcome.assert_code(0);
+        assert!(
+            String::from_utf8_lossy(&outcome.stdout).contains("Example:\n"),
+            "{outcome}"
+        );
+    }
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let wrong = [
+        "--nonsense",
+        "--port=65536",
+        "--timeout=inf",
+        "--timeout=-1",
+        "--timeout=0.0001",
+    ];
+    let of_server = ["--max-clients=0", "--framing=words", "--idle-timeout=x"];
+    let of_client = [
+        "--window=0",
+        "--retry-for=-0",
+        "--connect-timeout=nan",
+        "--window=65537",
+    ];
+    for arg in wrong.iter().chain(&of_server) {
+        run(&mut server(&[arg]), "").assert_code(2);
+    }
+    for arg in wrong.iter().chain(&of_client) {
+        run(&mut client(&[arg]), "").assert_code(2);
+    }
+}
+
+#[test]
+fn listens_and_connects_by_name_and_by_ipv6_address() {
+    let server = Server::start(&["--host", "localhost"]);
+    let port = server.address.port().to_string();
+    let mut client = client(&["--host", "localhost", "--port", &port]);
+    run(&mut client, "hello\n").assert(0, printed(["hello"]), "");
+
+    let server = Server::start(&["--host", "::1"]);
+    assert!(server.address.is_ipv6());
+    run(&mut server.client(&[]), "hello\n").assert(0, printed(["hello"]), "");
+}
+
+#[test]
+fn a_busy_port_is_one_line_and_exit_code_1() {
+    let first = Server::start(&[]);
+    let port = first.address.port().to_string();
+    let second = run(&mut server(&["--port", &port]), "");
+    let why = "Address already in use (os error 98)";
+    second.assert(
+        1,
+        "",
+        &format!("server: cannot listen on 127.0.0.1:{port}: {why}\n"),
+    );
+    assert_eq!(
+        ask(&first.connect(), "still here") + "\n",
+        received("still here")
+    );
+}
+
+#[test]
+fn failures_are_one_line_whatever_rust_backtrace_says() {
+    let mut server = server(&["--host", "192.0.2.1"]);
+    let why = "Cannot assign requested address (os error 99)";
+    run(server.env("RUST_BACKTRACE", "1"), "").assert(
+        1,
+        "",
+        &format!("server: cannot listen on 192.0.2.1:12345: {why}\n"),
+    );
+    let outcome = run(
+        client(&["--host", "not a name"]).env("RUST_BACKTRACE", "1"),
+        "",
+    );
+    outcome.assert_code(1);
+    assert!(
+        outcome
+            .stderr
+            .starts_with("client: cannot connect to not a name:12345: "),
+        "{outcome}"
+    );
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+}
+
+#[test]
+fn rust_log_wins_over_quiet_unless_it_is_empty() {
+    for (filter, is_logged) in [("info", true), ("", false), ("warn", false)] {
+        let server = Server::spawn(server(&["--port", "0", "-q"]).env("RUST_LOG", filter));
+        assert_eq!(ask(&server.connect(), "hello") + "\n", received("hello"));
+        assert_eq!(
+            server.log().contains("Received message: hello"),
+            is_logged,
+            "{filter:?}"
+        );
+    }
+}

@@ -1,0 +1,288 @@
+//! The client in pipes, in files and at a terminal.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+
+use crate::util::{Running, Server, client, peer, printed, received, run};
+
+#[test]
+fn prints_every_reply_in_order_and_exits_0() {
+    let server = Server::start(&["-q"]);
+    let input: String = (0..100_000).map(|n| format!("{n}\n")).collect();
+    run(&mut server.client(&[]), input).assert(0, printed(0..100_000), "");
+    run(&mut server.client(&[]), "").assert(0, "", "");
+}
+
+#[test]
+fn sends_crlf_empty_and_cut_lines_without_a_mismatch() {
+    let server = Server::start(&[]);
+    let outcome = run(&mut server.client(&[]), "\n\r\na\r\n\r\r\nb\rc\nnul\0\ncut");
+    outcome.assert(0, printed(["", "", "a", "\r", "b\rc", "nul\0", "cut"]), "");
+}
+
+#[test]
+fn prints_each_reply_before_the_next_line_is_typed() {
+    let server = Server::start(&[]);
+    let mut client = Running::start(&mut server.client(&["--window", "1"]));
+    for line in ["one", "two", "three"] {
+        client.send(&format!("{line}\n"));
+        assert_eq!(client.read_line(), printed([line]));
+    }
+    client.stdin.take();
+    client.finish().assert(0, "", "");
+}
+
+#[test]
+fn a_rejected_line_is_printed_reported_and_exits_1() {
+    let server = Server::start(&[]);
+    let outcome = run(&mut server.client(&[]), b"one\ntw\xff\nthree\n");
+    let rejected = "Server: Server rejected your message: not UTF-8 at byte 2\n";
+    outcome.assert(
+        1,
+        printed(["one"]) + rejected + &printed(["three"]),
+        "client: line 2: rejected: not UTF-8 at byte 2\n\
+         client: 1 of 3 lines were not acknowledged: 0 not sent, 1 rejected, 0 with a wrong reply\n",
+    );
+}
+
+#[test]
+fn a_line_over_the_limit_is_reported_and_not_sent() {
+    let server = Server::start(&["-q"]);
+    let longest = "x".repeat(65_536);
+    let outcome = run(
+        &mut server.client(&[]),
+        format!("one\n{longest}x\n{longest}\r\nlast"),
+    );
+    outcome.assert(
+        1,
+        printed(["one", &longest, "last"]),
+        "client: line 2: longer than 65536 bytes: not sent\n\
+         client: 1 of 4 lines were not acknowledged: 1 not sent, 0 rejected, 0 with a wrong reply\n",
+    );
+}
+
+#[test]
+fn an_unreadable_input_is_one_line_after_what_was_read() {
+    let server = Server::start(&[]);
+    let mut client = server.client(&[]);
+    let outcome = client.stdin(File::open("/").unwrap()).output().unwrap();
+    let stderr = String::from_utf8(outcome.stderr).unwrap();
+    assert_eq!(
+        stderr,
+        "client: cannot read standard input: Is a directory (os error 21)\n"
+    );
+    assert_eq!(outcome.status.code(), Some(1));
+}
+
+#[test]
+fn a_closed_output_is_quiet_with_exit_code_141() {
+    let server = Server::start(&["-q"]);
+    let mut client = server.client(&[]);
+    client
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut client = client.spawn().unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(client.stdout.take().unwrap());
+    let mut stdin = client.stdin.take().unwrap();
+    stdin.write_all(b"one\n").unwrap();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, printed(["one"]));
+    drop(stdout);
+    stdin.write_all(b"two\n").unwrap();
+    let outcome = client.wait_with_output().unwrap();
+    assert_eq!(outcome.status.code(), Some(141));
+    assert_eq!(String::from_utf8(outcome.stderr).unwrap(), "");
+}
+
+#[test]
+fn a_full_output_is_one_line() {
+    let server = Server::start(&[]);
+    let mut client = server.client(&[]);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut client = client
+        .stdin(Stdio::piped())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    client.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+    let outcome = client.wait_with_output().unwrap();
+    let stderr = String::from_utf8(outcome.stderr).unwrap();
+    let why = "No space left on device (os error 28)";
+    assert_eq!(
+        stderr,
+        format!("client: cannot write to standard output: {why}\n")
+    );
+    assert_eq!(outcome.status.code(), Some(1));
+}
+
+/// An address at which nothing listens.
+fn unused_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+#[test]
+fn a_refused_connection_is_one_line() {
+    let address = unused_address();
+    let outcome = run(&mut client(address, &[]), "hello\n");
+    let why = "Connection refused (os error 111)";
+    outcome.assert(
+        1,
+        "",
+        &format!("client: cannot connect to {address}: {why}\n"),
+    );
+}
+
+#[test]
+fn a_server_that_goes_away_ends_it_at_once_though_the_input_is_open() {
+    let mut server = Server::start(&[]);
+    let address = server.address;
+    let mut client = Running::start(&mut server.client(&[]));
+    client.send("one\n");
+    assert_eq!(client.read_line(), printed(["one"]));
+    server.kill();
+    let why = "lost with no message unacknowledged: closed by the server (1 sent, 1 answered)";
+    client
+        .finish()
+        .assert(1, "", &format!("client: {address} {why}\n"));
+}
+
+/// Reads the client's lines and answers each as told.
+fn answering(mut answer: impl FnMut(u64, &str) -> String + Send + 'static) -> SocketAddr {
+    peer(move |mut stream| {
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        for (number, line) in (1..).zip(lines.map_while(Result::ok)) {
+            if stream.write_all(answer(number, &line).as_bytes()).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn a_wrong_reply_is_printed_and_reported_with_wanted_and_got() {
+    let address = answering(|number, line| match number {
+        2 => "hello\n".to_string(),
+        _ => received(line),
+    });
+    let outcome = run(&mut client(address, &[]), "one\ntwo\nthree\n");
+    outcome.assert(
+        1,
+        printed(["one"]) + "Server: hello\n" + &printed(["three"]),
+        "client: line 2: wrong reply: expected \"Server received your message: two\", got \"hello\"\n\
+         client: 1 of 3 lines were not acknowledged: 0 not sent, 0 rejected, 1 with a wrong reply\n",
+    );
+}
+
+#[test]
+fn the_first_ten_wrong_replies_are_reported_and_then_counted() {
+    let address = answering(|_, line| format!("{line}\r\n"));
+    let input: String = (1..=25).map(|n| format!("{n}\n")).collect();
+    let outcome = run(&mut client(address, &[]), input);
+    outcome.assert_code(1);
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert_eq!(lines.len(), 11, "{outcome}");
+    assert_eq!(
+        lines[9],
+        "client: line 10: wrong reply: expected \"Server received your message: 10\", got \"10\\u{d}\""
+    );
+    assert!(
+        lines[10].contains("25 of 25 lines were not acknowledged"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn a_long_wrong_reply_is_shown_where_it_differs() {
+    let address = answering(|_, line| received(&line.replace('!', "?")));
+    let outcome = run(
+        &mut client(address, &[]),
+        format!("{}!{}\n", "x".repeat(9_000), "y".repeat(9_000)),
+    );
+    outcome.assert_code(1);
+    let (x, y) = ("x".repeat(50), "y".repeat(149));
+    let shown = format!("expected \"…{x}!{y}…\", got \"…{x}?{y}…\"\n");
+    assert!(
+        outcome
+            .stderr
+            .starts_with(&format!("client: line 1: wrong reply: {shown}")),
+        "{outcome}"
+    );
+}
+
+/// The client at a terminal, which does not echo what is typed.
+fn at_terminal(address: SocketAddr, args: &str) -> Running {
+    let (program, port) = (env!("CARGO_BIN_EXE_client"), address.port());
+    let mut script = Command::new("script");
+    script.args([
+        "-E",
+        "never",
+        "-qec",
+        &format!("{program} -p {port} {args}"),
+        "/dev/null",
+    ]);
+    Running::start(script.env_remove("RUST_LOG"))
+}
+
+const PROMPT: &str = "Enter message: ";
+
+#[test]
+fn at_a_terminal_it_prompts_and_ctrl_d_ends_it_well() {
+    let server = Server::start(&[]);
+    let mut terminal = at_terminal(server.address, "");
+    for line in ["hello", "", "again"] {
+        assert!(terminal.read_until(PROMPT).ends_with(PROMPT));
+        terminal.send(&format!("{line}\n"));
+        assert_eq!(
+            terminal.read_until("\r\n"),
+            printed([line]).replace('\n', "\r\n")
+        );
+    }
+    assert_eq!(terminal.read_until(PROMPT), PROMPT);
+    terminal.send("\x04");
+    terminal.finish().assert(0, "\r\n", "");
+}
+
+#[test]
+fn at_a_terminal_replies_carry_no_control_characters() {
+    let address = answering(|_, _| "\x1b[2Jcleared\u{202e}\n".to_string());
+    let mut terminal = at_terminal(address, "");
+    terminal.read_until(PROMPT);
+    terminal.send("a\n");
+    terminal.read_until("\r\n");
+    assert_eq!(
+        terminal.read_until("\r\n"),
+        "Server: \\u{1b}[2Jcleared\\u{202e}\r\n"
+    );
+    terminal.send("\x04");
+    terminal.finish().assert_code(1);
+
+    let outcome = run(&mut client(address, &[]), "a\n");
+    assert_eq!(
+        outcome.stdout,
+        "Server: \x1b[2Jcleared\u{202e}\n".as_bytes(),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn at_a_terminal_a_lost_server_is_told_on_a_line_of_its_own() {
+    let mut server = Server::start(&[]);
+    let address = server.address;
+    let mut terminal = at_terminal(address, "");
+    terminal.read_until(PROMPT);
+    terminal.send("hello\n");
+    terminal.read_until(PROMPT);
+    server.kill();
+    let why = "lost with no message unacknowledged: closed by the server (1 sent, 1 answered)";
+    terminal
+        .finish()
+        .assert(1, format!("\r\nclient: {address} {why}\r\n"), "");
+}

@@ -1,0 +1,163 @@
+//! The server's side of the protocol, byte for byte.
+
+use std::io::{Read, Write};
+use std::thread;
+
+use crate::util::{Server, ask, exchange, printed, read_line, received, run};
+
+#[test]
+fn replies_once_per_message_in_order() {
+    let server = Server::start(&["-q"]);
+    let sent: String = (0..20_000).map(|n| format!("message {n}\n")).collect();
+    let expected: String = (0..20_000)
+        .map(|n| received(&format!("message {n}")))
+        .collect();
+    let replies = exchange(server.connect(), sent.as_bytes());
+    assert!(
+        replies == expected.as_bytes(),
+        "{} bytes of replies",
+        replies.len()
+    );
+}
+
+#[test]
+fn acknowledges_empty_crlf_and_cut_messages() {
+    let server = Server::start(&[]);
+    let replies = exchange(server.connect(), b"\n\r\na\r\n\r\r\nb\rc\nnul\0\ncut\r");
+    let expected = ["", "", "a", "\r", "b\rc", "nul\0", "cut\r"]
+        .map(received)
+        .concat();
+    assert_eq!(replies, expected.as_bytes());
+}
+
+#[test]
+fn rejects_what_is_not_utf8_and_goes_on() {
+    let server = Server::start(&[]);
+    let replies = exchange(server.connect(), b"a\xffb\nnext\ncut \xe4\xb8");
+    let expected = "Server rejected your message: not UTF-8 at byte 1\n\
+                    Server received your message: next\n\
+                    Server rejected your message: not UTF-8 at byte 4\n";
+    assert_eq!(String::from_utf8(replies).unwrap(), expected);
+}
+
+#[test]
+fn takes_65536_bytes_and_rejects_65537() {
+    let server = Server::start(&["-q"]);
+    for end in ["\n", "\r\n"] {
+        for (length, is_taken) in [
+            (65_535, true),
+            (65_536, true),
+            (65_537, false),
+            (300_000, false),
+        ] {
+            let text = "x".repeat(length);
+            let replies = exchange(server.connect(), format!("{text}{end}next{end}").as_bytes());
+            let rejected = "Server rejected your message: longer than 65536 bytes\n".to_string();
+            let first = if is_taken { received(&text) } else { rejected };
+            let expected = first + &received("next");
+            assert!(
+                replies == expected.as_bytes(),
+                "{length} bytes, then {end:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn answers_whole_lines_while_one_is_unfinished() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    stream.write_all(b"one\ntwo\nthr").unwrap();
+    assert_eq!(read_line(&stream) + "\n", received("one"));
+    assert_eq!(read_line(&stream) + "\n", received("two"));
+    stream.write_all(b"ee\n").unwrap();
+    assert_eq!(read_line(&stream) + "\n", received("three"));
+}
+
+#[test]
+fn closes_after_a_half_close_once_everything_is_answered() {
+    let server = Server::start(&[]);
+    assert_eq!(exchange(server.connect(), b""), b"");
+    assert_eq!(
+        exchange(server.connect(), b"last"),
+        received("last").as_bytes()
+    );
+    server.log_with("disconnected after 1 messages");
+}
+
+#[test]
+fn serves_20_clients_at_once_each_with_its_own_replies() {
+    let server = Server::start(&["-q"]);
+    thread::scope(|scope| {
+        for client in 0..20 {
+            let server = &server;
+            scope.spawn(move || {
+                let lines = || (0..500).map(move |n| format!("client {client} line {n}"));
+                let input: String = lines().map(|line| line + "\n").collect();
+                run(&mut server.client(&[]), input).assert(0, printed(lines()), "");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_silent_client_delays_nobody() {
+    let server = Server::start(&[]);
+    let silent = server.connect();
+    let mut begun = server.connect();
+    begun.write_all(b"no end of line").unwrap();
+    assert_eq!(ask(&server.connect(), "hello") + "\n", received("hello"));
+    assert_eq!(ask(&silent, "at last") + "\n", received("at last"));
+}
+
+#[test]
+fn a_client_that_resets_in_mid_line_harms_no_other() {
+    let server = Server::start(&[]);
+    let other = server.connect();
+    assert_eq!(ask(&other, "before") + "\n", received("before"));
+    let mut resets = server.connect();
+    resets.write_all(b"answered\nunfinished").unwrap();
+    // Closing with a reply unread resets the connection.
+    let mut byte = [0];
+    assert_eq!(resets.peek(&mut byte).unwrap(), 1);
+    let address = resets.local_addr().unwrap();
+    drop(resets);
+    server.log_with(&format!("{address} disconnected after 1 messages: "));
+    assert_eq!(ask(&other, "after") + "\n", received("after"));
+}
+
+#[test]
+fn logs_connections_and_messages_in_one_line_each_without_control_characters() {
+    let server = Server::start(&[]);
+    let stream = server.connect();
+    let address = stream.local_addr().unwrap();
+    let sent = "\x1b[2J\r\u{9b}\u{7f}\u{202e}\0\tend \"quoted\" C:\\dir\n";
+    let replies = exchange(stream, sent.as_bytes());
+    assert_eq!(replies, received(sent.trim_end_matches('\n')).as_bytes());
+    let log = server.log_with("disconnected");
+    let lines: Vec<&str> = log
+        .lines()
+        .map(|line| line.split_once("] ").unwrap().1)
+        .collect();
+    let shown = r#"\u{1b}[2J\u{d}\u{9b}\u{7f}\u{202e}\u{0}\u{9}end "quoted" C:\dir"#;
+    assert_eq!(
+        lines,
+        [
+            format!("Accepted connection from {address}"),
+            format!("{address}: Received message: {shown}"),
+            format!("{address} disconnected after 1 messages"),
+        ]
+    );
+}
+
+#[test]
+fn logs_nothing_of_ordinary_work_when_quiet() {
+    let server = Server::start(&["-q"]);
+    let mut stream = server.connect();
+    assert_eq!(ask(&stream, "hello") + "\n", received("hello"));
+    stream.write_all(b"\xff\n").unwrap();
+    read_line(&stream);
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert_eq!(server.log(), "");
+}

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use crate::printable::Printable;
+
 /// The port that the server listens on and the client connects to.
 pub const DEFAULT_PORT: u16 = 12345;
 
@@ -14,8 +16,10 @@ pub const DEFAULT_PORT: u16 = 12345;
 /// machine alone.
 pub const DEFAULT_HOST: &str = "127.0.0.1";
 
-/// A host and a port as one text, an IPv6 address in brackets: `[::1]:12345`.
+/// A host and a port as one text to be shown, an IPv6 address in brackets:
+/// `[::1]:12345`.
 pub fn address(host: &str, port: u16) -> String {
+    let host = Printable(host.as_bytes()).to_string();
     match host.contains(':') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),
@@ -102,5 +106,6 @@ mod tests {
         assert_eq!(address("127.0.0.1", 1), "127.0.0.1:1");
         assert_eq!(address("example.org", 2), "example.org:2");
         assert_eq!(address("::1", 3), "[::1]:3");
+        assert_eq!(address("a\nb", 4), "a\\u{a}b:4");
     }
 }

@@ -8,7 +8,7 @@
 //! too long, the client skips such a line of its input, and does not wait for
 //! the end of such a reply.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::mem;
 
 /// The room that a reader of lines starts with, and returns to by
@@ -207,17 +207,26 @@ impl LineReader {
     /// Gives back the memory that past lines needed and the line at hand does
     /// not.
     pub fn shrink(&mut self) {
-        if self.buffer.len() > self.first_room && self.end - self.start < self.first_room {
-            self.compact();
-            self.buffer.truncate(self.first_room);
-            self.buffer.shrink_to_fit();
+        let begun = &self.buffer[self.start..self.end];
+        if self.buffer.len() > self.first_room && begun.len() < self.first_room {
+            // The allocator returns memory to the system from the end of its
+            // heap only, so the large buffer is not cut down where it stands.
+            // Nor is the small one `vec![0; …]`, which glibc takes from there
+            // too, and not from the small pieces that the thread once freed.
+            let mut buffer = Vec::with_capacity(self.first_room);
+            buffer.extend_from_slice(begun);
+            buffer.resize(self.first_room, 0);
+            self.end = begun.len();
+            self.scanned -= self.start;
+            self.start = 0;
+            self.buffer = buffer;
         }
     }
 
     /// Whether these bytes are over the limit whatever comes after them: one
     /// CR may yet turn out to belong to the end of the line.
     fn exceeds_limit(&self, line: &[u8]) -> bool {
-        line.strip_suffix(b"\r").unwrap_or(line).len() > self.limit
+        without_cr(line).len() > self.limit
     }
 
     fn compact(&mut self) {
@@ -226,6 +235,11 @@ impl LineReader {
         self.scanned -= self.start;
         self.start = 0;
     }
+}
+
+/// A line without the one CR that may stand before its LF.
+pub fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// Whether a read or write on a socket ran into its timeout, which systems name
@@ -238,7 +252,11 @@ pub fn is_timeout(error: &io::Error) -> bool {
 }
 
 fn find_lf(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|&byte| byte == b'\n')
+    // `skip_until` is the way to std's own fast search for a byte, and cannot
+    // fail on a slice.
+    let read = (&mut &*bytes).skip_until(b'\n').ok()?;
+    let last = read.checked_sub(1)?;
+    (bytes[last] == b'\n').then_some(last)
 }
 
 /// How many bytes at the end are the beginning of a UTF-8 character.

@@ -44,6 +44,52 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
+/// Shows as much as fits into a line of a log: at most 1,024 bytes, and what is
+/// cut off as `…`, with the size of the whole.
+///
+/// A longer text would also cost each client as much memory as its longest one,
+/// since a logger formats in a buffer that its thread keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Excerpt<'a> {
+    text: &'a [u8],
+    from: usize,
+    to: usize,
+}
+
+impl<'a> Excerpt<'a> {
+    /// The part of a text that an offset is in, and some of what is before it.
+    pub fn new(text: &'a [u8], offset: usize) -> Self {
+        const LONGEST: usize = 1024;
+        let is_cut = |at: &usize| text.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+        let boundary = |at: usize| (at.saturating_sub(3)..=at).rev().find(|at| !is_cut(at));
+        let from = if text.len() > LONGEST {
+            offset.saturating_sub(LONGEST / 4)
+        } else {
+            0
+        };
+        let to = text.len().min(from + LONGEST);
+        Excerpt {
+            text,
+            from: boundary(from).unwrap_or(from),
+            to: boundary(to).unwrap_or(to),
+        }
+    }
+}
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = self.text.len();
+        if self.from > 0 {
+            f.write_str("…")?;
+        }
+        Printable(&self.text[self.from..self.to]).fmt(f)?;
+        if self.to - self.from < length {
+            write!(f, "… ({length} bytes)")?;
+        }
+        Ok(())
+    }
+}
+
 fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -51,7 +97,7 @@ fn is_control(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Printable;
+    use super::{Excerpt, Printable};
 
     fn shown(bytes: &[u8]) -> String {
         Printable(bytes).to_string()
@@ -93,5 +139,26 @@ mod tests {
         assert_eq!(shown(b"a\xffb\xe4\xb8"), "a\\xffb\\xe4\\xb8");
         // A C1 character as a lone byte is not UTF-8.
         assert_eq!(shown(b"\x9b31m"), "\\x9b31m");
+    }
+
+    #[test]
+    fn cuts_a_long_text_between_characters() {
+        let excerpt = |text: &str, offset| Excerpt::new(text.as_bytes(), offset).to_string();
+        assert_eq!(excerpt("\n", 0), "\\u{a}");
+        assert_eq!(excerpt(&"x".repeat(1024), 9), "x".repeat(1024));
+        assert_eq!(
+            excerpt(&"x".repeat(1025), 0),
+            "x".repeat(1024) + "… (1025 bytes)"
+        );
+        let text = "€".repeat(1000);
+        assert_eq!(excerpt(&text, 0), "€".repeat(341) + "… (3000 bytes)");
+        assert_eq!(
+            excerpt(&text, 2999),
+            format!("…{}… (3000 bytes)", "€".repeat(86))
+        );
+        assert_eq!(
+            excerpt(&text, 300),
+            format!("…{}… (3000 bytes)", "€".repeat(342))
+        );
     }
 }

@@ -86,7 +86,7 @@
 use std::fmt;
 use std::str;
 
-use crate::lines::Line;
+use crate::lines::{Line, without_cr};
 
 /// The longest text of a message in bytes, its end of line not counted: 64 KiB,
 /// as Redis's inline requests.
@@ -208,11 +208,6 @@ pub fn message(line: Line<'_>) -> Result<&str, Rejection> {
         Line::TooLong => return Err(Rejection::TooLong),
     };
     str::from_utf8(text).map_err(|error| Rejection::NotUtf8(error.valid_up_to()))
-}
-
-/// A line without the one CR that may stand before its LF.
-pub fn without_cr(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 #[cfg(test)]

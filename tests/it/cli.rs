@@ -75,10 +75,7 @@ fn a_busy_port_is_one_line_and_exit_code_1() {
         "",
         &format!("server: cannot listen on 127.0.0.1:{port}: {why}\n"),
     );
-    assert_eq!(
-        ask(&first.connect(), "still here") + "\n",
-        received("still here")
-    );
+    assert_eq!(ask(&first.connect(), "still here"), received("still here"));
 }
 
 #[test]
@@ -108,7 +105,7 @@ fn failures_are_one_line_whatever_rust_backtrace_says() {
 fn rust_log_wins_over_quiet_unless_it_is_empty() {
     for (filter, is_logged) in [("info", true), ("", false), ("warn", false)] {
         let server = Server::spawn(server(&["--port", "0", "-q"]).env("RUST_LOG", filter));
-        assert_eq!(ask(&server.connect(), "hello") + "\n", received("hello"));
+        assert_eq!(ask(&server.connect(), "hello"), received("hello"));
         assert_eq!(
             server.log().contains("Received message: hello"),
             is_logged,

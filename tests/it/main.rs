@@ -1,13 +1,31 @@
 //! Tests of the real programs: started on a free port, spoken to over sockets
 //! and pipes.
 
-#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub
+)]
 
 // Starting the programs, and what a failing test shows.
 mod util;
 
 // The server's side of the protocol, byte for byte.
 mod server;
+
+// What the server does at each of its limits.
+mod limits;
+
+// What the server does to who is slow or silent.
+mod deadlines;
+
+// What the server survives.
+mod faults;
+
+// Peers that know no framing.
+mod raw;
 
 // The client in pipes, in files and at a terminal.
 mod client;

@@ -68,10 +68,10 @@ fn answers_whole_lines_while_one_is_unfinished() {
     let server = Server::start(&[]);
     let mut stream = server.connect();
     stream.write_all(b"one\ntwo\nthr").unwrap();
-    assert_eq!(read_line(&stream) + "\n", received("one"));
-    assert_eq!(read_line(&stream) + "\n", received("two"));
+    assert_eq!(read_line(&stream), received("one"));
+    assert_eq!(read_line(&stream), received("two"));
     stream.write_all(b"ee\n").unwrap();
-    assert_eq!(read_line(&stream) + "\n", received("three"));
+    assert_eq!(read_line(&stream), received("three"));
 }
 
 #[test]
@@ -106,15 +106,15 @@ fn a_silent_client_delays_nobody() {
     let silent = server.connect();
     let mut begun = server.connect();
     begun.write_all(b"no end of line").unwrap();
-    assert_eq!(ask(&server.connect(), "hello") + "\n", received("hello"));
-    assert_eq!(ask(&silent, "at last") + "\n", received("at last"));
+    assert_eq!(ask(&server.connect(), "hello"), received("hello"));
+    assert_eq!(ask(&silent, "at last"), received("at last"));
 }
 
 #[test]
 fn a_client_that_resets_in_mid_line_harms_no_other() {
     let server = Server::start(&[]);
     let other = server.connect();
-    assert_eq!(ask(&other, "before") + "\n", received("before"));
+    assert_eq!(ask(&other, "before"), received("before"));
     let mut resets = server.connect();
     resets.write_all(b"answered\nunfinished").unwrap();
     // Closing with a reply unread resets the connection.
@@ -123,7 +123,7 @@ fn a_client_that_resets_in_mid_line_harms_no_other() {
     let address = resets.local_addr().unwrap();
     drop(resets);
     server.log_with(&format!("{address} disconnected after 1 messages: "));
-    assert_eq!(ask(&other, "after") + "\n", received("after"));
+    assert_eq!(ask(&other, "after"), received("after"));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn logs_connections_and_messages_in_one_line_each_without_control_characters() {
 fn logs_nothing_of_ordinary_work_when_quiet() {
     let server = Server::start(&["-q"]);
     let mut stream = server.connect();
-    assert_eq!(ask(&stream, "hello") + "\n", received("hello"));
+    assert_eq!(ask(&stream, "hello"), received("hello"));
     stream.write_all(b"\xff\n").unwrap();
     read_line(&stream);
     stream.shutdown(std::net::Shutdown::Write).unwrap();

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What no step of any test should take, and a hang is taken for.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -90,6 +90,52 @@ impl Server {
         connect(self.address)
     }
 
+    /// Runs a command that becomes a server at this port, whether it can say so
+    /// or not; its standard streams are the command's.
+    pub fn unannounced(command: &mut Command, port: u16) -> Self {
+        let child = command.stdin(Stdio::null()).spawn().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Server {
+            child,
+            address,
+            log: temporary_file(),
+        }
+    }
+
+    /// Runs a shell command line in which `$0` is the server's process id.
+    pub fn shell(&self, script: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("sh")
+            .args(["-c", script, &id])
+            .status()
+            .unwrap();
+        assert!(status.success(), "sh -c '{script}' {id}: {status}");
+    }
+
+    /// A number of this process that the kernel keeps in `/proc/PID/status`.
+    pub fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
+        line.trim_start_matches(':')
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
+    /// What the kernel says of this process.
+    pub fn proc(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.child.id()))
+    }
+
     /// The client, to be run against this server.
     pub fn client(&self, args: &[&str]) -> Command {
         client(self.address, args)
@@ -111,7 +157,7 @@ impl Drop for Server {
 
 /// Waits for what comes about by itself and has no event to wait for.
 pub fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     loop {
         match attempt() {
             Ok(value) => return value,
@@ -144,18 +190,28 @@ pub fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Sends a line and reads its reply, which is returned without its LF.
+/// Sends a line and reads its reply, LF included.
 pub fn ask(stream: &TcpStream, line: &str) -> String {
     writeln!(&mut &*stream, "{line}").unwrap();
     read_line(stream)
 }
 
-/// One line, without its LF; empty at the end of the stream.
-pub fn read_line(stream: &TcpStream) -> String {
+/// One line, LF included; empty at the end of the stream.
+pub fn read_line(mut stream: &TcpStream) -> String {
     let mut line = Vec::new();
-    let mut byte = [0];
-    while (&mut &*stream).read(&mut byte).unwrap() == 1 && byte != *b"\n" {
-        line.push(byte[0]);
+    let mut part = [0; 65_536];
+    while !line.ends_with(b"\n") {
+        // What comes after the line is left for the next reader.
+        let here = stream.peek(&mut part).unwrap();
+        let end = part[..here]
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(here, |lf| lf + 1);
+        stream.read_exact(&mut part[..end]).unwrap();
+        line.extend_from_slice(&part[..end]);
+        if here == 0 {
+            break;
+        }
     }
     String::from_utf8(line).unwrap()
 }
@@ -171,6 +227,69 @@ pub fn printed(lines: impl IntoIterator<Item = impl fmt::Display>) -> String {
         .into_iter()
         .map(|line| format!("Server: {}", received(&line.to_string())))
         .collect()
+}
+
+/// A client that asks all the while, every 50 ms, whatever else goes on.
+pub struct Canary {
+    stop: mpsc::Sender<()>,
+    thread: thread::JoinHandle<Duration>,
+}
+
+impl Canary {
+    pub fn start(server: &Server) -> Self {
+        let stream = server.connect();
+        assert_eq!(ask(&stream, "canary"), received("canary"));
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let mut longest = Duration::ZERO;
+            for number in 0.. {
+                let begun = Instant::now();
+                let line = format!("canary {number}");
+                assert_eq!(ask(&stream, &line), received(&line));
+                longest = longest.max(begun.elapsed());
+                if stopped.recv_timeout(Duration::from_millis(50)).is_ok() {
+                    break;
+                }
+            }
+            longest
+        });
+        Canary { stop, thread }
+    }
+
+    /// Asserts that every reply came, and soon.
+    pub fn stop(self) {
+        let _ = self.stop.send(());
+        let longest = self.thread.join().expect("the canary was not served");
+        println!("the canary's longest wait: {longest:?}");
+        assert!(longest < Duration::from_secs(5), "a reply took {longest:?}");
+    }
+}
+
+/// Does the same to a server three times, while a canary is served. Afterwards
+/// threads, descriptors and memory must be back where they were.
+pub fn three_rounds(server: &Server, mut round: impl FnMut()) {
+    let canary = Canary::start(server);
+    let counts = || (server.status("Threads"), server.open_files());
+    let before = counts();
+    let mut memory = Vec::new();
+    for _ in 0..3 {
+        round();
+        eventually(|| match counts() {
+            after if after == before => Ok(()),
+            after => Err(format!(
+                "(threads, descriptors): {before:?} before, {after:?} after"
+            )),
+        });
+        memory.push(server.status("VmRSS"));
+    }
+    canary.stop();
+    println!("resident memory after each round: {memory:?} KB");
+    // Some pages more or less are the allocator's, which has several heaps.
+    assert!(
+        memory[2] <= memory[1] + 1024,
+        "resident memory grew: {memory:?} KB"
+    );
+    assert!(!server.log().contains("panicked"), "{}", server.log());
 }
 
 /// A server of a test's own, which may misbehave: serves one client after the

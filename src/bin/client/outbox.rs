@@ -95,7 +95,6 @@ impl Outbox {
 }
 
 /// Where the input stands.
-#[derive(Debug)]
 pub(crate) enum Input {
     Open,
     Ended,

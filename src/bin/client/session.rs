@@ -1,5 +1,6 @@
 //! The main thread: connects, reads and verifies replies, survives outages.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -8,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tcp_chat::cli;
-use tcp_chat::lines::{Line, LineReader, is_timeout};
-use tcp_chat::printable::Printable;
-use tcp_chat::wire::{self, MAX_REPLY, Notice, Reply};
+use tcp_chat::lines::{Line, LineReader, is_timeout, without_cr};
+use tcp_chat::printable::{Excerpt, Printable};
+use tcp_chat::wire::{MAX_REPLY, Notice, Reply};
 
 use crate::outbox::{Input, Outbox, Queue};
 use crate::output::Output;
@@ -45,7 +46,18 @@ enum Lost {
     Unreachable(String),
     /// By the server's own word.
     Refused(String),
+    /// The stream has ended.
+    Closed,
     Broken(String),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lost::Unreachable(why) | Lost::Refused(why) | Lost::Broken(why) => f.write_str(why),
+            Lost::Closed => f.write_str("closed by the server"),
+        }
+    }
 }
 
 impl<'a> Session<'a> {
@@ -84,7 +96,7 @@ impl<'a> Session<'a> {
     /// Connects, again after each outage, until everything is done.
     fn talk(&mut self) -> anyhow::Result<()> {
         let mut was_connected = false;
-        loop {
+        while !was_connected || !self.outbox.lock().is_done() {
             let lost = match self.connect() {
                 Ok(stream) => {
                     was_connected = true;
@@ -92,13 +104,12 @@ impl<'a> Session<'a> {
                 }
                 Err(error) => Some(Lost::Unreachable(error.to_string())),
             };
-            if let Some(lost) = lost {
-                self.pause(&lost)?;
-            }
-            if was_connected && self.outbox.lock().is_done() {
-                return Ok(());
+            match lost {
+                Some(lost) => self.pause(&lost)?,
+                None => break,
             }
         }
+        Ok(())
     }
 
     /// Tries all addresses of the server's name, in their order.
@@ -128,9 +139,10 @@ impl<'a> Session<'a> {
         queue.rewind();
         queue.connected = true;
         drop(queue);
+        log::info!("connected to {}", self.address);
         thread::scope(|scope| {
             let writer = thread::Builder::new().name("writer".to_string());
-            writer
+            let writer = writer
                 .spawn_scoped(scope, || send(outbox, stream))
                 .context("cannot start a thread")?;
             let end = self.receive(stream);
@@ -139,7 +151,15 @@ impl<'a> Session<'a> {
             outbox.release(queue);
             // A server that does not read may have the writer blocked.
             let _ = stream.shutdown(Shutdown::Both);
-            end
+            match (end, writer.join()) {
+                // What broke a connection is told to one of the two threads only.
+                (Ok(Some(Lost::Closed)), Ok(Err(error)))
+                    if error.kind() != io::ErrorKind::BrokenPipe =>
+                {
+                    Ok(Some(Lost::Broken(error.to_string())))
+                }
+                (end, _) => end,
+            }
         })
     }
 
@@ -164,26 +184,31 @@ impl<'a> Session<'a> {
                 printed = Instant::now();
             }
 
-            if let Some(lost) = taken? {
-                return Ok(Some(lost));
-            }
+            let lost = taken?;
             if is_done {
                 return Ok(None);
             }
+            if lost.is_some() {
+                return Ok(lost);
+            }
             match read {
-                Ok(0) => return Ok(Some(Lost::Broken("closed by the server".to_string()))),
+                Ok(0) => return Ok(Some(Lost::Closed)),
                 Err(error) if !is_timeout(&error) => {
                     return Ok(Some(Lost::Broken(error.to_string())));
                 }
                 _ => {}
             }
             // Whoever reads our output may have kept us from reading replies.
+            let awaited =
+                awaited_since.map(|since| now.saturating_duration_since(since.max(printed)));
+            let outage = self.outage.as_ref().filter(|_| awaited.is_some());
             let timeout = self.args.timeout;
-            if awaited_since
-                .is_some_and(|since| now.saturating_duration_since(since.max(printed)) >= timeout)
-            {
+            if awaited.is_some_and(|awaited| awaited >= timeout) {
                 let why = format!("no reply within {} s", timeout.as_secs_f64());
                 return Ok(Some(Lost::Broken(why)));
+            }
+            if outage.is_some_and(|outage| outage.since.elapsed() >= self.args.retry_for) {
+                return Ok(Some(Lost::Broken("no reply".to_string())));
             }
         }
     }
@@ -204,7 +229,7 @@ impl<'a> Session<'a> {
                     let why = "closed by the server in the middle of a reply";
                     return Ok(Some(Lost::Broken(why.to_string())));
                 }
-                Line::TooLong => break,
+                Line::TooLong => bail!(self.too_long()),
             };
             let shown = || Printable(line).to_string();
             match Notice::read(line) {
@@ -214,9 +239,13 @@ impl<'a> Session<'a> {
             }
         }
         if replies.is_over_limit() {
-            bail!("{}: a reply of more than {MAX_REPLY} bytes", self.address);
+            bail!(self.too_long());
         }
         Ok(None)
+    }
+
+    fn too_long(&self) -> String {
+        format!("{}: a reply of more than {MAX_REPLY} bytes", self.address)
     }
 
     fn take_reply(&mut self, line: &[u8], queue: &mut Queue, now: Instant) -> anyhow::Result<()> {
@@ -227,7 +256,7 @@ impl<'a> Session<'a> {
                 Printable(line)
             );
         };
-        let expected = Reply::Received(wire::without_cr(sent));
+        let expected = Reply::Received(without_cr(sent));
         match Reply::read(line) {
             Some(reply) if reply == expected => self.counts.acknowledged += 1,
             Some(Reply::Rejected(reason)) => {
@@ -242,7 +271,12 @@ impl<'a> Session<'a> {
                     let mut wanted = Vec::new();
                     expected.write(&mut wanted);
                     wanted.pop();
-                    let (wanted, got) = difference(&wanted, line);
+                    let same = wanted
+                        .iter()
+                        .zip(line)
+                        .take_while(|(wanted, got)| wanted == got)
+                        .count();
+                    let (wanted, got) = (Excerpt::new(&wanted, same), Excerpt::new(line, same));
                     log::error!("line {number}: wrong reply: expected \"{wanted}\", got \"{got}\"");
                 }
             }
@@ -285,11 +319,9 @@ impl<'a> Session<'a> {
         let left = retry_for.saturating_sub(outage.since.elapsed());
         if left.is_zero() {
             self.counts.end_outage(outage.since.elapsed());
-            let retry_for = retry_for.as_secs_f64();
-            let (address, Lost::Unreachable(why) | Lost::Refused(why) | Lost::Broken(why)) =
-                (&self.address, lost);
             let unacknowledged = unacknowledged(&self.outbox.lock());
-            bail!("cannot reach {address} for {retry_for} s, with {unacknowledged}: {why}");
+            let (address, retry_for) = (&self.address, retry_for.as_secs_f64());
+            bail!("cannot reach {address} for {retry_for} s, with {unacknowledged}: {lost}");
         }
         thread::sleep(outage.next_pause.min(left));
         let next_pause = LONGEST_PAUSE.min(outage.next_pause * 2);
@@ -322,11 +354,11 @@ impl<'a> Session<'a> {
         match lost {
             Lost::Unreachable(why) => format!("cannot connect to {address}: {why}"),
             Lost::Refused(why) => format!("{address}: {why}"),
-            Lost::Broken(why) => {
+            Lost::Closed | Lost::Broken(_) => {
                 let queue = self.outbox.lock();
                 let answered = self.counts.answered();
                 format!(
-                    "{address} lost with {}: {why} ({} sent, {answered} answered)",
+                    "{address} lost with {}: {lost} ({} sent, {answered} answered)",
                     unacknowledged(&queue),
                     answered + queue.in_flight() as u64,
                 )
@@ -357,31 +389,13 @@ fn connect_to(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
 }
 
 /// Sends what the outbox has, until there will be nothing more.
-fn send(outbox: &Outbox, mut stream: &TcpStream) {
+fn send(outbox: &Outbox, mut stream: &TcpStream) -> io::Result<()> {
     let mut batch = Vec::new();
-    while outbox.take(&mut batch) && stream.write_all(&batch).is_ok() {}
-    // Wakes the thread that reads replies: it knows whether this is the end, or
-    // what is wrong with the connection.
+    let mut sent = Ok(());
+    while sent.is_ok() && outbox.take(&mut batch) {
+        sent = stream.write_all(&batch);
+    }
+    // Wakes the thread that reads replies: it knows whether this is the end.
     let _ = stream.shutdown(Shutdown::Both);
-}
-
-/// Two texts to be shown, each cut to where they differ if it is long.
-fn difference(wanted: &[u8], got: &[u8]) -> (String, String) {
-    const LONGEST: usize = 200;
-    let same = wanted
-        .iter()
-        .zip(got)
-        .take_while(|(wanted, got)| wanted == got)
-        .count();
-    let excerpt = |text: &[u8]| {
-        if text.len() <= LONGEST {
-            return Printable(text).to_string();
-        }
-        let from = same.saturating_sub(LONGEST / 4).min(text.len());
-        let to = text.len().min(from + LONGEST);
-        let before = if from > 0 { "…" } else { "" };
-        let after = if to < text.len() { "…" } else { "" };
-        format!("{before}{}{after}", Printable(&text[from..to]))
-    };
-    (excerpt(wanted), excerpt(got))
+    sent
 }

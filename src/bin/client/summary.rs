@@ -1,6 +1,5 @@
 //! Counts and reply times, for `--summary`.
 
-use std::fmt;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -8,7 +7,7 @@ use anyhow::bail;
 use crate::outbox::Queue;
 
 /// What happened to the lines of the input.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) acknowledged: u64,
     pub(crate) rejected: u64,
@@ -103,16 +102,6 @@ impl Default for Histogram {
             total: 0,
             max: Duration::ZERO,
         }
-    }
-}
-
-impl fmt::Debug for Histogram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Histogram({} durations up to {:?})",
-            self.total, self.max
-        )
     }
 }
 

@@ -3,14 +3,14 @@
 //! One idea serves both the smallest and the largest load: read once, answer
 //! every whole line that is here, write once. A line alone costs one read and
 //! one write; a thousand lines in one segment cost no more calls than that.
-//! Nothing here locks, and nothing allocates for each message.
+//! Nothing here locks, and nothing allocates for a message that is acknowledged.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use tcp_chat::lines::{LineReader, is_timeout};
-use tcp_chat::printable::Printable;
+use tcp_chat::printable::Excerpt;
 use tcp_chat::wire::{self, Reply};
 
 /// Replies are written once they are this many bytes, whatever is still unread:
@@ -38,7 +38,7 @@ pub(crate) enum Framing {
 }
 
 impl Framing {
-    /// What ends a reply or notice here, which was written as a line.
+    /// Takes the LF off a reply or notice where it is not to have one.
     pub(crate) fn trim(self, line: &mut Vec<u8>) {
         if self == Framing::Raw {
             line.pop();
@@ -97,9 +97,9 @@ impl Connection<'_> {
             timeout,
             ..
         } = *self.settings;
-        // Deadlines cost no system call: a read wakes up in time for the nearer
-        // of the two, and only then, or when a line is left unfinished, is there
-        // anything to look at.
+        // Deadlines cost no system call: they are only looked at when a read
+        // times out or leaves a line unfinished, and so may be late by as much as
+        // the smaller of the two.
         let wait = idle_timeout.min(timeout);
         self.stream.set_nodelay(true)?;
         self.stream.set_read_timeout(Some(wait))?;
@@ -154,7 +154,7 @@ impl Connection<'_> {
                     log::info!(
                         "{}: Received message: {}",
                         self.peer,
-                        Printable(text.as_bytes())
+                        Excerpt::new(text.as_bytes(), 0)
                     );
                     Reply::Received(text.as_bytes()).write(&mut self.replies);
                 }

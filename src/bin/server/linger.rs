@@ -34,7 +34,8 @@ pub(crate) struct Farewell<S> {
 /// the one that has lingered longest.
 pub(crate) fn start<S: Send + 'static>(most: usize) -> io::Result<SyncSender<Farewell<S>>> {
     // No queue: whoever sends waits until the thread takes the connection, which
-    // no client can delay, and no more descriptors are open than are counted.
+    // is some milliseconds at worst, and no more descriptors are open than are
+    // counted.
     let (sender, receiver) = mpsc::sync_channel(0);
     let thread = thread::Builder::new().name("linger".to_string());
     thread.spawn(move || run(&receiver, most))?;
@@ -84,14 +85,11 @@ fn say<S>(farewell: Farewell<S>) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)
 }
 
+/// Takes a part of what the client has sent. It is one part for each client in
+/// turn, so that one that sends without end does not hold up the others.
 fn is_open_after_drain(mut stream: &TcpStream, scratch: &mut [u8]) -> bool {
-    // A client that sends without end must not hold up the others.
-    for _ in 0..4 {
-        match stream.read(scratch) {
-            Ok(0) => return false,
-            Ok(_) => {}
-            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-        }
+    match stream.read(scratch) {
+        Ok(read) => read > 0,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
-    true
 }

@@ -37,7 +37,7 @@ const STACK: usize = 64 * 1024;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Example:\n  server --port 7000 -q &\n  echo hello | client --port 7000"
+    after_help = "Example:\n  server --port 7000 -q &\n  echo hello | client --port 7000 --retry-for 5"
 )]
 struct Args {
     /// The name or address to listen on; 0.0.0.0 or :: is every one of this machine's
@@ -56,12 +56,7 @@ struct Args {
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::timeout)]
     timeout: Duration,
     /// How messages are told apart: by line, or, for peers that know no framing, by read
-    #[arg(
-        long,
-        value_name = "FRAMING",
-        default_value = "lines",
-        hide_possible_values = false
-    )]
+    #[arg(long, default_value = "lines")]
     framing: Framing,
     /// Log warnings only
     #[arg(short, long, conflicts_with = "verbose")]
@@ -98,7 +93,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let mut server = Server {
         max_clients: limits.clients,
         linger: linger::start(limits.lingering).context("cannot start a thread")?,
-        slots: Arc::new(Settings {
+        shared: Arc::new(Settings {
             idle_timeout: args.idle_timeout,
             timeout: args.timeout,
             framing: args.framing,
@@ -115,7 +110,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
 struct Server {
     max_clients: usize,
     linger: SyncSender<Farewell<Slot>>,
-    slots: Slot,
+    shared: Slot,
     /// When the log last had a warning of trouble that may repeat at any rate.
     warned: Option<Instant>,
 }
@@ -126,7 +121,7 @@ struct Server {
 type Slot = Arc<Settings>;
 
 impl Server {
-    /// Accepts for ever. No client can delay this loop.
+    /// Accepts for ever, and waits for no client.
     fn accept(&mut self, listener: &TcpListener) -> ! {
         const FIRST_PAUSE: Duration = Duration::from_millis(5);
         const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -158,7 +153,7 @@ impl Server {
     }
 
     fn admit(&mut self, stream: Arc<TcpStream>, peer: SocketAddr) {
-        let clients = Arc::strong_count(&self.slots) - 1;
+        let clients = Arc::strong_count(&self.shared) - 1;
         if clients >= self.max_clients {
             let why = format!(
                 "{clients} clients are connected (--max-clients {})",
@@ -170,7 +165,7 @@ impl Server {
         // A thread that cannot be had takes its closure with it, so the stream
         // is shared with it, to tell the client.
         let shared = Arc::clone(&stream);
-        let spawned = spawn(peer, Arc::clone(&self.slots), move |slot| {
+        let spawned = spawn(peer, Arc::clone(&self.shared), move |slot| {
             if let Ok(Some(why)) = connection::serve(&shared, peer, &slot) {
                 let mut notice = Vec::new();
                 Notice::Closed(why.as_bytes()).write(&mut notice);
@@ -194,7 +189,7 @@ impl Server {
         );
         let mut notice = Vec::new();
         Notice::Refused(why.as_bytes()).write(&mut notice);
-        self.slots.framing.trim(&mut notice);
+        self.shared.framing.trim(&mut notice);
         let _ = self.linger.send(Farewell {
             stream,
             notice,
@@ -232,4 +227,55 @@ fn spawn(
         }
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_of_a_handler_is_logged_and_gives_its_slot_back() {
+        static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+        struct Logger;
+        impl log::Log for Logger {
+            fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+                true
+            }
+            fn log(&self, record: &log::Record<'_>) {
+                LOGGED
+                    .lock()
+                    .unwrap()
+                    .push(format!("{} {}", record.level(), record.args()));
+            }
+            fn flush(&self) {}
+        }
+        log::set_logger(&Logger).unwrap();
+        log::set_max_level(LevelFilter::Info);
+
+        let slots = Slot::new(Settings {
+            idle_timeout: Duration::MAX,
+            timeout: Duration::MAX,
+            framing: Framing::Lines,
+        });
+        let (alive, ended) = mpsc::channel::<()>();
+        let peer = "192.0.2.1:7".parse().unwrap();
+        spawn(peer, Arc::clone(&slots), move |slot| {
+            assert_eq!(Arc::strong_count(&slot), 2);
+            let _alive = alive;
+            unreachable!("as told");
+        })
+        .unwrap();
+        // Not until the thread has unwound does the channel close.
+        assert!(ended.recv().is_err());
+        while Arc::strong_count(&slots) > 1 || LOGGED.lock().unwrap().is_empty() {
+            thread::yield_now();
+        }
+        assert_eq!(
+            *LOGGED.lock().unwrap(),
+            ["ERROR 192.0.2.1:7 disconnected: its handler panicked"]
+        );
+    }
 }

@@ -1,0 +1,196 @@
+//! What the server survives.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::util::{Canary, Server, ask, eventually, exchange, received, three_rounds};
+
+#[test]
+fn stopped_and_continued_it_drops_nobody() {
+    const LINES: usize = 200;
+    let server = Server::start(&["-q"]);
+    let line = "x".repeat(65_536);
+    let written = AtomicUsize::new(0);
+    let idle: Vec<TcpStream> = (0..25).map(|_| server.connect()).collect();
+    let busy: Vec<TcpStream> = (0..25).map(|_| server.connect()).collect();
+    thread::scope(|scope| {
+        for stream in &busy {
+            let (line, written) = (&line, &written);
+            scope.spawn(move || {
+                for _ in 0..LINES {
+                    writeln!(&mut &*stream, "{line}").unwrap();
+                    written.fetch_add(1, Ordering::Relaxed);
+                }
+                stream.shutdown(Shutdown::Write).unwrap();
+            });
+        }
+        // Nobody takes the replies, so in the end all of them are blocked.
+        let mut before = 0;
+        let blocked_at = eventually(|| {
+            thread::sleep(Duration::from_millis(50));
+            let now = written.load(Ordering::Relaxed);
+            match now == std::mem::replace(&mut before, now) {
+                true => Ok(now),
+                false => Err(format!("{now} lines were taken, and it goes on")),
+            }
+        });
+        assert!(blocked_at < 25 * LINES, "nobody was blocked");
+
+        server.shell("for i in 1 2 3; do kill -STOP $0; sleep 0.1; kill -CONT $0; done");
+        let expected = received(&line).repeat(LINES);
+        for mut stream in &busy {
+            let mut replies = Vec::new();
+            stream.read_to_end(&mut replies).unwrap();
+            assert!(replies == expected.as_bytes(), "{} bytes", replies.len());
+        }
+        for stream in &idle {
+            assert_eq!(ask(stream, "hello"), received("hello"));
+        }
+    });
+    assert_eq!(server.log(), "");
+}
+
+#[test]
+fn thousands_of_resets_leave_nothing_behind_and_nothing_in_the_log() {
+    let server = Server::start(&["-q"]);
+    three_rounds(&server, || {
+        for number in 0..2000 {
+            let mut stream = server.connect();
+            let sent = if number % 2 == 0 {
+                "answered\nno end of line"
+            } else {
+                "a\nb\nc\n"
+            };
+            stream.write_all(sent.as_bytes()).unwrap();
+            // Closing resets when a reply is unread.
+            assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+        }
+    });
+    assert_eq!(server.log(), "");
+}
+
+#[test]
+fn thousands_of_probes_leave_nothing_behind_and_nothing_in_the_log() {
+    let server = Server::start(&["-q"]);
+    three_rounds(&server, || (0..1000).for_each(|_| drop(server.connect())));
+    assert_eq!(server.log(), "");
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// A connection to a server that does not say when it accepts.
+fn connect_in_time(server: &Server) -> TcpStream {
+    let connected = || TcpStream::connect(server.address).map_err(|error| error.to_string());
+    let stream = eventually(connected);
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+#[test]
+fn serves_though_standard_output_and_error_are_closed() {
+    for closed in [">&-", "2>&-", ">&- 2>&-"] {
+        let port = free_port();
+        let script = format!("exec \"$0\" --port {port} {closed}");
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &script, env!("CARGO_BIN_EXE_server")])
+            .stdout(Stdio::null());
+        let server = Server::unannounced(shell.stderr(Stdio::null()), port);
+        assert_eq!(
+            ask(&connect_in_time(&server), "hello"),
+            received("hello"),
+            "{closed}"
+        );
+    }
+}
+
+#[test]
+fn serves_though_nobody_reads_its_standard_output_and_error_when_quiet() {
+    let port = free_port();
+    let (nobody_reads, stdout) = std::io::pipe().unwrap();
+    let (_never_read, stderr) = std::io::pipe().unwrap();
+    drop(nobody_reads);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    command.args(["-q", "--max-clients", "1", "--port", &port.to_string()]);
+    let server = Server::unannounced(command.stdout(stdout).stderr(stderr), port);
+    let stream = connect_in_time(&server);
+    // Far more than a pipe takes, had it a line for each of these.
+    for _ in 0..2000 {
+        assert_eq!(ask(&stream, "hello"), received("hello"));
+        let refused = exchange(server.connect(), b"");
+        assert!(refused.starts_with(b"Server refused your connection: "));
+    }
+}
+
+#[test]
+fn killed_and_started_again_it_has_its_port_at_once() {
+    let mut server = Server::start(&["-q"]);
+    let address = server.address;
+    let clients: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
+    for client in &clients {
+        assert_eq!(ask(client, "hello"), received("hello"));
+    }
+    server.kill();
+    let port = address.port().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    let again = Server::spawn(command.args(["-q", "--port", &port]));
+    assert_eq!(again.address, address);
+    assert_eq!(ask(&again.connect(), "again"), received("again"));
+}
+
+#[test]
+fn the_same_bytes_in_every_split_have_the_same_replies() {
+    let server = Server::start(&["-q"]);
+    let corpus = "one\n\ntwo\r\n\rGr\u{fc}\u{df}e \u{1f389}\n\0\r\r\n".as_bytes();
+    let corpus = [corpus, b"a\xffb\n\xe4\xb8\ncut"].concat();
+    let expected = exchange(server.connect(), &corpus);
+    assert_eq!(expected.iter().filter(|&&byte| byte == b'\n').count(), 8);
+    for at in 0..=corpus.len() {
+        let mut stream = server.connect();
+        // The replies to the first part show that it was read alone.
+        let (first, second) = corpus.split_at(at);
+        stream.write_all(first).unwrap();
+        let lines = first.iter().filter(|&&byte| byte == b'\n').count();
+        let mut replies = String::new();
+        (0..lines).for_each(|_| replies += &crate::util::read_line(&stream));
+        let rest = exchange(stream, second);
+        assert_eq!(
+            [replies.as_bytes(), &rest].concat(),
+            expected,
+            "split at {at}"
+        );
+    }
+    let mut stream = server.connect();
+    for byte in &corpus {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    assert_eq!(exchange(stream, b""), expected);
+}
+
+#[test]
+fn no_client_can_hold_up_the_refusal_of_others() {
+    let server = Server::start(&["-q", "--max-clients", "1"]);
+    let canary = Canary::start(&server);
+    // They send without end and take nothing.
+    let floods: Vec<TcpStream> = (0..10).map(|_| server.connect()).collect();
+    thread::scope(|scope| {
+        for mut flood in floods {
+            scope.spawn(move || while flood.write_all(&[b'x'; 65_536]).is_ok() {});
+        }
+        for _ in 0..50 {
+            assert!(exchange(server.connect(), b"").ends_with(b"(--max-clients 1)\n"));
+        }
+    });
+    canary.stop();
+}

@@ -1,0 +1,68 @@
+//! Peers that know no framing.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::util::{Server, exchange};
+
+/// Sends these bytes and reads as many as are expected.
+fn ask(mut stream: &TcpStream, sent: &[u8], expected: &str) {
+    stream.write_all(sent).unwrap();
+    let mut reply = vec![0; expected.len()];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(String::from_utf8(reply).unwrap(), expected);
+}
+
+#[test]
+fn each_read_is_a_message_and_no_reply_has_an_end_of_line() {
+    let server = Server::start(&["--framing", "raw"]);
+    let stream = server.connect();
+    for text in ["hello", "two\nlines\r\n", "\r", "\n"] {
+        ask(
+            &stream,
+            text.as_bytes(),
+            &format!("Server received your message: {text}"),
+        );
+    }
+    let long = "x".repeat(5000);
+    ask(
+        &stream,
+        long.as_bytes(),
+        &format!("Server received your message: {long}"),
+    );
+    ask(
+        &stream,
+        b"a\xffb",
+        "Server rejected your message: not UTF-8 at byte 1",
+    );
+    ask(&stream, b"next", "Server received your message: next");
+    assert_eq!(exchange(stream, b""), b"");
+}
+
+#[test]
+fn a_character_that_a_read_cut_waits_for_its_other_bytes() {
+    let server = Server::start(&["--framing", "raw", "--timeout", "0.3"]);
+    let stream = server.connect();
+    ask(&stream, b"gr\xc3", "Server received your message: gr");
+    ask(&stream, b"\xbcn", "Server received your message: \u{fc}n");
+    let rest = exchange(stream, b"\xf0\x9f\x8e");
+    assert_eq!(rest, b"Server rejected your message: not UTF-8 at byte 0");
+
+    let mut waits = server.connect();
+    ask(&waits, b"a\xf0\x9f", "Server received your message: a");
+    let mut notice = String::new();
+    waits.read_to_string(&mut notice).unwrap();
+    assert_eq!(
+        notice,
+        "Server closed your connection: a line was not ended within 0.3 s"
+    );
+}
+
+#[test]
+fn a_refusal_has_no_end_of_line_either() {
+    let server = Server::start(&["--framing", "raw", "--max-clients", "1"]);
+    let stream = server.connect();
+    ask(&stream, b"hello", "Server received your message: hello");
+    let refusal = "Server refused your connection: 1 clients are connected (--max-clients 1)";
+    assert_eq!(exchange(server.connect(), b""), refusal.as_bytes());
+}

@@ -59,6 +59,12 @@ fn listens_and_connects_by_name_and_by_ipv6_address() {
     let mut client = client(&["--host", "localhost", "--port", &port]);
     run(&mut client, "hello\n").assert(0, printed(["hello"]), "");
 
+    // All addresses of a name are tried, and ::1 may be the first.
+    let server = Server::start(&["--host", "127.0.0.1"]);
+    let port = server.address.port().to_string();
+    let mut client = self::client(&["--host", "localhost", "--port", &port]);
+    run(&mut client, "hello\n").assert(0, printed(["hello"]), "");
+
     let server = Server::start(&["--host", "::1"]);
     assert!(server.address.is_ipv6());
     run(&mut server.client(&[]), "hello\n").assert(0, printed(["hello"]), "");

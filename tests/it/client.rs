@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::util::{Running, Server, client, peer, printed, received, run};
+use crate::util::{Running, Server, answering, client, printed, run, unused_address};
 
 #[test]
 fn prints_every_reply_in_order_and_exits_0() {
@@ -126,14 +126,6 @@ fn a_full_output_is_one_line() {
     assert_eq!(outcome.status.code(), Some(1));
 }
 
-/// An address at which nothing listens.
-fn unused_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
-
 #[test]
 fn a_refused_connection_is_one_line() {
     let address = unused_address();
@@ -160,67 +152,8 @@ fn a_server_that_goes_away_ends_it_at_once_though_the_input_is_open() {
         .assert(1, "", &format!("client: {address} {why}\n"));
 }
 
-/// Reads the client's lines and answers each as told.
-fn answering(mut answer: impl FnMut(u64, &str) -> String + Send + 'static) -> SocketAddr {
-    peer(move |mut stream| {
-        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-        for (number, line) in (1..).zip(lines.map_while(Result::ok)) {
-            if stream.write_all(answer(number, &line).as_bytes()).is_err() {
-                return;
-            }
-        }
-    })
-}
-
-#[test]
-fn a_wrong_reply_is_printed_and_reported_with_wanted_and_got() {
-    let address = answering(|number, line| match number {
-        2 => "hello\n".to_string(),
-        _ => received(line),
-    });
-    let outcome = run(&mut client(address, &[]), "one\ntwo\nthree\n");
-    outcome.assert(
-        1,
-        printed(["one"]) + "Server: hello\n" + &printed(["three"]),
-        "client: line 2: wrong reply: expected \"Server received your message: two\", got \"hello\"\n\
-         client: 1 of 3 lines were not acknowledged: 0 not sent, 0 rejected, 1 with a wrong reply\n",
-    );
-}
-
-#[test]
-fn the_first_ten_wrong_replies_are_reported_and_then_counted() {
-    let address = answering(|_, line| format!("{line}\r\n"));
-    let input: String = (1..=25).map(|n| format!("{n}\n")).collect();
-    let outcome = run(&mut client(address, &[]), input);
-    outcome.assert_code(1);
-    let lines: Vec<&str> = outcome.stderr.lines().collect();
-    assert_eq!(lines.len(), 11, "{outcome}");
-    assert_eq!(
-        lines[9],
-        "client: line 10: wrong reply: expected \"Server received your message: 10\", got \"10\\u{d}\""
-    );
-    assert!(
-        lines[10].contains("25 of 25 lines were not acknowledged"),
-        "{outcome}"
-    );
-}
-
-#[test]
-fn a_long_wrong_reply_is_shown_where_it_differs() {
-    let address = answering(|_, line| received(&line.replace('!', "?")));
-    let outcome = run(
-        &mut client(address, &[]),
-        format!("{}!{}\n", "x".repeat(9_000), "y".repeat(9_000)),
-    );
-    outcome.assert_code(1);
-    let (x, y, size) = ("x".repeat(256), "y".repeat(767), "… (18031 bytes)");
-    let shown = format!("expected \"…{x}!{y}{size}\", got \"…{x}?{y}{size}\"\n");
-    let expected = format!("client: line 1: wrong reply: {shown}");
-    assert!(outcome.stderr.starts_with(&expected), "{outcome}");
-}
-
 /// The client at a terminal, which does not echo what is typed.
-fn at_terminal(address: SocketAddr, args: &str) -> Running {
+pub fn at_terminal(address: SocketAddr, args: &str) -> Running {
     let (program, port) = (env!("CARGO_BIN_EXE_client"), address.port());
     let mut script = Command::new("script");
     script.args([
@@ -233,7 +166,7 @@ fn at_terminal(address: SocketAddr, args: &str) -> Running {
     Running::start(script.env_remove("RUST_LOG"))
 }
 
-const PROMPT: &str = "Enter message: ";
+pub const PROMPT: &str = "Enter message: ";
 
 #[test]
 fn at_a_terminal_it_prompts_and_ctrl_d_ends_it_well() {

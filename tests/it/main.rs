@@ -30,5 +30,14 @@ mod raw;
 // The client in pipes, in files and at a terminal.
 mod client;
 
+// The client against peers that misbehave.
+mod misbehaving;
+
+// The client across outages.
+mod outages;
+
+// The client over a path that damages what it carries.
+mod relay;
+
 // Both command lines: usage, addresses, failures to start.
 mod cli;

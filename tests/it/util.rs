@@ -14,6 +14,18 @@ use std::time::{Duration, Instant};
 /// What no step of any test should take, and a hang is taken for.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
+/// Numbers that look random and are the same in each run (xorshift).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
 /// A file of this test run's own.
 pub fn temporary_file() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -33,6 +45,16 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts the server at an address that it had before.
+    pub fn start_at(address: SocketAddr, args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+        Self::spawn(
+            command
+                .args(["--port", &address.port().to_string()])
+                .args(args),
+        )
+    }
+
     /// Starts the server on a free port and waits until it has announced it.
     pub fn start(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
@@ -114,17 +136,7 @@ impl Server {
 
     /// A number of this process that the kernel keeps in `/proc/PID/status`.
     pub fn status(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(self.proc("status")).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap();
-        line.trim_start_matches(':')
-            .split_whitespace()
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap()
+        status(&self.child.id().to_string(), name)
     }
 
     pub fn open_files(&self) -> usize {
@@ -229,6 +241,21 @@ pub fn printed(lines: impl IntoIterator<Item = impl fmt::Display>) -> String {
         .collect()
 }
 
+/// A number that the kernel keeps of a process in `/proc/PID/status`.
+pub fn status(id: &str, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap();
+    line.trim_start_matches(':')
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
 /// A client that asks all the while, every 50 ms, whatever else goes on.
 pub struct Canary {
     stop: mpsc::Sender<()>,
@@ -305,6 +332,26 @@ pub fn peer(mut serve: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
     address
 }
 
+/// Reads the client's lines and answers each as told.
+pub fn answering(mut answer: impl FnMut(u64, &str) -> String + Send + 'static) -> SocketAddr {
+    peer(move |mut stream| {
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        for (number, line) in (1..).zip(lines.map_while(Result::ok)) {
+            if stream.write_all(answer(number, &line).as_bytes()).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// An address at which nothing listens.
+pub fn unused_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
 pub fn client(address: SocketAddr, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
     command.args([
@@ -350,6 +397,10 @@ impl Running {
         }
     }
 
+    pub fn id(&self) -> String {
+        self.child.as_ref().unwrap().id().to_string()
+    }
+
     pub fn send(&mut self, text: &str) {
         self.stdin
             .as_mut()
@@ -374,6 +425,12 @@ impl Running {
             self.stdout.consume(1);
         }
         String::from_utf8(read).unwrap()
+    }
+
+    pub fn read_exactly(&mut self, length: usize) -> String {
+        let mut bytes = vec![0; length];
+        self.stdout.read_exact(&mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
     }
 
     /// Waits for the end; the input stays open unless it was taken.

@@ -254,3 +254,178 @@ impl Queue {
         self.messages.is_empty() && !matches!(self.input, Input::Open)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    fn push_all(queue: &mut Queue, texts: &[&str]) {
+        let first = queue.first_line().unwrap_or(1) + queue.unacknowledged() as u64;
+        for (line, text) in (first..).zip(texts) {
+            queue.push(line, text.as_bytes());
+        }
+    }
+
+    fn take(queue: &mut Queue) -> String {
+        let mut batch = b"what an earlier batch left".to_vec();
+        queue.take(&mut batch, Instant::now());
+        String::from_utf8(batch).unwrap()
+    }
+
+    #[test]
+    fn sends_each_message_once_in_order() {
+        let mut queue = Queue::new(9);
+        push_all(&mut queue, &["one", "", "three\r"]);
+        assert_eq!(take(&mut queue), "one\n\nthree\r\n");
+        assert_eq!(take(&mut queue), "");
+        push_all(&mut queue, &["four"]);
+        assert_eq!(take(&mut queue), "four\n");
+        assert_eq!((queue.in_flight(), queue.sent_again), (4, 0));
+    }
+
+    #[test]
+    fn acknowledges_only_what_is_in_flight() {
+        let mut queue = Queue::new(9);
+        push_all(&mut queue, &["one", "two"]);
+        assert_eq!(queue.front(), None);
+        assert_eq!(queue.acknowledge(Instant::now()), None);
+        take(&mut queue);
+        push_all(&mut queue, &["waits"]);
+        for (line, text) in [(1, "one"), (2, "two")] {
+            assert_eq!(queue.front(), Some((line, text.as_bytes())));
+            assert!(queue.acknowledge(Instant::now()).is_some());
+        }
+        assert_eq!((queue.front(), queue.first_line()), (None, Some(3)));
+        assert_eq!(queue.awaited_since(), None);
+    }
+
+    #[test]
+    fn sends_everything_unacknowledged_again_after_a_lost_connection() {
+        let mut queue = Queue::new(9);
+        push_all(&mut queue, &["one", "two", "three"]);
+        take(&mut queue);
+        queue.acknowledge(Instant::now());
+        push_all(&mut queue, &["four"]);
+        queue.rewind();
+        assert_eq!(queue.front(), None);
+        assert_eq!(take(&mut queue), "two\nthree\nfour\n");
+        assert_eq!(queue.sent_again, 2);
+        assert_eq!(queue.front(), Some((2, &b"two"[..])));
+        // The connection may be lost again before anything is answered.
+        queue.rewind();
+        assert_eq!(take(&mut queue), "two\nthree\nfour\n");
+        assert_eq!(queue.sent_again, 5);
+    }
+
+    #[test]
+    fn has_room_for_a_window_and_a_budget_of_bytes_but_always_for_one_message() {
+        let mut queue = Queue::new(2);
+        assert!(queue.has_room(BYTE_BUDGET * 2));
+        push_all(&mut queue, &["one"]);
+        assert!(queue.has_room(3) && !queue.has_room(BYTE_BUDGET));
+        push_all(&mut queue, &["two"]);
+        assert!(!queue.has_room(0));
+        take(&mut queue);
+        assert!(!queue.has_room(0), "sent, but not acknowledged");
+        queue.acknowledge(Instant::now());
+        assert!(queue.has_room(0));
+    }
+
+    /// Pushes, batches, acknowledgements and lost connections in an order that
+    /// looks random, beside a model that is too simple to be wrong.
+    #[test]
+    fn behaves_as_a_list_of_texts_and_a_number() {
+        let (mut texts, mut sent, mut line) = (VecDeque::new(), 0, 0);
+        let mut queue = Queue::new(50);
+        let mut random = 88_172_645_463_325_252_u64;
+        for _ in 0..200_000 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let size = (random >> 32) as usize % 3000;
+            match random % 64 {
+                0 => {
+                    queue.rewind();
+                    sent = 0;
+                }
+                1..9 => {
+                    let batch: String = texts
+                        .range(sent..)
+                        .map(|(_, text)| format!("{text}\n"))
+                        .collect();
+                    assert_eq!(take(&mut queue), batch);
+                    sent = texts.len();
+                }
+                9..36 if queue.has_room(size) => {
+                    line += 1;
+                    let text = format!("{line} {}", "x".repeat(size));
+                    queue.push(line, text.as_bytes());
+                    texts.push_back((line, text));
+                }
+                _ => {
+                    let front = texts.front().filter(|_| sent > 0);
+                    assert_eq!(
+                        queue.front(),
+                        front.map(|(line, text)| (*line, text.as_bytes()))
+                    );
+                    queue.acknowledge(Instant::now());
+                    if sent > 0 {
+                        texts.pop_front();
+                        sent -= 1;
+                    }
+                }
+            }
+            assert_eq!(
+                (queue.unacknowledged(), queue.in_flight()),
+                (texts.len(), sent)
+            );
+            assert!(queue.bytes.len() <= BYTE_BUDGET * 2 + 3000);
+        }
+        assert!(line > 10_000);
+    }
+
+    #[test]
+    fn wakes_who_waits_to_push_and_who_waits_to_take() {
+        let outbox = Arc::new(Outbox::new(1));
+        outbox.lock().connected = true;
+        let input = Arc::clone(&outbox);
+        let pusher = thread::spawn(move || {
+            let mut queue = input.lock();
+            for line in 1..=1000 {
+                queue = input.push(queue, line, b"text");
+            }
+            queue.input = Input::Ended;
+            input.release(queue);
+        });
+        let mut batch = Vec::new();
+        for line in 1..=1000 {
+            assert!(outbox.take(&mut batch));
+            assert_eq!(batch, b"text\n");
+            let mut queue = outbox.lock();
+            assert_eq!(queue.front(), Some((line, &b"text"[..])));
+            queue.acknowledge(Instant::now());
+            outbox.release(queue);
+        }
+        // Everything is done, and there will be nothing to take.
+        assert!(!outbox.take(&mut batch));
+        pusher.join().unwrap();
+    }
+
+    #[test]
+    fn a_lost_connection_ends_the_wait_to_take() {
+        let outbox = Arc::new(Outbox::new(1));
+        outbox.lock().connected = true;
+        let writer = Arc::clone(&outbox);
+        let taker = thread::spawn(move || writer.take(&mut Vec::new()));
+        while !outbox.lock().taker_waits {
+            thread::yield_now();
+        }
+        let mut queue = outbox.lock();
+        queue.connected = false;
+        outbox.release(queue);
+        assert!(!taker.join().unwrap());
+    }
+}

@@ -156,3 +156,43 @@ fn upper_bound(index: usize) -> u64 {
         .filter(|bound| bound >> shift == steps + 1)
         .unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_is_in_the_bucket_that_its_bounds_say() {
+        for number in (0..5000).chain((0..64).map(|shift| u64::MAX >> shift)) {
+            let index = bucket(number);
+            let lower = index.checked_sub(1).map_or(0, upper_bound);
+            let upper = upper_bound(index);
+            assert!(
+                lower <= number && (number < upper || upper == u64::MAX),
+                "{number}: {lower}..{upper}"
+            );
+            assert!(
+                upper - lower <= 1.max(lower / STEPS),
+                "{number}: {lower}..{upper}"
+            );
+        }
+    }
+
+    #[test]
+    fn quantiles_are_exact_to_a_32nd_and_never_too_low() {
+        let mut times = Histogram::default();
+        assert_eq!(times.quantile(0.5), Duration::ZERO);
+        for micros in 1..=10_000 {
+            times.record(Duration::from_micros(micros));
+        }
+        for (share, exact) in [(0.0001, 1_u128), (0.5, 5000), (0.99, 9900)] {
+            let micros = times.quantile(share).as_micros();
+            assert!(
+                (exact..=exact + exact.div_ceil(32)).contains(&micros),
+                "{share}: {micros}"
+            );
+        }
+        assert_eq!(times.quantile(1.0), Duration::from_micros(10_000));
+        assert_eq!(times.max(), Duration::from_micros(10_000));
+    }
+}

@@ -1,0 +1,306 @@
+//! The client against peers that misbehave.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::util::{Running, answering, client, peer, printed, received, run};
+
+#[test]
+fn a_wrong_reply_is_printed_and_reported_with_wanted_and_got() {
+    let address = answering(|number, line| match number {
+        2 => "hello\n".to_string(),
+        _ => received(line),
+    });
+    let outcome = run(&mut client(address, &[]), "one\ntwo\nthree\n");
+    outcome.assert(
+        1,
+        printed(["one"]) + "Server: hello\n" + &printed(["three"]),
+        "client: line 2: wrong reply: expected \"Server received your message: two\", got \"hello\"\n\
+         client: 1 of 3 lines were not acknowledged: 0 not sent, 0 rejected, 1 with a wrong reply\n",
+    );
+}
+
+#[test]
+fn the_first_ten_wrong_replies_are_reported_and_then_counted() {
+    let address = answering(|_, line| format!("{line}\r\n"));
+    let input: String = (1..=25).map(|n| format!("{n}\n")).collect();
+    let outcome = run(&mut client(address, &[]), input);
+    outcome.assert_code(1);
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert_eq!(lines.len(), 11, "{outcome}");
+    assert_eq!(
+        lines[9],
+        "client: line 10: wrong reply: expected \"Server received your message: 10\", got \"10\\u{d}\""
+    );
+    assert!(
+        lines[10].contains("25 of 25 lines were not acknowledged"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn a_long_wrong_reply_is_shown_where_it_differs() {
+    let address = answering(|_, line| received(&line.replace('!', "?")));
+    let outcome = run(
+        &mut client(address, &[]),
+        format!("{}!{}\n", "x".repeat(9_000), "y".repeat(9_000)),
+    );
+    outcome.assert_code(1);
+    let (x, y, size) = ("x".repeat(256), "y".repeat(767), "… (18031 bytes)");
+    let shown = format!("expected \"…{x}!{y}{size}\", got \"…{x}?{y}{size}\"\n");
+    let expected = format!("client: line 1: wrong reply: {shown}");
+    assert!(outcome.stderr.starts_with(&expected), "{outcome}");
+}
+
+#[test]
+fn a_peer_that_closes_before_all_is_answered_is_lost() {
+    let address = peer(|mut stream| {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        for _ in 0..5 {
+            lines.next().unwrap().unwrap();
+        }
+        for line in ["1", "2", "3"] {
+            stream.write_all(received(line).as_bytes()).unwrap();
+        }
+    });
+    let outcome = run(&mut client(address, &[]), "1\n2\n3\n4\n5\n");
+    let why = "lost with 2 messages unacknowledged, the first is line 4: closed by the server (5 sent, 3 answered)";
+    outcome.assert(1, printed(1..=3), &format!("client: {address} {why}\n"));
+}
+
+#[test]
+fn a_torn_reply_is_never_printed() {
+    let address = peer(|mut stream| {
+        let _ = stream.read(&mut [0; 9]);
+        let _ = stream.write_all(received("hello").trim_end().as_bytes());
+    });
+    let outcome = run(&mut client(address, &[]), "hello\n");
+    let why =
+        "lost with 1 message unacknowledged, line 1: closed by the server in the middle of a reply";
+    outcome.assert(
+        1,
+        "",
+        &format!("client: {address} {why} (1 sent, 0 answered)\n"),
+    );
+}
+
+#[test]
+fn a_reply_without_an_end_is_an_error_at_once() {
+    let address = peer(|mut stream| while stream.write_all(&[b'x'; 65_536]).is_ok() {});
+    let outcome = run(&mut client(address, &[]), "hello\n");
+    outcome.assert(
+        1,
+        "",
+        &format!("client: {address}: a reply of more than 65566 bytes\n"),
+    );
+}
+
+#[test]
+fn a_reply_over_the_limit_is_an_error_though_its_end_comes_with_it() {
+    let address = peer(|mut stream| {
+        let _ = stream.read(&mut [0; 9]);
+        let _ = stream.write_all(&[b'x'; 65_566]);
+        let _ = stream.write_all(b"x\n");
+        let _ = stream.write_all(received("hello").as_bytes());
+    });
+    let outcome = run(&mut client(address, &[]), "hello\n");
+    outcome.assert(
+        1,
+        "",
+        &format!("client: {address}: a reply of more than 65566 bytes\n"),
+    );
+}
+
+#[test]
+fn more_replies_than_messages_are_an_error() {
+    let address = answering(|_, line| received(line).repeat(2));
+    let mut client = Running::start(&mut client(address, &[]));
+    client.send("hello\n");
+    let outcome = client.finish();
+    let why = "a reply without a message: \"Server received your message: hello\"";
+    outcome.assert(
+        1,
+        printed(["hello"]),
+        &format!("client: {address}: {why}\n"),
+    );
+}
+
+#[test]
+fn a_notice_is_the_reason_that_is_given() {
+    for notice in [
+        "Server refused your connection: full",
+        "Server closed your connection: \x1b[2J",
+    ] {
+        let address = peer(move |mut stream| {
+            let _ = stream.read(&mut [0; 9]);
+            let _ = writeln!(stream, "{notice}");
+        });
+        let outcome = run(&mut client(address, &[]), "hello\n");
+        let shown = notice.replace('\x1b', "\\u{1b}");
+        outcome.assert_code(1);
+        assert!(
+            outcome.stdout.is_empty() && outcome.stderr.contains(&shown),
+            "{outcome}"
+        );
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+    }
+}
+
+#[test]
+fn a_peer_that_says_nothing_is_lost_in_time() {
+    let address = peer(|stream| _ = BufReader::new(stream).lines().count());
+    let begun = Instant::now();
+    let outcome = run(&mut client(address, &["--timeout", "0.3"]), "hello\n");
+    let elapsed = begun.elapsed();
+    let why =
+        "lost with 1 message unacknowledged, line 1: no reply within 0.3 s (1 sent, 0 answered)";
+    outcome.assert(1, "", &format!("client: {address} {why}\n"));
+    assert!(
+        (Duration::from_millis(299)..Duration::from_secs(2)).contains(&elapsed),
+        "{elapsed:?}"
+    );
+}
+
+#[test]
+fn bytes_that_are_no_whole_reply_do_not_extend_the_timeout() {
+    let address = peer(|mut stream| {
+        while stream.write_all(b"x").is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let outcome = run(&mut client(address, &["--timeout", "0.3"]), "hello\n");
+    outcome.assert_code(1);
+    assert!(
+        outcome.stderr.contains("no reply within 0.3 s"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn without_a_message_in_flight_no_reply_is_awaited() {
+    let address = answering(|_, line| received(line));
+    let mut client = Running::start(&mut client(address, &["--timeout", "0.1"]));
+    for line in ["one", "two"] {
+        client.send(&format!("{line}\n"));
+        assert_eq!(client.read_line(), printed([line]));
+        thread::sleep(Duration::from_millis(300));
+    }
+    client.stdin.take();
+    client.finish().assert(0, "", "");
+}
+
+#[test]
+fn a_connect_that_is_not_answered_ends_in_time() {
+    // Fills the queue of connections that nobody accepts.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let waits = Duration::from_millis(100);
+    let queue: Vec<TcpStream> = (0..1000)
+        .map_while(|_| TcpStream::connect_timeout(&address, waits).ok())
+        .collect();
+    assert!(queue.len() < 1000);
+    let outcome = run(
+        &mut client(address, &["--connect-timeout", "0.3"]),
+        "hello\n",
+    );
+    outcome.assert(
+        1,
+        "",
+        &format!("client: cannot connect to {address}: connection timed out\n"),
+    );
+}
+
+#[test]
+fn a_window_of_1_is_lockstep() {
+    let address = peer(|mut stream| {
+        let mut room = [0; 1024];
+        // As a peer that knows no framing: each read is a message.
+        while let Ok(read @ 1..) = stream.read(&mut room) {
+            let text = String::from_utf8(room[..read].to_vec()).unwrap();
+            assert!(
+                text.ends_with('\n') && text.matches('\n').count() == 1,
+                "{text:?}"
+            );
+            stream
+                .write_all(received(text.trim_end()).as_bytes())
+                .unwrap();
+        }
+    });
+    let input: String = (0..200).map(|n| format!("{n}\n")).collect();
+    run(&mut client(address, &["--window", "1"]), input).assert(0, printed(0..200), "");
+}
+
+#[test]
+fn no_more_messages_are_in_flight_than_the_window_allows() {
+    let address = peer(|mut stream| {
+        stream
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        let mut read = Vec::new();
+        let mut room = [0; 1024];
+        while let Ok(bytes @ 1..) = stream.read(&mut room) {
+            read.extend_from_slice(&room[..bytes]);
+        }
+        // Nothing more comes while nothing is answered.
+        let _ = writeln!(
+            stream,
+            "{} lines",
+            read.iter().filter(|&&byte| byte == b'\n').count()
+        );
+    });
+    let outcome = run(&mut client(address, &["--window", "7"]), "x\n".repeat(100));
+    outcome.assert_code(1);
+    assert_eq!(outcome.stdout, b"Server: 7 lines\n", "{outcome}");
+}
+
+#[test]
+fn a_million_empty_lines_pass_a_peer_that_answers_before_it_reads_on_and_pauses() {
+    let address = peer(|stream| {
+        let mut stream = stream;
+        let mut lines = BufReader::with_capacity(64, stream.try_clone().unwrap());
+        let (reply, mut line, mut number) = (received(""), Vec::new(), 0);
+        while let Ok(1..) = lines.read_until(b'\n', &mut line) {
+            number += 1;
+            if number % 250_000 == 0 {
+                thread::sleep(Duration::from_millis(50));
+            }
+            stream.write_all(reply.as_bytes()).unwrap();
+        }
+    });
+    let mut command = client(address, &[]);
+    let mut client = Running::start(&mut command);
+    let id = client.id();
+    let mut stdin = client.stdin.take().unwrap();
+    let writer = thread::spawn(move || {
+        stdin.write_all(&vec![b'\n'; 1_000_000]).unwrap();
+        stdin
+    });
+    let expected = printed([""]).repeat(1000);
+    for _ in 0..1000 {
+        assert!(client.read_exactly(expected.len()) == expected);
+    }
+    let peak = crate::util::status(&id, "VmHWM");
+    assert!(peak < 16 * 1024, "the client took {peak} KB");
+    drop(writer.join().unwrap());
+    client.finish().assert(0, "", "");
+}
+
+#[test]
+fn a_peer_that_resets_under_load_is_named_as_such() {
+    let address = peer(|mut stream| {
+        // Closing with unread bytes resets.
+        stream.read_exact(&mut [0; 1000]).unwrap();
+    });
+    for _ in 0..20 {
+        let outcome = run(&mut client(address, &[]), "hello\n".repeat(50_000));
+        outcome.assert_code(1);
+        assert!(
+            outcome
+                .stderr
+                .contains("Connection reset by peer (os error 104)"),
+            "{outcome}"
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! The client across outages: nothing is lost, and nothing printed twice.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::{PROMPT, at_terminal};
+use crate::util::{
+    Random, Running, Server, client, peer, printed, received, run, temporary_file, unused_address,
+};
+
+#[test]
+fn every_line_is_printed_once_and_in_order_however_often_the_server_is_killed() {
+    const LINES: usize = 400_000;
+    let mut server = Server::start(&["-q"]);
+    let address = server.address;
+    let output = temporary_file();
+    let mut client = client(address, &["--retry-for", "20", "--summary"]);
+    let stdout = File::create(&output).unwrap();
+    let mut client = client
+        .stdin(Stdio::piped())
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = client.stdin.take().unwrap();
+    let feeder = thread::spawn(move || {
+        for part in 0..400 {
+            let lines: String = (0..LINES / 400)
+                .map(|n| format!("{}\n", part * LINES / 400 + n))
+                .collect();
+            stdin.write_all(lines.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(7));
+        }
+    });
+    let mut random = Random(20_261_122);
+    let mut kills = 0;
+    while !feeder.is_finished() {
+        thread::sleep(Duration::from_millis(50 + random.below(350)));
+        server.kill();
+        kills += 1;
+        thread::sleep(Duration::from_millis(random.below(150)));
+        server = Server::start_at(address, &["-q"]);
+    }
+    feeder.join().unwrap();
+    let outcome = client.wait_with_output().unwrap();
+    let stderr = String::from_utf8(outcome.stderr).unwrap();
+    assert_eq!(outcome.status.code(), Some(0), "{stderr}");
+    assert!(kills >= 5, "killed only {kills} times");
+    let printed_lines = fs::read(&output).unwrap();
+    assert!(
+        printed_lines == printed(0..LINES).as_bytes(),
+        "{} bytes were printed",
+        printed_lines.len()
+    );
+    assert!(
+        stderr.contains(&format!(
+            "client: {LINES} acknowledged, 0 rejected, 0 wrong, 0 unack"
+        )),
+        "{stderr}"
+    );
+    fs::remove_file(output).unwrap();
+}
+
+#[test]
+fn it_waits_at_the_start_for_a_server_that_is_not_up_yet() {
+    let address = unused_address();
+    let mut client = Running::start(&mut client(address, &["-v", "--retry-for", "20"]));
+    client.send("hello\n");
+    thread::sleep(Duration::from_millis(200));
+    let _server = Server::start_at(address, &[]);
+    assert_eq!(client.read_line(), printed(["hello"]));
+    client.stdin.take();
+    let outcome = client.finish();
+    outcome.assert_code(0);
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    let why = "Connection refused (os error 111); trying again for up to 20 s";
+    assert_eq!(lines.len(), 3, "{outcome}");
+    assert_eq!(
+        lines[0],
+        format!("client: cannot connect to {address}: {why}")
+    );
+    assert_eq!(lines[1], format!("client: connected to {address}"));
+    assert!(
+        lines[2].starts_with(&format!("client: {address} is back after 0.")),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn it_gives_up_in_time_with_what_is_unacknowledged() {
+    let address = unused_address();
+    let begun = Instant::now();
+    let outcome = run(
+        &mut client(address, &["-q", "--retry-for", "0.4"]),
+        "one\ntwo\n",
+    );
+    let elapsed = begun.elapsed();
+    let unacknowledged = "with 2 messages unacknowledged, the first is line 1";
+    let why = "Connection refused (os error 111)";
+    outcome.assert(
+        1,
+        "",
+        &format!("client: cannot reach {address} for 0.4 s, {unacknowledged}: {why}\n"),
+    );
+    assert!(
+        (Duration::from_millis(399)..Duration::from_secs(2)).contains(&elapsed),
+        "{elapsed:?}"
+    );
+}
+
+#[test]
+fn a_connect_alone_does_not_end_an_outage() {
+    // As a proxy whose server is dead.
+    let address = peer(drop);
+    let begun = Instant::now();
+    let outcome = run(&mut client(address, &["--retry-for", "0.5"]), "hello\n");
+    outcome.assert_code(1);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{outcome}");
+    assert_eq!(outcome.stderr.lines().count(), 2, "{outcome}");
+    assert!(outcome.stderr.contains("cannot reach"), "{outcome}");
+}
+
+#[test]
+fn a_peer_that_accepts_and_says_nothing_does_not_end_an_outage_either() {
+    let mut first = true;
+    let address = peer(move |stream| match std::mem::take(&mut first) {
+        true => drop(stream),
+        false => thread::sleep(Duration::from_secs(20)),
+    });
+    let begun = Instant::now();
+    let outcome = run(&mut client(address, &["--retry-for", "0.5"]), "hello\n");
+    outcome.assert_code(1);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{outcome}");
+}
+
+#[test]
+fn a_refused_client_comes_again_until_it_is_served() {
+    let server = Server::start(&["--max-clients", "1"]);
+    let holder = server.connect();
+    let mut client = Running::start(&mut server.client(&["--retry-for", "20"]));
+    client.send("hello\n");
+    server.log_with("Refused connection");
+    drop(holder);
+    assert_eq!(client.read_line(), printed(["hello"]));
+    client.stdin.take();
+    let outcome = client.finish();
+    let refusal = "Server refused your connection: 1 clients are connected (--max-clients 1)";
+    outcome.assert(
+        0,
+        "",
+        &format!(
+            "client: {}: {refusal}; trying again for up to 20 s\n",
+            server.address
+        ),
+    );
+}
+
+#[test]
+fn a_client_closed_as_idle_connects_again_and_is_served() {
+    let server = Server::start(&["--idle-timeout", "0.2"]);
+    let mut client = Running::start(&mut server.client(&["--retry-for", "20"]));
+    for line in ["one", "two"] {
+        client.send(&format!("{line}\n"));
+        assert_eq!(client.read_line(), printed([line]));
+        server.log_with("idle for 0.2 s");
+    }
+    client.stdin.take();
+    client.finish().assert_code(0);
+}
+
+#[test]
+fn a_connection_without_replies_is_given_up_for_another() {
+    let mut silent = None;
+    let address = peer(move |mut stream| {
+        if silent.is_none() {
+            silent = Some(stream);
+            return;
+        }
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        for line in lines.map_while(Result::ok) {
+            stream.write_all(received(&line).as_bytes()).unwrap();
+        }
+    });
+    let outcome = run(
+        &mut client(address, &["--timeout", "0.2", "--retry-for", "20"]),
+        "one\ntwo\n",
+    );
+    outcome.assert_code(0);
+    assert_eq!(
+        outcome.stdout,
+        printed(["one", "two"]).as_bytes(),
+        "{outcome}"
+    );
+    assert!(
+        outcome.stderr.contains("no reply within 0.2 s"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn an_end_of_input_during_an_outage_with_everything_acknowledged_is_the_end() {
+    let mut server = Server::start(&[]);
+    let mut client = Running::start(&mut server.client(&["-q", "--retry-for", "20"]));
+    client.send("hello\n");
+    assert_eq!(client.read_line(), printed(["hello"]));
+    server.kill();
+    client.stdin.take();
+    client.finish().assert(0, "", "");
+}
+
+#[test]
+fn the_summary_counts_what_happened() {
+    let server = Server::start(&[]);
+    let outcome = run(&mut server.client(&["--summary"]), b"one\ntw\xff\nthree\n");
+    outcome.assert_code(1);
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    let counts =
+        "client: 2 acknowledged, 1 rejected, 0 wrong, 0 unacknowledged, 0 not sent; 0 sent again";
+    assert_eq!(lines[1], counts, "{outcome}");
+    assert!(
+        lines[2].contains(" replies/s; reply time p50 "),
+        "{outcome}"
+    );
+    assert_eq!(
+        lines[3], "client: 0 outages, the longest 0.000 s",
+        "{outcome}"
+    );
+}
+
+#[test]
+fn at_a_terminal_the_prompt_survives_an_outage() {
+    let mut server = Server::start(&[]);
+    let address = server.address;
+    let mut terminal = at_terminal(address, "--retry-for 20");
+    terminal.read_until(PROMPT);
+    terminal.send("one\n");
+    terminal.read_until(PROMPT);
+    server.kill();
+    let shown = terminal.read_until("; trying again for up to 20 s\r\n");
+    assert!(
+        shown.starts_with(&format!("\r\nclient: {address} lost with no message")),
+        "{shown:?}"
+    );
+    let _server = Server::start_at(address, &[]);
+    assert_eq!(terminal.read_until(PROMPT), PROMPT);
+    terminal.send("two\n");
+    assert_eq!(
+        terminal.read_until("\r\n"),
+        printed(["two"]).replace('\n', "\r\n")
+    );
+    terminal.read_until(PROMPT);
+    terminal.send("\x04");
+    terminal.finish().assert(0, "\r\n", "");
+}

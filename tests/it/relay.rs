@@ -1,0 +1,171 @@
+//! The client over a path that damages what it carries: exit code 0 is a proof.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use crate::util::{Random, Server, client, printed, run};
+
+const RUNS: u64 = 3000;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Damage {
+    None,
+    FlipBit,
+    DropLine,
+    DuplicateLine,
+    SwapLines,
+    CutLine,
+    Stall,
+    Close,
+    HalfClose,
+}
+
+const KINDS: [Damage; 9] = [
+    Damage::None,
+    Damage::FlipBit,
+    Damage::DropLine,
+    Damage::DuplicateLine,
+    Damage::SwapLines,
+    Damage::CutLine,
+    Damage::Stall,
+    Damage::Close,
+    Damage::HalfClose,
+];
+
+/// Carries one direction of a connection and damages it at a line.
+fn carry(from: &TcpStream, mut to: &TcpStream, damage: Damage, at: u64, mut random: Random) {
+    let mut lines = BufReader::new(from);
+    let mut line = Vec::new();
+    let mut held = None;
+    for number in 0.. {
+        line.clear();
+        if !matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
+            break;
+        }
+        let mut sent = line.clone();
+        match damage {
+            _ if number != at => {}
+            Damage::None => {}
+            Damage::FlipBit => {
+                sent[random.below(line.len() as u64) as usize] ^= 1 << random.below(8)
+            }
+            Damage::DropLine => sent.clear(),
+            Damage::DuplicateLine => sent.extend_from_slice(&line),
+            Damage::SwapLines => {
+                held = Some(line.clone());
+                continue;
+            }
+            Damage::CutLine => sent.truncate(random.below(line.len() as u64) as usize),
+            Damage::Stall => {
+                while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {}
+                break;
+            }
+            Damage::Close | Damage::HalfClose => break,
+        }
+        sent.extend(held.take().unwrap_or_default());
+        if to.write_all(&sent).is_err() || number == at && damage == Damage::CutLine {
+            break;
+        }
+    }
+    // The other direction goes on after a half-close only.
+    let _ = to.shutdown(Shutdown::Write);
+    if damage != Damage::HalfClose {
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+    }
+}
+
+/// An address from which everything goes to a server and back, and the first
+/// connections suffer some damage.
+fn relay(server: SocketAddr, damage: Damage, lines: u64, mut random: Random) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let damaged = 1 + random.below(2);
+        for number in 0.. {
+            let Ok((client, _)) = listener.accept() else {
+                return;
+            };
+            let Ok(server) = TcpStream::connect(server) else {
+                return;
+            };
+            let is_damaged = number < damaged;
+            let damage = if is_damaged { damage } else { Damage::None };
+            let at = random.below(lines);
+            let (there, back) = match random.below(2) {
+                0 => (damage, Damage::None),
+                _ => (Damage::None, damage),
+            };
+            let [first, second] = [(); 2].map(|()| Random(random.below(u64::MAX) | 1));
+            thread::spawn(move || {
+                thread::scope(|scope| {
+                    scope.spawn(|| carry(&client, &server, there, at, first));
+                    carry(&server, &client, back, at, second);
+                });
+            });
+            if number > 3 {
+                return;
+            }
+        }
+    });
+    address
+}
+
+fn input(random: &mut Random) -> Vec<String> {
+    let lines = 1 + random.below(12);
+    let line = |_| match random.below(6) {
+        0 => String::new(),
+        1 => "x".repeat(random.below(9000) as usize),
+        2 => "same".to_string(),
+        _ => format!("line {}", random.below(1000)),
+    };
+    (0..lines).map(line).collect()
+}
+
+#[test]
+fn exit_code_0_means_what_an_undamaged_path_gives_and_nothing_hangs() {
+    let server = Server::start(&["-q"]);
+    let next = AtomicU64::new(0);
+    let counts = [(); 2].map(|()| AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= RUNS {
+                        return;
+                    }
+                    let mut random = Random((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    let lines = input(&mut random);
+                    let damage = KINDS[random.below(KINDS.len() as u64) as usize];
+                    let address = relay(server.address, damage, lines.len() as u64, random);
+                    let retry_for = if seed.is_multiple_of(2) { "0" } else { "5" };
+                    let mut command =
+                        client(address, &["--timeout", "0.15", "--retry-for", retry_for]);
+                    let sent: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                    let outcome = run(&mut command, sent);
+                    let is_right = outcome.stdout == printed(&lines).as_bytes();
+                    let code = outcome.status.code();
+                    // One reply more, after all others, leaves the output right.
+                    let is_surplus = outcome.stderr.contains("a reply without a message");
+                    let is_proof =
+                        code == Some(0) && is_right || code == Some(1) && (!is_right || is_surplus);
+                    assert!(
+                        is_proof,
+                        "seed {seed}, {damage:?}: right: {is_right}; {outcome}"
+                    );
+                    counts[usize::from(is_right)].fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    // Neither answer is the only one.
+    let [wrong, right] = counts.map(AtomicU64::into_inner);
+    println!("{right} outputs were right, {wrong} were not");
+    assert!(
+        wrong > RUNS / 5 && right > RUNS / 5,
+        "{right} right, {wrong} wrong"
+    );
+}

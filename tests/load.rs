@@ -1,0 +1,426 @@
+//! The benchmark: what the server costs beside the barest one of its kind.
+//!
+//! The real server, and a loop without limits, checks, deadlines or log, the
+//! baseline, take the same load in turns: from this process, which compares every
+//! reply, each in a process of its own. It is repeated, and what is shown is the
+//! median. The baseline is there twice, and what the two differ by in the worst
+//! round is the noise. A part of a case's name as an argument selects cases.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stdout, unreachable_pub)]
+
+// Not every helper is of use here.
+#[allow(dead_code)]
+#[path = "it/util.rs"]
+mod util;
+
+use std::fs::{self, File};
+use std::io::{BufRead, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use util::{Server, connect, printed, received, temporary_file};
+
+const ROUNDS: usize = 7;
+
+/// How long one measurement goes on.
+const SPAN: Duration = Duration::from_millis(250);
+
+fn main() {
+    // Cargo itself says `--bench`.
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| arg != "--bench")
+        .collect();
+    if args.first().is_some_and(|arg| arg == "--baseline") {
+        return serve_baseline();
+    }
+    let filter = args.first().map_or("", String::as_str);
+    println!("{}\n", machine());
+    println!(
+        "{:<34} {:>10} {:>9} {:>9}  ratio",
+        "case", "messages/s", "p50 ms", "p99 ms"
+    );
+    let run = |name: &str, case: &dyn Fn(&str)| name.contains(filter).then(|| case(name));
+
+    for (name, load) in [
+        (
+            "ping-pong, 1 client",
+            Load {
+                clients: 1,
+                batch: 1,
+                size: 16,
+            },
+        ),
+        (
+            "ping-pong, 100 clients",
+            Load {
+                clients: 100,
+                batch: 1,
+                size: 16,
+            },
+        ),
+        (
+            "ping-pong, 1000 clients",
+            Load {
+                clients: 1000,
+                batch: 1,
+                size: 16,
+            },
+        ),
+        (
+            "pipelined, 1 client, 1000 x 16 B",
+            Load {
+                clients: 1,
+                batch: 1000,
+                size: 16,
+            },
+        ),
+        (
+            "pipelined, 1 client, 100 x 200 B",
+            Load {
+                clients: 1,
+                batch: 100,
+                size: 200,
+            },
+        ),
+        (
+            "pipelined, 50 clients, 64 x 16 B",
+            Load {
+                clients: 50,
+                batch: 64,
+                size: 16,
+            },
+        ),
+    ] {
+        run(name, &|name| {
+            compare(name, &["-q"], |address| load.drive(address))
+        });
+    }
+    run("connect, ask once, close", &|name| {
+        compare(name, &["-q"], churn)
+    });
+    let load = Load {
+        clients: 1,
+        batch: 1,
+        size: 16,
+    };
+    run("logged, ping-pong, 1 client", &|name| {
+        compare(name, &[], |address| load.drive(address))
+    });
+    let load = Load {
+        clients: 1,
+        batch: 1000,
+        size: 16,
+    };
+    run("logged, 1 client, 1000 x 16 B", &|name| {
+        compare(name, &[], |address| load.drive(address))
+    });
+    println!();
+    for clients in [500, 4000, 8000] {
+        run(&format!("burst of {clients} connects"), &|name| {
+            burst(name, clients)
+        });
+    }
+    run("memory per client", &memory);
+    run("the client beside nc", &client_beside_nc);
+}
+
+/// What the figures were measured on.
+fn machine() -> String {
+    let line = |file: &str, key: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or_default();
+        line.trim_start_matches(key)
+            .trim_matches([' ', '\t', ':'])
+            .to_string()
+    };
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    let kernel = line("/proc/sys/kernel/osrelease", "");
+    format!(
+        "{}, {cores} cores, Linux {kernel}",
+        line("/proc/cpuinfo", "model name")
+    )
+}
+
+/// The barest thread per client: no limits, no checks, no deadlines, no log.
+fn serve_baseline() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("Server listening on {}", listener.local_addr().unwrap());
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        thread::Builder::new()
+            .stack_size(64 * 1024)
+            .spawn(move || echo(&mut stream))
+            .unwrap();
+    }
+}
+
+fn echo(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut buffer, mut end, mut replies) = (vec![0; 65_536], 0, Vec::new());
+    loop {
+        let read = stream.read(&mut buffer[end..])?;
+        if read == 0 {
+            return Ok(());
+        }
+        end += read;
+        let mut rest = &buffer[..end];
+        loop {
+            let mut after = rest;
+            let line = after.skip_until(b'\n')?;
+            if line == 0 || rest[line - 1] != b'\n' {
+                break;
+            }
+            replies.extend_from_slice(b"Server received your message: ");
+            replies.extend_from_slice(&rest[..line]);
+            rest = after;
+        }
+        let left = rest.len();
+        buffer.copy_within(end - left..end, 0);
+        end = left;
+        stream.write_all(&replies)?;
+        replies.clear();
+    }
+}
+
+fn start_baseline() -> Server {
+    Server::spawn(Command::new(std::env::current_exe().unwrap()).arg("--baseline"))
+}
+
+/// What one measurement gave.
+struct Sample {
+    rate: f64,
+    /// Times of replies, sorted.
+    times: Vec<Duration>,
+}
+
+impl Sample {
+    fn new(messages: usize, begun: Instant, mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Sample {
+            rate: messages as f64 / begun.elapsed().as_secs_f64(),
+            times,
+        }
+    }
+
+    fn quantile(&self, share: f64) -> f64 {
+        let index = (self.times.len() - 1) as f64 * share;
+        self.times[index as usize].as_secs_f64() * 1000.0
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Measures the server and the baseline in turns, and prints a line of the table.
+fn compare(name: &str, args: &[&str], measure: impl Fn(SocketAddr) -> Sample) {
+    let servers = [Server::start(args), start_baseline(), start_baseline()];
+    let mut samples: [Vec<Sample>; 3] = Default::default();
+    for round in 0..ROUNDS {
+        for turn in 0..3 {
+            let which = (round + turn) % 3;
+            samples[which].push(measure(servers[which].address));
+        }
+    }
+    let [server, baseline, twin] = &samples;
+    let pairs = || server.iter().zip(baseline).zip(twin);
+    let ratio =
+        median(pairs().map(|((server, one), two)| 2.0 * server.rate / (one.rate + two.rate)));
+    let noise = pairs()
+        .map(|((_, one), two)| (one.rate / two.rate - 1.0).abs())
+        .fold(0.0, f64::max);
+    println!(
+        "{name:<34} {:>10.0} {:>9.3} {:>9.3}  {ratio:.2} (noise {noise:.2})",
+        median(server.iter().map(|sample| sample.rate)),
+        median(server.iter().map(|sample| sample.quantile(0.5))),
+        median(server.iter().map(|sample| sample.quantile(0.99))),
+    );
+}
+
+/// Clients that each send a batch of messages and await all its replies.
+#[derive(Clone, Copy)]
+struct Load {
+    clients: usize,
+    batch: usize,
+    size: usize,
+}
+
+impl Load {
+    fn drive(self, address: SocketAddr) -> Sample {
+        let text = "x".repeat(self.size - 1);
+        let messages = format!("{text}\n").repeat(self.batch);
+        let expected = received(&text).repeat(self.batch);
+        let threads = self.clients.min(2);
+        let ready = std::sync::Barrier::new(threads + 1);
+        thread::scope(|scope| {
+            let drive = || {
+                let streams: Vec<TcpStream> = (0..self.clients / threads)
+                    .map(|_| connect(address))
+                    .collect();
+                let mut replies = vec![0; expected.len()];
+                let mut times = Vec::new();
+                ready.wait();
+                let begun = Instant::now();
+                while begun.elapsed() < SPAN {
+                    let mut sent = Vec::new();
+                    for mut stream in &streams {
+                        stream.write_all(messages.as_bytes()).unwrap();
+                        sent.push(Instant::now());
+                    }
+                    for (mut stream, sent) in streams.iter().zip(sent) {
+                        stream.read_exact(&mut replies).unwrap();
+                        times.push(sent.elapsed());
+                        assert!(replies == expected.as_bytes(), "a wrong reply");
+                    }
+                }
+                times
+            };
+            let drivers: Vec<_> = (0..threads).map(|_| scope.spawn(drive)).collect();
+            ready.wait();
+            let begun = Instant::now();
+            let times: Vec<Duration> = drivers
+                .into_iter()
+                .flat_map(|driver| driver.join().unwrap())
+                .collect();
+            Sample::new(times.len() * self.batch, begun, times)
+        })
+    }
+}
+
+fn ask(mut stream: &TcpStream) {
+    let expected = received("hello");
+    let mut reply = vec![0; expected.len()];
+    stream.write_all(b"hello\n").unwrap();
+    stream.read_exact(&mut reply).unwrap();
+    assert!(reply == expected.as_bytes(), "a wrong reply");
+}
+
+fn churn(address: SocketAddr) -> Sample {
+    let (begun, mut times) = (Instant::now(), Vec::new());
+    while begun.elapsed() < SPAN {
+        let connecting = Instant::now();
+        ask(&connect(address));
+        times.push(connecting.elapsed());
+    }
+    Sample::new(times.len(), begun, times)
+}
+
+/// Many connects at once, each of which then asks once.
+fn burst(name: &str, clients: usize) {
+    const THREADS: usize = 16;
+    let mut shown = Vec::new();
+    for start in [|| Server::start(&["-q"]), start_baseline] {
+        let longest = (0..5).map(|_| {
+            let server = start();
+            thread::scope(|scope| {
+                let connects = || {
+                    let mut longest = Duration::ZERO;
+                    let connect = |_| {
+                        let begun = Instant::now();
+                        let stream = TcpStream::connect(server.address).unwrap();
+                        longest = longest.max(begun.elapsed());
+                        stream
+                    };
+                    let streams: Vec<TcpStream> = (0..clients / THREADS).map(connect).collect();
+                    streams.iter().for_each(ask);
+                    longest
+                };
+                let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(connects)).collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .max()
+                    .unwrap()
+            })
+        });
+        let mut longest: Vec<Duration> = longest.collect();
+        longest.sort_unstable();
+        shown.push(format!("{:.3} s", longest.last().unwrap().as_secs_f64()));
+    }
+    println!(
+        "{name}: the longest connect of five runs took {}, with the baseline {}",
+        shown[0], shown[1]
+    );
+}
+
+fn resident(server: &Server) -> u64 {
+    let rollup = fs::read_to_string(server.proc("smaps_rollup")).unwrap();
+    let line = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Rss:"))
+        .unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn memory(name: &str) {
+    const CLIENTS: u64 = 2000;
+    let [server, baseline] = [Server::start(&["-q"]), start_baseline()].map(|server| {
+        let before = resident(&server);
+        let streams: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+        streams.iter().for_each(ask);
+        (resident(&server) - before) as f64 / CLIENTS as f64
+    });
+    println!("{name}: {server:.1} KB resident, with the baseline {baseline:.1} KB");
+}
+
+/// A million lines from a file to a file, every reply verified, beside a program
+/// that verifies nothing.
+fn client_beside_nc(name: &str) {
+    const LINES: u64 = 1_000_000;
+    let [input, output] = [temporary_file(), temporary_file()];
+    let lines: String = (0..LINES)
+        .map(|n| format!("this is line {n:08}\n"))
+        .collect();
+    fs::write(&input, &lines).unwrap();
+    let server = Server::start(&["-q"]);
+    let port = server.address.port().to_string();
+    let mut nc = Command::new("nc");
+    nc.args(["-N", "127.0.0.1", &port]);
+    let mut peak = 0;
+    let mut time = |command: &mut Command| {
+        command
+            .stdin(File::open(&input).unwrap())
+            .stdout(File::create(&output).unwrap());
+        let begun = Instant::now();
+        let mut child = command.stderr(Stdio::inherit()).spawn().ok()?;
+        while child.try_wait().unwrap().is_none() {
+            // Once it has ended, the kernel has nothing to say of its memory.
+            let status =
+                fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+            let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            peak = high
+                .and_then(|high| high.split_whitespace().next()?.parse().ok())
+                .unwrap_or(peak);
+            thread::sleep(Duration::from_millis(1));
+        }
+        Some(begun.elapsed().as_secs_f64())
+    };
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        theirs.extend(time(&mut nc));
+        ours.extend(time(&mut server.client(&[])));
+        assert!(
+            fs::read(&output).unwrap() == printed(lines.lines()).as_bytes(),
+            "a wrong output"
+        );
+    }
+    let rate = LINES as f64 / median(ours.iter().copied());
+    let ratio = match theirs.is_empty() {
+        true => "nc is not there to compare with".to_string(),
+        false => format!(
+            "{:.2} times nc's time",
+            median(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs))
+        ),
+    };
+    println!("{name}: {rate:.0} lines/s, {ratio}, {peak} KB at most");
+    let _ = fs::remove_file(input).and_then(|()| fs::remove_file(output));
+}

@@ -151,12 +151,8 @@ impl Connection<'_> {
             self.messages += 1;
             match wire::message(line) {
                 Ok(text) => {
-                    log::info!(
-                        "{}: Received message: {}",
-                        self.peer,
-                        Excerpt::new(text.as_bytes(), 0)
-                    );
-                    Reply::Received(text.as_bytes()).write(&mut self.replies);
+                    log::info!("{}: Received message: {}", self.peer, Excerpt::new(text, 0));
+                    Reply::Received(text).write(&mut self.replies);
                 }
                 Err(rejection) => {
                     log::info!("{}: Rejected message: {rejection}", self.peer);

@@ -77,9 +77,15 @@ struct Args {
 fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<output::Closed>() => ExitCode::from(CLOSED_OUTPUT),
+        Err(error) if is_closed_output(&error) => ExitCode::from(CLOSED_OUTPUT),
         Err(error) => cli::failure("client", &error),
     }
+}
+
+/// Whether nobody reads the output any more, as after `| head -1`.
+fn is_closed_output(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

@@ -1,6 +1,5 @@
 //! What the user sees: replies on standard output, the prompt on standard error.
 
-use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
 
@@ -8,18 +7,6 @@ use anyhow::Context;
 use tcp_chat::printable::Printable;
 
 use crate::outbox::{Input, Outbox, Queue};
-
-/// Standard output was closed by its reader, as by `| head -1`.
-#[derive(Debug)]
-pub(crate) struct Closed;
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("standard output is closed")
-    }
-}
-
-impl std::error::Error for Closed {}
 
 /// Standard output and, at a terminal, the prompt.
 pub(crate) struct Output {
@@ -54,7 +41,7 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// [`Closed`], or what else the system says.
+    /// What the system says; [`io::ErrorKind::BrokenPipe`] if nobody reads.
     pub(crate) fn flush(&mut self) -> anyhow::Result<bool> {
         if self.pending.is_empty() {
             return Ok(false);
@@ -63,13 +50,9 @@ impl Output {
         let written = stdout
             .write_all(&self.pending)
             .and_then(|()| stdout.flush());
+        written.context("cannot write to standard output")?;
         self.pending.clear();
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
-            written => written
-                .map(|()| true)
-                .context("cannot write to standard output"),
-        }
+        Ok(true)
     }
 
     /// Asks for a message when all so far are answered, unless the cursor still

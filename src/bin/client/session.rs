@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tcp_chat::cli;
 use tcp_chat::lines::{Line, LineReader, is_timeout, without_cr};
 use tcp_chat::printable::{Excerpt, Printable};
@@ -41,14 +41,17 @@ struct Outage {
     next_pause: Duration,
 }
 
-/// Why there is no connection.
+/// Why there is no connection (any more).
 enum Lost {
+    /// It was never there.
     Unreachable(String),
-    /// By the server's own word.
+    /// The server does not want it.
     Refused(String),
     /// The stream has ended.
     Closed,
     Broken(String),
+    /// Another connection would not help.
+    ForGood(anyhow::Error),
 }
 
 impl fmt::Display for Lost {
@@ -56,7 +59,20 @@ impl fmt::Display for Lost {
         match self {
             Lost::Unreachable(why) | Lost::Refused(why) | Lost::Broken(why) => f.write_str(why),
             Lost::Closed => f.write_str("closed by the server"),
+            Lost::ForGood(error) => error.fmt(f),
         }
+    }
+}
+
+impl From<anyhow::Error> for Lost {
+    fn from(error: anyhow::Error) -> Self {
+        Lost::ForGood(error)
+    }
+}
+
+impl From<io::Error> for Lost {
+    fn from(error: io::Error) -> Self {
+        Lost::Broken(error.to_string())
     }
 }
 
@@ -97,16 +113,17 @@ impl<'a> Session<'a> {
     fn talk(&mut self) -> anyhow::Result<()> {
         let mut was_connected = false;
         while !was_connected || !self.outbox.lock().is_done() {
-            let lost = match self.connect() {
+            let conversed = match self.connect() {
                 Ok(stream) => {
                     was_connected = true;
-                    self.converse(&stream)?
+                    self.converse(&stream)
                 }
-                Err(error) => Some(Lost::Unreachable(error.to_string())),
+                Err(error) => Err(Lost::Unreachable(error.to_string())),
             };
-            match lost {
-                Some(lost) => self.pause(&lost)?,
-                None => break,
+            match conversed {
+                Ok(()) => break,
+                Err(Lost::ForGood(error)) => return Err(error),
+                Err(lost) => self.pause(&lost)?,
             }
         }
         Ok(())
@@ -131,9 +148,8 @@ impl<'a> Session<'a> {
         result
     }
 
-    /// Sends and receives over one connection, to its end. Returns why it was
-    /// lost; `None` if everything is done.
-    fn converse(&mut self, stream: &TcpStream) -> anyhow::Result<Option<Lost>> {
+    /// Sends and receives over one connection, until everything is done.
+    fn converse(&mut self, stream: &TcpStream) -> Result<(), Lost> {
         let outbox = self.outbox;
         let mut queue = outbox.lock();
         queue.rewind();
@@ -153,17 +169,17 @@ impl<'a> Session<'a> {
             let _ = stream.shutdown(Shutdown::Both);
             match (end, writer.join()) {
                 // What broke a connection is told to one of the two threads only.
-                (Ok(Some(Lost::Closed)), Ok(Err(error)))
+                (Err(Lost::Closed), Ok(Err(error)))
                     if error.kind() != io::ErrorKind::BrokenPipe =>
                 {
-                    Ok(Some(Lost::Broken(error.to_string())))
+                    Err(error.into())
                 }
                 (end, _) => end,
             }
         })
     }
 
-    fn receive(&mut self, mut stream: &TcpStream) -> anyhow::Result<Option<Lost>> {
+    fn receive(&mut self, mut stream: &TcpStream) -> Result<(), Lost> {
         let connected = Instant::now();
         let mut printed = connected;
         let mut replies = LineReader::new(MAX_REPLY);
@@ -184,68 +200,66 @@ impl<'a> Session<'a> {
                 printed = Instant::now();
             }
 
-            let lost = taken?;
-            if is_done {
-                return Ok(None);
-            }
-            if lost.is_some() {
-                return Ok(lost);
+            match taken {
+                Err(Lost::ForGood(error)) => return Err(error.into()),
+                _ if is_done => return Ok(()),
+                taken => taken?,
             }
             match read {
-                Ok(0) => return Ok(Some(Lost::Closed)),
-                Err(error) if !is_timeout(&error) => {
-                    return Ok(Some(Lost::Broken(error.to_string())));
-                }
+                Ok(0) => return Err(Lost::Closed),
+                Err(error) if !is_timeout(&error) => return Err(error.into()),
                 _ => {}
             }
-            // Whoever reads our output may have kept us from reading replies.
-            let awaited =
-                awaited_since.map(|since| now.saturating_duration_since(since.max(printed)));
-            let outage = self.outage.as_ref().filter(|_| awaited.is_some());
-            let timeout = self.args.timeout;
-            if awaited.is_some_and(|awaited| awaited >= timeout) {
-                let why = format!("no reply within {} s", timeout.as_secs_f64());
-                return Ok(Some(Lost::Broken(why)));
-            }
-            if outage.is_some_and(|outage| outage.since.elapsed() >= self.args.retry_for) {
-                return Ok(Some(Lost::Broken("no reply".to_string())));
+            if let Some(since) = awaited_since {
+                // Whoever reads our output may have kept us from reading replies.
+                let awaited = now.saturating_duration_since(since.max(printed));
+                let timeout = self.args.timeout;
+                if awaited >= timeout {
+                    let timeout = timeout.as_secs_f64();
+                    return Err(Lost::Broken(format!("no reply within {timeout} s")));
+                }
+                if self
+                    .outage
+                    .as_ref()
+                    .is_some_and(|outage| outage.since.elapsed() >= self.args.retry_for)
+                {
+                    return Err(Lost::Broken("no reply".to_string()));
+                }
             }
         }
     }
 
-    /// Verifies and prints every reply that is here. Returns why the connection
-    /// is lost, if that can be told from them.
+    /// Verifies and prints every reply that is here.
     fn take_replies(
         &mut self,
         replies: &mut LineReader,
         queue: &mut Queue,
         now: Instant,
-    ) -> anyhow::Result<Option<Lost>> {
+    ) -> Result<(), Lost> {
         while let Some(line) = replies.next_line() {
             let line = match line {
                 Line::Whole(line) => line,
                 // It may look like a whole reply, and still lack its last bytes.
                 Line::Cut(_) => {
                     let why = "closed by the server in the middle of a reply";
-                    return Ok(Some(Lost::Broken(why.to_string())));
+                    return Err(Lost::Broken(why.to_string()));
                 }
-                Line::TooLong => bail!(self.too_long()),
+                Line::TooLong => return Err(self.too_long()),
             };
-            let shown = || Printable(line).to_string();
             match Notice::read(line) {
-                Some(Notice::Refused(_)) => return Ok(Some(Lost::Refused(shown()))),
-                Some(Notice::Closed(_)) => return Ok(Some(Lost::Broken(shown()))),
+                Some(Notice::Refused(_)) => return Err(Lost::Refused(Printable(line).to_string())),
+                Some(Notice::Closed(_)) => return Err(Lost::Broken(Printable(line).to_string())),
                 None => self.take_reply(line, queue, now)?,
             }
         }
-        if replies.is_over_limit() {
-            bail!(self.too_long());
+        match replies.is_over_limit() {
+            true => Err(self.too_long()),
+            false => Ok(()),
         }
-        Ok(None)
     }
 
-    fn too_long(&self) -> String {
-        format!("{}: a reply of more than {MAX_REPLY} bytes", self.address)
+    fn too_long(&self) -> Lost {
+        anyhow!("{}: a reply of more than {MAX_REPLY} bytes", self.address).into()
     }
 
     fn take_reply(&mut self, line: &[u8], queue: &mut Queue, now: Instant) -> anyhow::Result<()> {
@@ -253,7 +267,7 @@ impl<'a> Session<'a> {
             bail!(
                 "{}: a reply without a message: \"{}\"",
                 self.address,
-                Printable(line)
+                Excerpt::new(line, 0)
             );
         };
         let expected = Reply::Received(without_cr(sent));
@@ -354,7 +368,7 @@ impl<'a> Session<'a> {
         match lost {
             Lost::Unreachable(why) => format!("cannot connect to {address}: {why}"),
             Lost::Refused(why) => format!("{address}: {why}"),
-            Lost::Closed | Lost::Broken(_) => {
+            lost => {
                 let queue = self.outbox.lock();
                 let answered = self.counts.answered();
                 format!(

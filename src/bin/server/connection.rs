@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tcp_chat::lines::{LineReader, is_timeout};
 use tcp_chat::printable::Excerpt;
-use tcp_chat::wire::{self, Reply};
+use tcp_chat::wire::{self, Notice, Reply};
 
 /// Replies are written once they are this many bytes, whatever is still unread:
 /// a lone LF asks for a reply 31 times its size.
@@ -38,8 +38,16 @@ pub(crate) enum Framing {
 }
 
 impl Framing {
+    /// A notice as it is sent.
+    pub(crate) fn notice(self, notice: Notice<'_>) -> Vec<u8> {
+        let mut line = Vec::new();
+        notice.write(&mut line);
+        self.trim(&mut line);
+        line
+    }
+
     /// Takes the LF off a reply or notice where it is not to have one.
-    pub(crate) fn trim(self, line: &mut Vec<u8>) {
+    fn trim(self, line: &mut Vec<u8>) {
         if self == Framing::Raw {
             line.pop();
         }

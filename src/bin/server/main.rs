@@ -11,6 +11,7 @@ mod connection;
 mod limits;
 mod linger;
 
+use std::io::ErrorKind::{ConnectionAborted, Interrupted};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
@@ -133,11 +134,7 @@ impl Server {
                     self.admit(Arc::new(stream), peer);
                 }
                 // The client was gone before it was accepted, or a signal came.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
+                Err(error) if matches!(error.kind(), ConnectionAborted | Interrupted) => {}
                 // Most likely no descriptor is free, and it takes a while until
                 // one is.
                 Err(error) => {
@@ -167,9 +164,7 @@ impl Server {
         let shared = Arc::clone(&stream);
         let spawned = spawn(peer, Arc::clone(&self.shared), move |slot| {
             if let Ok(Some(why)) = connection::serve(&shared, peer, &slot) {
-                let mut notice = Vec::new();
-                Notice::Closed(why.as_bytes()).write(&mut notice);
-                slot.framing.trim(&mut notice);
+                let notice = slot.framing.notice(Notice::Closed(why.as_bytes()));
                 let _ = linger.send(Farewell {
                     stream: shared,
                     notice,
@@ -187,9 +182,7 @@ impl Server {
             self.warning_or(Level::Info),
             "Refused connection from {peer}: {why}"
         );
-        let mut notice = Vec::new();
-        Notice::Refused(why.as_bytes()).write(&mut notice);
-        self.shared.framing.trim(&mut notice);
+        let notice = self.shared.framing.notice(Notice::Refused(why.as_bytes()));
         let _ = self.linger.send(Farewell {
             stream,
             notice,
@@ -200,10 +193,8 @@ impl Server {
     /// The level for a line of the log about trouble that may repeat at any
     /// rate: a warning once a second, else the level given.
     fn warning_or(&mut self, level: Level) -> Level {
-        if self
-            .warned
-            .is_some_and(|at| at.elapsed() < Duration::from_secs(1))
-        {
+        let warned_lately = |at: Instant| at.elapsed() < Duration::from_secs(1);
+        if self.warned.is_some_and(warned_lately) {
             return level;
         }
         self.warned = Some(Instant::now());

@@ -13,17 +13,19 @@
 //! that LF is not part of the text, so telnet and Windows files work; any other
 //! CR is. The text may be empty. It has at most 65,536 bytes ([`MAX_MESSAGE`]),
 //! the end of line not counted. The last message before the end of the stream
-//! may lack its LF.
+//! may lack its LF; a CR at its end is then text.
 //!
 //! # Replies: server to client
 //!
 //! For each message, in order, exactly one line, ended by LF alone. Nothing is
-//! taken off a reply but that LF.
+//! taken off a reply but that LF. The longest has 65,566 bytes ([`MAX_REPLY`]).
+//! Whoever sends many messages must read replies meanwhile, or in the end both
+//! sides wait for each other, until the server closes.
 //!
 //! | line | when |
 //! |---|---|
 //! | `Server received your message: <text>` | the message, echoed unchanged |
-//! | `Server rejected your message: <reason>` | not UTF-8 (with the offset of the first such byte), or longer than the limit (with the limit); the connection goes on with the next message |
+//! | `Server rejected your message: <reason>` | not UTF-8 (with the offset of the first such byte), or longer than the limit (with the limit), which is judged first; the connection goes on with the next message |
 //!
 //! # Notices: server to client
 //!
@@ -32,7 +34,7 @@
 //! | line | when |
 //! |---|---|
 //! | `Server refused your connection: <reason>` | as many clients as allowed; no thread to be had |
-//! | `Server closed your connection: <reason>` | idle too long; a line begun and not ended in time |
+//! | `Server closed your connection: <reason>` | idle too long (600 s unless told otherwise); a line begun and not ended in time (30 s) |
 //!
 //! A text holds no LF, so no message can forge a reply.
 //!
@@ -62,7 +64,7 @@
 //! closes. (Some proxies take a half-close for the end of both directions and
 //! drop the replies, so it is safer to count them, as `client` does.) A client
 //! may also just go away. The server closes by itself after a notice and,
-//! silently, when a client does not take its replies in time: nothing can be
+//! silently, when a client does not take its replies in time (30 s): nothing can be
 //! said to who does not read. A reply or notice already sent is not destroyed
 //! by the close, unless the client does not take it: after a notice the server
 //! half-closes and drains for at most a second first.

@@ -225,7 +225,7 @@ fn the_summary_counts_what_happened() {
         "{outcome}"
     );
     assert_eq!(
-        lines[3], "client: 0 outages, the longest 0.000 s",
+        lines[3], "client: outages: 0, the longest 0.000 s",
         "{outcome}"
     );
 }

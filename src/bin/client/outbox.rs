@@ -95,13 +95,16 @@ impl Outbox {
 }
 
 /// Where the input stands.
+#[derive(Default)]
 pub(crate) enum Input {
+    #[default]
     Open,
     Ended,
     Failed(io::Error),
 }
 
 /// The messages not yet acknowledged, and what else the threads share.
+#[derive(Default)]
 pub(crate) struct Queue {
     /// The messages as they go out, each with its LF, from `start` on.
     bytes: Vec<u8>,
@@ -114,7 +117,7 @@ pub(crate) struct Queue {
     window: usize,
     /// Since when a reply has been awaited: the last reply, or the sending that
     /// ended a time without messages in flight.
-    awaited_since: Instant,
+    awaited_since: Option<Instant>,
     pusher_waits: bool,
     taker_waits: bool,
     /// Whether there is a connection to take messages for.
@@ -140,20 +143,8 @@ struct Message {
 impl Queue {
     fn new(window: usize) -> Self {
         Queue {
-            bytes: Vec::new(),
-            start: 0,
-            messages: VecDeque::new(),
-            sent: 0,
-            sent_bytes: 0,
             window,
-            awaited_since: Instant::now(),
-            pusher_waits: false,
-            taker_waits: false,
-            connected: false,
-            input: Input::Open,
-            sent_again: 0,
-            not_sent: 0,
-            is_mid_line: false,
+            ..Queue::default()
         }
     }
 
@@ -183,7 +174,7 @@ impl Queue {
 
     fn take(&mut self, batch: &mut Vec<u8>, now: Instant) -> bool {
         if self.sent == 0 {
-            self.awaited_since = now;
+            self.awaited_since = Some(now);
         }
         for message in self.messages.iter_mut().skip(self.sent) {
             if message.first_sent.is_some() {
@@ -215,7 +206,7 @@ impl Queue {
         let message = self.messages.pop_front()?;
         self.start += message.length;
         self.sent_bytes -= message.length;
-        self.awaited_since = now;
+        self.awaited_since = Some(now);
         if self.messages.is_empty() {
             self.bytes.clear();
             self.start = 0;
@@ -246,7 +237,7 @@ impl Queue {
 
     /// Since when a reply has been awaited, if one is.
     pub(crate) fn awaited_since(&self) -> Option<Instant> {
-        (self.sent > 0).then_some(self.awaited_since)
+        self.awaited_since.filter(|_| self.sent > 0)
     }
 
     /// Whether all input was read and everything is acknowledged.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use tcp_chat::cli;
 use tcp_chat::lines::{Line, LineReader, is_timeout, without_cr};
-use tcp_chat::printable::{Excerpt, Printable};
+use tcp_chat::printable::Excerpt;
 use tcp_chat::wire::{MAX_REPLY, Notice, Reply};
 
 use crate::outbox::{Input, Outbox, Queue};
@@ -37,7 +37,10 @@ pub(crate) struct Session<'a> {
 
 /// A time without a connection that works.
 struct Outage {
+    /// Since when it is known, and attempts are made to end it.
     since: Instant,
+    /// Since when a user has waited.
+    began: Instant,
     next_pause: Duration,
 }
 
@@ -131,13 +134,13 @@ impl<'a> Session<'a> {
 
     /// Tries all addresses of the server's name, in their order.
     fn connect(&self) -> io::Result<TcpStream> {
-        let mut timeout = self.args.connect_timeout;
-        if let Some(outage) = &self.outage {
-            let left = self.args.retry_for.saturating_sub(outage.since.elapsed());
-            timeout = timeout.min(left).max(FIRST_PAUSE);
-        }
         let mut result = Err(io::Error::other("the name has no address"));
         for address in (self.args.host.as_str(), self.args.port).to_socket_addrs()? {
+            let mut timeout = self.args.connect_timeout;
+            if let Some(outage) = &self.outage {
+                let left = self.args.retry_for.saturating_sub(outage.since.elapsed());
+                timeout = timeout.min(left).max(FIRST_PAUSE);
+            }
             result = connect_to(address, timeout);
             if let Ok(stream) = &result {
                 // Deadlines of replies are judged when a read times out.
@@ -223,7 +226,7 @@ impl<'a> Session<'a> {
                     .as_ref()
                     .is_some_and(|outage| outage.since.elapsed() >= self.args.retry_for)
                 {
-                    return Err(Lost::Broken("no reply".to_string()));
+                    return Err(Lost::Broken("no whole reply".to_string()));
                 }
             }
         }
@@ -247,8 +250,12 @@ impl<'a> Session<'a> {
                 Line::TooLong => return Err(self.too_long()),
             };
             match Notice::read(line) {
-                Some(Notice::Refused(_)) => return Err(Lost::Refused(Printable(line).to_string())),
-                Some(Notice::Closed(_)) => return Err(Lost::Broken(Printable(line).to_string())),
+                Some(Notice::Refused(_)) => {
+                    return Err(Lost::Refused(Excerpt::new(line, 0).to_string()));
+                }
+                Some(Notice::Closed(_)) => {
+                    return Err(Lost::Broken(Excerpt::new(line, 0).to_string()));
+                }
                 None => self.take_reply(line, queue, now)?,
             }
         }
@@ -276,7 +283,7 @@ impl<'a> Session<'a> {
             Some(Reply::Rejected(reason)) => {
                 self.counts.rejected += 1;
                 if self.counts.rejected <= MOST_REPORTS {
-                    log::error!("line {number}: rejected: {}", Printable(reason));
+                    log::error!("line {number}: rejected: {}", Excerpt::new(reason, 0));
                 }
             }
             _ => {
@@ -324,15 +331,18 @@ impl<'a> Session<'a> {
                     retry_for.as_secs_f64()
                 );
                 self.counts.outages += 1;
+                let since = Instant::now();
+                let began = self.outbox.lock().awaited_since().unwrap_or(since);
                 Outage {
-                    since: Instant::now(),
+                    since,
+                    began,
                     next_pause: FIRST_PAUSE,
                 }
             }
         };
         let left = retry_for.saturating_sub(outage.since.elapsed());
         if left.is_zero() {
-            self.counts.end_outage(outage.since.elapsed());
+            self.counts.end_outage(outage.began.elapsed());
             let unacknowledged = unacknowledged(&self.outbox.lock());
             let (address, retry_for) = (&self.address, retry_for.as_secs_f64());
             bail!("cannot reach {address} for {retry_for} s, with {unacknowledged}: {lost}");
@@ -350,7 +360,7 @@ impl<'a> Session<'a> {
         let Some(outage) = self.outage.take() else {
             return;
         };
-        let length = at.saturating_duration_since(outage.since);
+        let length = at.saturating_duration_since(outage.began);
         self.counts.end_outage(length);
         if log::log_enabled!(log::Level::Info) {
             self.output.end_line(queue);

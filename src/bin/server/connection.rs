@@ -13,20 +13,11 @@ use tcp_chat::lines::{LineReader, is_timeout};
 use tcp_chat::printable::Excerpt;
 use tcp_chat::wire::{self, Notice, Reply};
 
+use crate::Args;
+
 /// Replies are written once they are this many bytes, whatever is still unread:
 /// a lone LF asks for a reply 31 times its size.
 const BATCH: usize = 65_536;
-
-/// What a connection is served by.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    /// How long a client may send nothing.
-    pub(crate) idle_timeout: Duration,
-    /// How long a client may take to end a line begun, and to take its replies.
-    pub(crate) timeout: Duration,
-    /// How its messages are told apart.
-    pub(crate) framing: Framing,
-}
 
 /// How messages are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -64,14 +55,14 @@ impl Framing {
 pub(crate) fn serve(
     stream: &TcpStream,
     peer: SocketAddr,
-    settings: &Settings,
+    args: &Args,
 ) -> io::Result<Option<String>> {
     log::info!("Accepted connection from {peer}");
     let mut connection = Connection {
         stream,
         peer,
-        settings,
-        lines: match settings.framing {
+        args,
+        lines: match args.framing {
             Framing::Lines => LineReader::new(wire::MAX_MESSAGE),
             Framing::Raw => LineReader::raw(wire::MAX_MESSAGE),
         },
@@ -91,7 +82,7 @@ pub(crate) fn serve(
 struct Connection<'a> {
     stream: &'a TcpStream,
     peer: SocketAddr,
-    settings: &'a Settings,
+    args: &'a Args,
     lines: LineReader,
     /// Written, but not sent yet.
     replies: Vec<u8>,
@@ -100,11 +91,11 @@ struct Connection<'a> {
 
 impl Connection<'_> {
     fn run(&mut self) -> io::Result<Option<String>> {
-        let Settings {
+        let Args {
             idle_timeout,
             timeout,
             ..
-        } = *self.settings;
+        } = *self.args;
         // Deadlines cost no system call: they are only looked at when a read
         // times out or leaves a line unfinished, and so may be late by as much as
         // the smaller of the two.
@@ -151,7 +142,7 @@ impl Connection<'_> {
     fn answer(&mut self) -> io::Result<bool> {
         let before = self.messages;
         loop {
-            let line = match self.settings.framing {
+            let line = match self.args.framing {
                 Framing::Lines => self.lines.next_line(),
                 Framing::Raw => self.lines.next_read(),
             };
@@ -167,7 +158,7 @@ impl Connection<'_> {
                     Reply::Rejected(rejection.to_string().as_bytes()).write(&mut self.replies);
                 }
             }
-            self.settings.framing.trim(&mut self.replies);
+            self.args.framing.trim(&mut self.replies);
             if self.replies.len() >= BATCH {
                 self.send()?;
             }
@@ -195,7 +186,7 @@ impl Connection<'_> {
                 self.replies.clear();
                 return Ok(());
             }
-            if begun.elapsed() >= self.settings.timeout {
+            if begun.elapsed() >= self.args.timeout {
                 let why = "replies were not taken in time";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, why));
             }

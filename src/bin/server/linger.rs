@@ -14,6 +14,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::Slot;
+
 /// How long a connection is drained at most.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -21,18 +23,18 @@ const LINGER: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_millis(10);
 
 /// A connection to be ended.
-pub(crate) struct Farewell<S> {
+pub(crate) struct Farewell {
     pub(crate) stream: Arc<TcpStream>,
     /// The server's last line.
     pub(crate) notice: Vec<u8>,
     /// Dropped before the client can see the end of the stream, so that it
     /// finds its place free when it comes again.
-    pub(crate) slot: Option<S>,
+    pub(crate) slot: Option<Slot>,
 }
 
 /// Starts the thread. At most `most` connections linger at once; one more ends
 /// the one that has lingered longest.
-pub(crate) fn start<S: Send + 'static>(most: usize) -> io::Result<SyncSender<Farewell<S>>> {
+pub(crate) fn start(most: usize) -> io::Result<SyncSender<Farewell>> {
     // No queue: whoever sends waits until the thread takes the connection, which
     // is some milliseconds at worst, and no more descriptors are open than are
     // counted.
@@ -42,7 +44,7 @@ pub(crate) fn start<S: Send + 'static>(most: usize) -> io::Result<SyncSender<Far
     Ok(sender)
 }
 
-fn run<S>(farewells: &Receiver<Farewell<S>>, most: usize) {
+fn run(farewells: &Receiver<Farewell>, most: usize) {
     let mut lingering = VecDeque::new();
     let mut swept = Instant::now();
     let mut scratch = vec![0; 65_536];
@@ -73,7 +75,7 @@ fn run<S>(farewells: &Receiver<Farewell<S>>, most: usize) {
     }
 }
 
-fn say<S>(farewell: Farewell<S>) -> io::Result<()> {
+fn say(farewell: Farewell) -> io::Result<()> {
     let Farewell {
         stream,
         notice,

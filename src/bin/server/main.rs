@@ -27,7 +27,7 @@ use log::{Level, LevelFilter};
 use tcp_chat::cli;
 use tcp_chat::wire::Notice;
 
-use connection::{Framing, Settings};
+use connection::Framing;
 use linger::Farewell;
 
 /// Enough for a handler, and for a panic with a full backtrace, which needs more
@@ -68,14 +68,14 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::failure("server", &error),
     }
 }
 
-fn run(args: &Args) -> anyhow::Result<()> {
-    let level = match args {
+fn run(args: Args) -> anyhow::Result<()> {
+    let level = match &args {
         Args { quiet: true, .. } => LevelFilter::Warn,
         Args { verbose: true, .. } => LevelFilter::Debug,
         _ => LevelFilter::Info,
@@ -94,11 +94,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let mut server = Server {
         max_clients: limits.clients,
         linger: linger::start(limits.lingering).context("cannot start a thread")?,
-        shared: Arc::new(Settings {
-            idle_timeout: args.idle_timeout,
-            timeout: args.timeout,
-            framing: args.framing,
-        }),
+        args: Arc::new(args),
         warned: None,
     };
     // A closed standard output is no reason not to serve.
@@ -110,16 +106,15 @@ fn run(args: &Args) -> anyhow::Result<()> {
 
 struct Server {
     max_clients: usize,
-    linger: SyncSender<Farewell<Slot>>,
-    shared: Slot,
+    linger: SyncSender<Farewell>,
+    args: Slot,
     /// When the log last had a warning of trouble that may repeat at any rate.
     warned: Option<Instant>,
 }
 
-/// The settings that each client's thread shares: as many as there are beside
-/// the server's own, so many clients are served. A thread gives its own up
-/// however it ends.
-type Slot = Arc<Settings>;
+/// A client's share of the arguments: as many as there are beside the server's
+/// own, so many clients are served. A thread gives its own up however it ends.
+type Slot = Arc<Args>;
 
 impl Server {
     /// Accepts for ever, and waits for no client.
@@ -150,7 +145,7 @@ impl Server {
     }
 
     fn admit(&mut self, stream: Arc<TcpStream>, peer: SocketAddr) {
-        let clients = Arc::strong_count(&self.shared) - 1;
+        let clients = Arc::strong_count(&self.args) - 1;
         if clients >= self.max_clients {
             let why = format!(
                 "{clients} clients are connected (--max-clients {})",
@@ -162,7 +157,8 @@ impl Server {
         // A thread that cannot be had takes its closure with it, so the stream
         // is shared with it, to tell the client.
         let shared = Arc::clone(&stream);
-        let spawned = spawn(peer, Arc::clone(&self.shared), move |slot| {
+        let spawned = spawn(peer, Arc::clone(&self.args), move |slot| {
+            // As the thread's argument, the slot is given up before the stream.
             if let Ok(Some(why)) = connection::serve(&shared, peer, &slot) {
                 let notice = slot.framing.notice(Notice::Closed(why.as_bytes()));
                 let _ = linger.send(Farewell {
@@ -182,7 +178,7 @@ impl Server {
             self.warning_or(Level::Info),
             "Refused connection from {peer}: {why}"
         );
-        let notice = self.shared.framing.notice(Notice::Refused(why.as_bytes()));
+        let notice = self.args.framing.notice(Notice::Refused(why.as_bytes()));
         let _ = self.linger.send(Farewell {
             stream,
             notice,
@@ -246,11 +242,7 @@ mod tests {
         log::set_logger(&Logger).unwrap();
         log::set_max_level(LevelFilter::Info);
 
-        let slots = Slot::new(Settings {
-            idle_timeout: Duration::MAX,
-            timeout: Duration::MAX,
-            framing: Framing::Lines,
-        });
+        let slots = Slot::new(Args::parse_from(["server"]));
         let (alive, ended) = mpsc::channel::<()>();
         let peer = "192.0.2.1:7".parse().unwrap();
         spawn(peer, Arc::clone(&slots), move |slot| {

@@ -40,6 +40,19 @@ fn each_read_is_a_message_and_no_reply_has_an_end_of_line() {
 }
 
 #[test]
+fn a_peer_that_sends_no_newline_and_reads_once_is_served() {
+    let server = Server::start(&["--framing", "raw"]);
+    let mut stream = server.connect();
+    for message in ["hello", "Gr\u{fc}\u{df}e \u{1f389}", "how are you?"] {
+        stream.write_all(message.as_bytes()).unwrap();
+        let mut room = [0; 1024];
+        let read = stream.read(&mut room).unwrap();
+        let reply = String::from_utf8(room[..read].to_vec()).unwrap();
+        assert_eq!(reply, format!("Server received your message: {message}"));
+    }
+}
+
+#[test]
 fn a_character_that_a_read_cut_waits_for_its_other_bytes() {
     let server = Server::start(&["--framing", "raw", "--timeout", "0.3"]);
     let stream = server.connect();

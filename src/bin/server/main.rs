@@ -151,7 +151,7 @@ impl Server {
                 "{clients} clients are connected (--max-clients {})",
                 self.max_clients
             );
-            return self.refuse(stream, peer, &why);
+            return self.refuse(stream, peer, Level::Info, &why);
         }
         let linger = self.linger.clone();
         // A thread that cannot be had takes its closure with it, so the stream
@@ -169,15 +169,13 @@ impl Server {
             }
         });
         if let Err(error) = spawned {
-            self.refuse(stream, peer, &format!("no thread for it: {error}"));
+            let level = self.warning_or(Level::Info);
+            self.refuse(stream, peer, level, &format!("no thread for it: {error}"));
         }
     }
 
-    fn refuse(&mut self, stream: Arc<TcpStream>, peer: SocketAddr, why: &str) {
-        log::log!(
-            self.warning_or(Level::Info),
-            "Refused connection from {peer}: {why}"
-        );
+    fn refuse(&self, stream: Arc<TcpStream>, peer: SocketAddr, level: Level, why: &str) {
+        log::log!(level, "Refused connection from {peer}: {why}");
         let notice = self.args.framing.notice(Notice::Refused(why.as_bytes()));
         let _ = self.linger.send(Farewell {
             stream,

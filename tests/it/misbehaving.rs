@@ -77,8 +77,7 @@ fn a_torn_reply_is_never_printed() {
         let _ = stream.write_all(received("hello").trim_end().as_bytes());
     });
     let outcome = run(&mut client(address, &[]), "hello\n");
-    let why =
-        "lost with 1 message unacknowledged, line 1: closed by the server in the middle of a reply";
+    let why = "lost with 1 message unacknowledged, the first is line 1: closed by the server in the middle of a reply";
     outcome.assert(
         1,
         "",
@@ -154,8 +153,7 @@ fn a_peer_that_says_nothing_is_lost_in_time() {
     let begun = Instant::now();
     let outcome = run(&mut client(address, &["--timeout", "0.3"]), "hello\n");
     let elapsed = begun.elapsed();
-    let why =
-        "lost with 1 message unacknowledged, line 1: no reply within 0.3 s (1 sent, 0 answered)";
+    let why = "lost with 1 message unacknowledged, the first is line 1: no reply within 0.3 s (1 sent, 0 answered)";
     outcome.assert(1, "", &format!("client: {address} {why}\n"));
     assert!(
         (Duration::from_millis(299)..Duration::from_secs(2)).contains(&elapsed),

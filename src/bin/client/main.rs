@@ -66,12 +66,8 @@ struct Args {
     /// Show counts, rate, reply times and outages at the end
     #[arg(long)]
     summary: bool,
-    /// Show errors only
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-    /// Show what happens to the connection too
-    #[arg(short, long)]
-    verbose: bool,
+    #[command(flatten)]
+    verbosity: cli::Verbosity,
 }
 
 fn main() -> ExitCode {
@@ -89,12 +85,8 @@ fn is_closed_output(error: &anyhow::Error) -> bool {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    let level = match args {
-        Args { quiet: true, .. } => LevelFilter::Error,
-        Args { verbose: true, .. } => LevelFilter::Info,
-        _ => LevelFilter::Warn,
-    };
-    cli::logger(level)
+    args.verbosity
+        .logger(LevelFilter::Warn)
         .format(|line, record| {
             io::Write::write_fmt(line, format_args!("client: {}\n", record.args()))
         })

@@ -393,7 +393,7 @@ impl<'a> Session<'a> {
 
 fn unacknowledged(queue: &Queue) -> String {
     match (queue.unacknowledged(), queue.first_line()) {
-        (1, Some(line)) => format!("1 message unacknowledged, line {line}"),
+        (1, Some(line)) => format!("1 message unacknowledged, the first is line {line}"),
         (count, Some(line)) => format!("{count} messages unacknowledged, the first is line {line}"),
         _ => "no message unacknowledged".to_string(),
     }

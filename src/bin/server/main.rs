@@ -59,12 +59,8 @@ struct Args {
     /// How messages are told apart: by line, or, for peers that know no framing, by read
     #[arg(long, default_value = "lines")]
     framing: Framing,
-    /// Log warnings only
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-    /// Log debugging details too
-    #[arg(short, long)]
-    verbose: bool,
+    #[command(flatten)]
+    verbosity: cli::Verbosity,
 }
 
 fn main() -> ExitCode {
@@ -75,12 +71,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<()> {
-    let level = match &args {
-        Args { quiet: true, .. } => LevelFilter::Warn,
-        Args { verbose: true, .. } => LevelFilter::Debug,
-        _ => LevelFilter::Info,
-    };
-    cli::logger(level).format_target(false).init();
+    args.verbosity
+        .logger(LevelFilter::Info)
+        .format_target(false)
+        .init();
 
     let address = cli::address(&args.host, args.port);
     let listener = TcpListener::bind((args.host.as_str(), args.port))

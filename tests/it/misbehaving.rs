@@ -179,11 +179,11 @@ fn bytes_that_are_no_whole_reply_do_not_extend_the_timeout() {
 #[test]
 fn without_a_message_in_flight_no_reply_is_awaited() {
     let address = answering(|_, line| received(line));
-    let mut client = Running::start(&mut client(address, &["--timeout", "0.1"]));
+    let mut client = Running::start(&mut client(address, &["--timeout", "1"]));
     for line in ["one", "two"] {
         client.send(&format!("{line}\n"));
         assert_eq!(client.read_line(), printed([line]));
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(1200));
     }
     client.stdin.take();
     client.finish().assert(0, "", "");

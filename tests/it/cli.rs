@@ -2,13 +2,7 @@
 
 use std::process::Command;
 
-use crate::util::{Server, ask, printed, received, run};
-
-fn server(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
-    command.args(args);
-    command
-}
+use crate::util::{Server, ask, printed, received, run, server};
 
 fn client(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
@@ -73,13 +67,14 @@ fn listens_and_connects_by_name_and_by_ipv6_address() {
 #[test]
 fn a_busy_port_is_one_line_and_exit_code_1() {
     let first = Server::start(&[]);
-    let port = first.address.port().to_string();
-    let second = run(&mut server(&["--port", &port]), "");
+    let address = first.address;
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let second = run(&mut server(&["--host", &host, "--port", &port]), "");
     let why = "Address already in use (os error 98)";
     second.assert(
         1,
         "",
-        &format!("server: cannot listen on 127.0.0.1:{port}: {why}\n"),
+        &format!("server: cannot listen on {address}: {why}\n"),
     );
     assert_eq!(ask(&first.connect(), "still here"), received("still here"));
 }

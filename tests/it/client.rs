@@ -154,13 +154,13 @@ fn a_server_that_goes_away_ends_it_at_once_though_the_input_is_open() {
 
 /// The client at a terminal, which does not echo what is typed.
 pub fn at_terminal(address: SocketAddr, args: &str) -> Running {
-    let (program, port) = (env!("CARGO_BIN_EXE_client"), address.port());
+    let (program, host, port) = (env!("CARGO_BIN_EXE_client"), address.ip(), address.port());
     let mut script = Command::new("script");
     script.args([
         "-E",
         "never",
         "-qec",
-        &format!("{program} -p {port} {args}"),
+        &format!("{program} --host {host} -p {port} {args}"),
         "/dev/null",
     ]);
     Running::start(script.env_remove("RUST_LOG"))

@@ -1,13 +1,15 @@
 //! What the server survives.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::util::{Canary, Server, ask, eventually, exchange, received, three_rounds};
+use crate::util::{
+    Canary, Server, ask, eventually, exchange, received, server, three_rounds, unused_address,
+};
 
 #[test]
 fn stopped_and_continued_it_drops_nobody() {
@@ -80,15 +82,6 @@ fn thousands_of_probes_leave_nothing_behind_and_nothing_in_the_log() {
     assert_eq!(server.log(), "");
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 /// A connection to a server that does not say when it accepts.
 fn connect_in_time(server: &Server) -> TcpStream {
     let connected = || TcpStream::connect(server.address).map_err(|error| error.to_string());
@@ -100,13 +93,14 @@ fn connect_in_time(server: &Server) -> TcpStream {
 #[test]
 fn serves_though_standard_output_and_error_are_closed() {
     for closed in [">&-", "2>&-", ">&- 2>&-"] {
-        let port = free_port();
-        let script = format!("exec \"$0\" --port {port} {closed}");
+        let address = unused_address();
+        let (host, port) = (address.ip(), address.port());
+        let script = format!("exec \"$0\" --host {host} --port {port} {closed}");
         let mut shell = Command::new("sh");
         shell
             .args(["-c", &script, env!("CARGO_BIN_EXE_server")])
             .stdout(Stdio::null());
-        let server = Server::unannounced(shell.stderr(Stdio::null()), port);
+        let server = Server::unannounced(shell.stderr(Stdio::null()), address);
         assert_eq!(
             ask(&connect_in_time(&server), "hello"),
             received("hello"),
@@ -117,13 +111,13 @@ fn serves_though_standard_output_and_error_are_closed() {
 
 #[test]
 fn serves_though_nobody_reads_its_standard_output_and_error_when_quiet() {
-    let port = free_port();
+    let address = unused_address();
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
     let (nobody_reads, stdout) = std::io::pipe().unwrap();
     let (_never_read, stderr) = std::io::pipe().unwrap();
     drop(nobody_reads);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
-    command.args(["-q", "--max-clients", "1", "--port", &port.to_string()]);
-    let server = Server::unannounced(command.stdout(stdout).stderr(stderr), port);
+    let mut command = server(&["-q", "--max-clients", "1", "--host", &host, "--port", &port]);
+    let server = Server::unannounced(command.stdout(stdout).stderr(stderr), address);
     let stream = connect_in_time(&server);
     // Far more than a pipe takes, had it a line for each of these.
     for _ in 0..2000 {
@@ -142,9 +136,7 @@ fn killed_and_started_again_it_has_its_port_at_once() {
         assert_eq!(ask(client, "hello"), received("hello"));
     }
     server.kill();
-    let port = address.port().to_string();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
-    let again = Server::spawn(command.args(["-q", "--port", &port]));
+    let again = Server::start_at(address, &["-q"]);
     assert_eq!(again.address, address);
     assert_eq!(ask(&again.connect(), "again"), received("again"));
 }

@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::util::{Random, Server, client, printed, run};
@@ -78,19 +79,24 @@ fn carry(from: &TcpStream, mut to: &TcpStream, damage: Damage, at: u64, mut rand
 }
 
 /// An address from which everything goes to a server and back, and the first
-/// connections suffer some damage.
-fn relay(server: SocketAddr, damage: Damage, lines: u64, mut random: Random) -> SocketAddr {
+/// connections suffer some damage; until it is told to end and connected to.
+fn relay(
+    server: SocketAddr,
+    damage: Damage,
+    lines: u64,
+    mut random: Random,
+    ended: Arc<AtomicBool>,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         let damaged = 1 + random.below(2);
         for number in 0.. {
-            let Ok((client, _)) = listener.accept() else {
+            let (client, _) = listener.accept().unwrap();
+            if ended.load(Ordering::Relaxed) {
                 return;
-            };
-            let Ok(server) = TcpStream::connect(server) else {
-                return;
-            };
+            }
+            let server = TcpStream::connect(server).unwrap();
             let is_damaged = number < damaged;
             let damage = if is_damaged { damage } else { Damage::None };
             let at = random.below(lines);
@@ -105,9 +111,6 @@ fn relay(server: SocketAddr, damage: Damage, lines: u64, mut random: Random) -> 
                     carry(&server, &client, back, at, second);
                 });
             });
-            if number > 3 {
-                return;
-            }
         }
     });
     address
@@ -140,12 +143,16 @@ fn exit_code_0_means_what_an_undamaged_path_gives_and_nothing_hangs() {
                     let mut random = Random((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                     let lines = input(&mut random);
                     let damage = KINDS[random.below(KINDS.len() as u64) as usize];
-                    let address = relay(server.address, damage, lines.len() as u64, random);
+                    let ended = Arc::new(AtomicBool::new(false));
+                    let count = lines.len() as u64;
+                    let address = relay(server.address, damage, count, random, Arc::clone(&ended));
                     let retry_for = if seed.is_multiple_of(2) { "0" } else { "5" };
                     let mut command =
                         client(address, &["--timeout", "0.15", "--retry-for", retry_for]);
                     let sent: String = lines.iter().map(|line| format!("{line}\n")).collect();
                     let outcome = run(&mut command, sent);
+                    ended.store(true, Ordering::Relaxed);
+                    TcpStream::connect(address).unwrap();
                     let is_right = outcome.stdout == printed(&lines).as_bytes();
                     let code = outcome.status.code();
                     // One reply more, after all others, leaves the output right.

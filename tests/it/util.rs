@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,6 +37,22 @@ pub fn temporary_file() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
+/// An address of this machine that no other test uses, not even for a client: a
+/// port that is free there stays free.
+pub fn own_ip() -> IpAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let [_, _, first, second] = std::process::id().to_be_bytes();
+    let [_, _, third, fourth] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    IpAddr::from([127, 1 + first % 200, second ^ third, 1 + fourth % 254])
+}
+
+/// The server, to be run with these arguments.
+pub fn server(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+    command.args(args).env_remove("RUST_LOG");
+    command
+}
+
 /// The server, for as long as this value lives.
 pub struct Server {
     child: Child,
@@ -45,25 +61,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server at an address that it had before.
-    pub fn start_at(address: SocketAddr, args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
-        Self::spawn(
-            command
-                .args(["--port", &address.port().to_string()])
-                .args(args),
-        )
+    /// Starts the server on a free port of an address of its own, unless told
+    /// otherwise, and waits until it has announced it.
+    pub fn start(args: &[&str]) -> Self {
+        if args.contains(&"--host") {
+            return Self::spawn(server(&["--port", "0"]).args(args));
+        }
+        Self::start_at(SocketAddr::new(own_ip(), 0), args)
     }
 
-    /// Starts the server on a free port and waits until it has announced it.
-    pub fn start(args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
-        Self::spawn(
-            command
-                .args(["--port", "0"])
-                .args(args)
-                .env_remove("RUST_LOG"),
-        )
+    /// Starts the server at this address.
+    pub fn start_at(address: SocketAddr, args: &[&str]) -> Self {
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        Self::spawn(server(&["--host", &host, "--port", &port]).args(args))
     }
 
     /// Runs a command that is or becomes the server.
@@ -112,11 +122,10 @@ impl Server {
         connect(self.address)
     }
 
-    /// Runs a command that becomes a server at this port, whether it can say so
-    /// or not; its standard streams are the command's.
-    pub fn unannounced(command: &mut Command, port: u16) -> Self {
+    /// Runs a command that becomes a server at this address, whether it can say
+    /// so or not; its standard streams are the command's.
+    pub fn unannounced(command: &mut Command, address: SocketAddr) -> Self {
         let child = command.stdin(Stdio::null()).spawn().unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         Server {
             child,
             address,
@@ -346,7 +355,7 @@ pub fn answering(mut answer: impl FnMut(u64, &str) -> String + Send + 'static) -
 
 /// An address at which nothing listens.
 pub fn unused_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
+    TcpListener::bind((own_ip(), 0))
         .unwrap()
         .local_addr()
         .unwrap()

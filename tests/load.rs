@@ -336,9 +336,12 @@ fn client_beside_nc(name: &str) {
     fs::write(&input, &lines).unwrap();
     let expected = printed(lines.lines());
     let server = Server::start(&["-q"]);
-    let port = server.address.port().to_string();
+    let (host, port) = (
+        server.address.ip().to_string(),
+        server.address.port().to_string(),
+    );
     let mut nc = Command::new("nc");
-    nc.args(["-N", "127.0.0.1", &port]);
+    nc.args(["-N", &host, &port]);
     let mut peak = 0;
     let mut time = |command: &mut Command| {
         command

@@ -1,6 +1,7 @@
 //! What both command lines share: addresses, seconds, the logger, the one line
 //! of a failure.
 
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,6 +16,20 @@ pub const DEFAULT_PORT: u16 = 12345;
 /// The address that the server listens on and the client connects to: this
 /// machine alone.
 pub const DEFAULT_HOST: &str = "127.0.0.1";
+
+/// Reads the name or address of a host. An IPv6 address may stand in brackets,
+/// as in a URL: `[::1]`.
+///
+/// # Errors
+///
+/// None; it is an argument's parser.
+pub fn host(text: &str) -> Result<String, Infallible> {
+    let inside = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let address = inside.filter(|inside| inside.contains(':'));
+    Ok(address.unwrap_or(text).to_string())
+}
 
 /// A host and a port as one text to be shown, an IPv6 address in brackets:
 /// `[::1]:12345`.
@@ -123,5 +138,13 @@ mod tests {
         assert_eq!(address("example.org", 2), "example.org:2");
         assert_eq!(address("::1", 3), "[::1]:3");
         assert_eq!(address("a\nb", 4), "a\\u{a}b:4");
+        assert_eq!(address("[x]", 5), "[x]:5");
+    }
+
+    #[test]
+    fn takes_an_ipv6_address_in_brackets_too() {
+        for (text, taken) in [("::1", "::1"), ("[::1]", "::1"), ("[a]", "[a]"), ("[", "[")] {
+            assert_eq!(host(text), Ok(taken.to_string()));
+        }
     }
 }

@@ -28,7 +28,7 @@ pub enum Line<'a> {
 }
 
 /// Splits a byte stream into lines of a limited length, in memory of a limited
-/// size: at most the limit and two bytes.
+/// size: at most the limit and one byte.
 ///
 /// Alternate the two methods: [`fill`](Self::fill) reads once,
 /// [`next_line`](Self::next_line) gives the lines that are here, until `None`.
@@ -38,7 +38,7 @@ pub enum Line<'a> {
 /// ```
 /// use tcp_chat::lines::{Line, LineReader};
 ///
-/// let mut stream = &b"one\nfour\r\nlonger\ncut"[..];
+/// let mut stream = &b"one\nfour\nlonger\ncut"[..];
 /// let mut lines = LineReader::new(4);
 /// let mut found = Vec::new();
 /// loop {
@@ -54,57 +54,60 @@ pub enum Line<'a> {
 ///         break;
 ///     }
 /// }
-/// assert_eq!(found, ["whole one", "whole four\\r", "too long", "cut cut"]);
+/// assert_eq!(found, ["whole one", "whole four", "too long", "cut cut"]);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct LineReader {
-    /// Its whole length is room to read into.
+    /// Room to read into, used or not: `first_room` to `most_room` bytes.
     buffer: Vec<u8>,
-    /// The first byte of the line at hand.
+    /// Where the line at hand begins. What stands before it was given out.
     start: usize,
-    /// Where to look on for its LF.
+    /// Where to look on for the LF of the line at hand: there is none in
+    /// `start..scanned`.
     scanned: usize,
-    /// The end of what has been read.
+    /// Where what was read ends: `start <= scanned <= end <= buffer.len()`.
     end: usize,
-    limit: usize,
+    /// The room to return to when lines are short again.
     first_room: usize,
+    /// The longest line within the limit and its LF, so a line that fills this
+    /// without an LF is over the limit.
     most_room: usize,
-    /// The line at hand is over the limit, and its bytes are dropped.
+    /// The line at hand is over the limit; what came of it was dropped.
     over_limit: bool,
+    /// What the last read says of the next one.
     last_read: LastRead,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LastRead {
+    /// It left room.
     Partial,
+    /// It filled its room, so a larger room may pay.
     Full,
+    /// It met the end of the stream.
     EndOfStream,
 }
 
 impl LineReader {
-    /// A reader of lines of at most `limit` bytes, not counting the end of line
-    /// (LF or CR LF).
+    /// A reader of lines of at most `limit` bytes, not counting the LF.
     pub fn new(limit: usize) -> Self {
-        // The longest line that may still be within the limit is the limit and
-        // a CR, and only one byte more decides.
-        Self::with_room(limit, FIRST_ROOM.min(limit + 2), limit + 2)
+        Self::with_room(FIRST_ROOM.min(limit + 1), limit + 1)
     }
 
     /// A reader for a peer that knows no lines: [`next_read`](Self::next_read)
     /// is to be called in place of [`next_line`](Self::next_line), and no read
     /// takes more than `limit` bytes.
     pub fn raw(limit: usize) -> Self {
-        Self::with_room(limit, limit, limit)
+        Self::with_room(limit, limit)
     }
 
-    fn with_room(limit: usize, first_room: usize, most_room: usize) -> Self {
+    fn with_room(first_room: usize, most_room: usize) -> Self {
         LineReader {
             buffer: vec![0; first_room],
             start: 0,
             scanned: 0,
             end: 0,
-            limit,
             first_room,
             most_room,
             over_limit: false,
@@ -119,7 +122,9 @@ impl LineReader {
     /// # Errors
     ///
     /// Those of `source`, except that an interrupted read is tried again. After
-    /// a timeout the reader can be used on as if nothing had happened.
+    /// a timeout the reader can be used on as if nothing had happened. Without
+    /// room, because lines that are here were not taken,
+    /// [`io::ErrorKind::InvalidInput`].
     pub fn fill(&mut self, source: &mut impl Read) -> io::Result<usize> {
         self.compact();
         // Only a read that filled its room says that more room would have paid;
@@ -130,7 +135,11 @@ impl LineReader {
             self.last_read = LastRead::Partial;
         }
         let room = &mut self.buffer[self.end..];
-        debug_assert!(!room.is_empty(), "next_line was not called until None");
+        if room.is_empty() {
+            // A read into no room would return 0, as if the stream had ended.
+            let why = "the lines that are here were not taken";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let read = loop {
             match source.read(room) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -153,24 +162,19 @@ impl LineReader {
             let lf = self.scanned + lf;
             self.start = lf + 1;
             self.scanned = self.start;
-            let line = &self.buffer[line..lf];
-            let over_limit = mem::take(&mut self.over_limit) || self.exceeds_limit(line);
-            return Some(if over_limit {
+            return Some(if mem::take(&mut self.over_limit) {
                 Line::TooLong
             } else {
-                Line::Whole(line)
+                Line::Whole(&self.buffer[line..lf])
             });
         }
 
+        self.scanned = self.end;
+        self.over_limit |= self.end - line == self.most_room;
         let at_end = self.last_read == LastRead::EndOfStream;
-        let begun = &self.buffer[line..self.end];
-        if self.exceeds_limit(begun) || at_end && begun.len() > self.limit {
-            self.over_limit = true;
-        }
         if self.over_limit || at_end {
             self.start = self.end;
         }
-        self.scanned = self.end;
         match at_end {
             true if mem::take(&mut self.over_limit) => Some(Line::TooLong),
             true if line < self.end => Some(Line::Cut(&self.buffer[line..self.end])),
@@ -178,10 +182,25 @@ impl LineReader {
         }
     }
 
-    /// What the last read brought, as one cut line, whatever it holds; but a
-    /// UTF-8 character that the read cut waits for its other bytes, unless the
-    /// stream has ended.
-    pub fn next_read(&mut self) -> Option<Line<'_>> {
+    /// The next line with its LF, if it is here and is these two parts, of which
+    /// the second ends in an LF. Who knows what is to come is spared the search
+    /// for its end; any other line is left to [`next_line`](Self::next_line).
+    pub fn next_line_if(&mut self, parts: [&[u8]; 2]) -> Option<&[u8]> {
+        let here = &self.buffer[self.start..self.end];
+        let rest = here.strip_prefix(parts[0])?.strip_prefix(parts[1])?;
+        // Of a line over the limit only the end is here, which proves nothing.
+        if self.over_limit {
+            return None;
+        }
+        let line = self.start..self.end - rest.len();
+        self.start = line.end;
+        self.scanned = line.end;
+        Some(&self.buffer[line])
+    }
+
+    /// What the last read brought, whatever it holds; but a UTF-8 character that
+    /// the read cut waits for its other bytes, unless the stream has ended.
+    pub fn next_read(&mut self) -> Option<&[u8]> {
         let here = &self.buffer[self.start..self.end];
         let waits = match self.last_read {
             LastRead::EndOfStream => 0,
@@ -190,7 +209,7 @@ impl LineReader {
         let read = self.start..self.end - waits;
         self.start = read.end;
         self.scanned = read.end;
-        (!read.is_empty()).then(|| Line::Cut(&self.buffer[read]))
+        (!read.is_empty()).then(|| &self.buffer[read])
     }
 
     /// Whether a line has begun that has not ended.
@@ -209,10 +228,11 @@ impl LineReader {
     pub fn shrink(&mut self) {
         let begun = &self.buffer[self.start..self.end];
         if self.buffer.len() > self.first_room && begun.len() < self.first_room {
-            // The allocator returns memory to the system from the end of its
-            // heap only, so the large buffer is not cut down where it stands.
-            // Nor is the small one `vec![0; …]`, which glibc takes from there
-            // too, and not from the small pieces that the thread once freed.
+            // The allocator gives memory back to the system from the end of its
+            // heap only, so cutting the large buffer down where it stands would
+            // keep the heap as long as it is. `vec![0; …]` would also take the
+            // small buffer from that end; a buffer that is filled by hand can
+            // lie in a gap that a smaller one has left.
             let mut buffer = Vec::with_capacity(self.first_room);
             buffer.extend_from_slice(begun);
             buffer.resize(self.first_room, 0);
@@ -223,32 +243,13 @@ impl LineReader {
         }
     }
 
-    /// Whether these bytes are over the limit whatever comes after them: one
-    /// CR may yet turn out to belong to the end of the line.
-    fn exceeds_limit(&self, line: &[u8]) -> bool {
-        without_cr(line).len() > self.limit
-    }
-
+    /// Moves the line at hand to the front, so that all other room is behind it.
     fn compact(&mut self) {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.scanned -= self.start;
         self.start = 0;
     }
-}
-
-/// A line without the one CR that may stand before its LF.
-pub fn without_cr(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
-}
-
-/// Whether a read or write on a socket ran into its timeout, which systems name
-/// differently.
-pub fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
 }
 
 fn find_lf(bytes: &[u8]) -> Option<usize> {
@@ -312,7 +313,7 @@ mod tests {
                     Line::TooLong => TooLong,
                 });
             }
-            assert!(lines.buffer.len() <= limit + 2);
+            assert!(lines.buffer.len() <= limit + 1);
             if read == 0 {
                 assert!(!lines.is_inside_line());
                 return found;
@@ -340,27 +341,24 @@ mod tests {
     fn takes_a_line_at_the_limit_and_not_one_above() {
         for limit in [0, 1, 2, 7, FIRST_ROOM - 2, FIRST_ROOM, 65_536] {
             let line = |length| vec![b'x'; length];
-            for end in ["\n", "\r\n"] {
-                let input = |length| [&line(length), end.as_bytes(), b"next\n"].concat();
-                let kept =
-                    |length| Whole([&line(length), end.trim_end_matches('\n').as_bytes()].concat());
-                let next = || if limit < 4 { TooLong } else { whole("next") };
-                if limit > 0 {
-                    assert_eq!(
-                        found(limit, &input(limit - 1)[..]),
-                        [kept(limit - 1), next()]
-                    );
-                }
-                assert_eq!(found(limit, &input(limit)[..]), [kept(limit), next()]);
-                assert_eq!(found(limit, &input(limit + 1)[..]), [TooLong, next()]);
-                assert_eq!(found(limit, &input(limit * 5 + 9)[..]), [TooLong, next()]);
+            let input = |length| [&line(length), &b"\nnext\n"[..]].concat();
+            let next = || if limit < 4 { TooLong } else { whole("next") };
+            for length in [limit.saturating_sub(1), limit] {
+                assert_eq!(
+                    found(limit, &input(length)[..]),
+                    [Whole(line(length)), next()]
+                );
+            }
+            for length in [limit + 1, limit + 2, limit * 5 + 9] {
+                assert_eq!(found(limit, &input(length)[..]), [TooLong, next()]);
+                assert_eq!(found(limit, &line(length)[..]), [TooLong]);
             }
             if limit > 0 {
                 assert_eq!(found(limit, &line(limit)[..]), [Cut(line(limit))]);
+                // A CR is a byte like any other.
+                let with_cr = [&line(limit)[..], b"\r\n"].concat();
+                assert_eq!(found(limit, &with_cr[..]), [TooLong]);
             }
-            assert_eq!(found(limit, &line(limit + 1)[..]), [TooLong]);
-            let with_cr = [&line(limit)[..], b"\r"].concat();
-            assert_eq!(found(limit, &with_cr[..]), [TooLong]);
         }
     }
 
@@ -368,17 +366,17 @@ mod tests {
     fn gives_the_same_lines_however_the_bytes_are_split() {
         let corpus =
             "one\n\ntwo\r\n\r\n\r\rthree\0\nGr\u{fc}\u{df}e \u{1f389}\nfar over the limit \
-                      of this reader\nat the limit..\nat the limit..\r\nabove the limit\n\r\ncut"
+                      of this reader\nat the limit..\nat the limit..\r\nover the limit..\n\r\ncut"
                 .as_bytes();
-        let expected = found(14, corpus);
+        let expected = found(15, corpus);
         assert_eq!(expected.len(), 12, "{expected:?}");
         assert_eq!(expected.iter().filter(|line| **line == TooLong).count(), 2);
         for at in 0..=corpus.len() {
             let (first, second) = corpus.split_at(at);
             let parts = [first, second].into_iter().filter(|part| !part.is_empty());
-            assert_eq!(found(14, Parts(parts.collect())), expected, "split at {at}");
+            assert_eq!(found(15, Parts(parts.collect())), expected, "split at {at}");
         }
-        assert_eq!(found(14, Parts(corpus.chunks(1).collect())), expected);
+        assert_eq!(found(15, Parts(corpus.chunks(1).collect())), expected);
     }
 
     #[test]
@@ -449,10 +447,7 @@ mod tests {
         let mut lines = LineReader::raw(8);
         let mut read = |inside| {
             lines.fill(&mut source).unwrap();
-            let read = match lines.next_read() {
-                Some(Line::Cut(read)) => read.to_vec(),
-                other => unreachable!("{other:?}"),
-            };
+            let read = lines.next_read().unwrap().to_vec();
             assert_eq!(lines.next_read(), None);
             assert_eq!(lines.is_inside_line(), inside);
             read
@@ -473,7 +468,47 @@ mod tests {
         let mut lines = LineReader::raw(8);
         for expected in [8, 8, 4] {
             assert_eq!(lines.fill(&mut source).unwrap(), expected);
-            assert_eq!(lines.next_read(), Some(Line::Cut(&input[..expected])));
+            assert_eq!(lines.next_read(), Some(&input[..expected]));
         }
+    }
+
+    #[test]
+    fn refuses_to_read_into_no_room_instead_of_telling_an_end_of_the_stream() {
+        let mut source = &b"one\ntwo\nthree\n"[..];
+        let mut lines = LineReader::new(7);
+        assert_eq!(lines.fill(&mut source).unwrap(), 8);
+        let error = lines.fill(&mut source).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        // Nothing is lost by it.
+        assert_eq!(lines.next_line(), Some(Line::Whole(b"one")));
+        assert_eq!(lines.fill(&mut source).unwrap(), 4);
+        assert_eq!(lines.next_line(), Some(Line::Whole(b"two")));
+        assert_eq!(lines.fill(&mut source).unwrap(), 2);
+        assert_eq!(lines.next_line(), Some(Line::Whole(b"three")));
+    }
+
+    #[test]
+    fn takes_an_expected_line_only_where_it_is_here_and_whole() {
+        let mut lines = LineReader::new(5);
+        let mut source = Parts(vec![b"abc", b"d\nabx\n", b"123456", b"b\nab\n"]);
+        lines.fill(&mut source).unwrap();
+        assert_eq!(lines.next_line_if([b"ab", b"cd\n"]), None);
+        assert_eq!(lines.next_line(), None);
+        lines.fill(&mut source).unwrap();
+        assert_eq!(lines.next_line_if([b"ab", b"c\n"]), None);
+        assert_eq!(lines.next_line_if([b"ab", b"cd\n"]), Some(&b"abcd\n"[..]));
+        assert_eq!(lines.next_line(), None);
+        lines.fill(&mut source).unwrap();
+        assert_eq!(lines.next_line_if([b"ab", b"c\n"]), None);
+        assert_eq!(lines.next_line(), Some(Line::Whole(b"abx")));
+        assert_eq!(lines.next_line(), None);
+        // The end of a line over the limit may look like a whole line.
+        lines.fill(&mut source).unwrap();
+        assert_eq!(lines.next_line(), None);
+        lines.fill(&mut source).unwrap();
+        assert_eq!(lines.next_line_if([b"", b"b\n"]), None);
+        assert_eq!(lines.next_line(), Some(Line::TooLong));
+        assert_eq!(lines.next_line_if([b"ab", b"\n"]), Some(&b"ab\n"[..]));
+        assert!(!lines.is_inside_line());
     }
 }

@@ -44,11 +44,11 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Shows as much as fits into a line of a log: at most 1,024 bytes, and what is
-/// cut off as `…`, with the size of the whole.
+/// A part of a text that is short enough for one line of a log or of an error:
+/// what is cut off is shown as `…`, with the size of the whole.
 ///
-/// A longer text would also cost each client as much memory as its longest one,
-/// since a logger formats in a buffer that its thread keeps.
+/// The cut bounds memory, too: a logger formats each line in a buffer that its
+/// thread keeps, which would grow to the longest text that a peer ever sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Excerpt<'a> {
     text: &'a [u8],
@@ -57,22 +57,27 @@ pub struct Excerpt<'a> {
 }
 
 impl<'a> Excerpt<'a> {
-    /// The part of a text that an offset is in, and some of what is before it.
-    pub fn new(text: &'a [u8], offset: usize) -> Self {
-        const LONGEST: usize = 1024;
+    /// The beginning of a text, at most 1,024 bytes.
+    pub fn start(text: &'a [u8]) -> Self {
+        Self::new(text, 0, 1024)
+    }
+
+    /// The part of a text round an offset, at most 80 bytes: a quarter of them
+    /// before it.
+    pub fn around(text: &'a [u8], offset: usize) -> Self {
+        match text.len() <= 80 {
+            true => Self::new(text, 0, 80),
+            false => Self::new(text, offset.min(text.len()).saturating_sub(20), 80),
+        }
+    }
+
+    fn new(text: &'a [u8], from: usize, length: usize) -> Self {
         let is_cut = |at: &usize| text.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
         let boundary = |at: usize| (at.saturating_sub(3)..=at).rev().find(|at| !is_cut(at));
-        let from = if text.len() > LONGEST {
-            offset.saturating_sub(LONGEST / 4)
-        } else {
-            0
-        };
-        let to = text.len().min(from + LONGEST);
-        Excerpt {
-            text,
-            from: boundary(from).unwrap_or(from),
-            to: boundary(to).unwrap_or(to),
-        }
+        let from = boundary(from).unwrap_or(from);
+        let to = text.len().min(from + length);
+        let to = boundary(to).unwrap_or(to);
+        Excerpt { text, from, to }
     }
 }
 
@@ -143,22 +148,42 @@ mod tests {
 
     #[test]
     fn cuts_a_long_text_between_characters() {
-        let excerpt = |text: &str, offset| Excerpt::new(text.as_bytes(), offset).to_string();
-        assert_eq!(excerpt("\n", 0), "\\u{a}");
-        assert_eq!(excerpt(&"x".repeat(1024), 9), "x".repeat(1024));
+        let start = |text: &str| Excerpt::start(text.as_bytes()).to_string();
+        assert_eq!(start("\n"), "\\u{a}");
+        assert_eq!(start(&"x".repeat(1024)), "x".repeat(1024));
         assert_eq!(
-            excerpt(&"x".repeat(1025), 0),
+            start(&"x".repeat(1025)),
             "x".repeat(1024) + "… (1025 bytes)"
         );
         let text = "€".repeat(1000);
-        assert_eq!(excerpt(&text, 0), "€".repeat(341) + "… (3000 bytes)");
+        assert_eq!(start(&text), "€".repeat(341) + "… (3000 bytes)");
+    }
+
+    #[test]
+    fn shows_what_stands_round_an_offset() {
+        let around = |text: &str, offset| Excerpt::around(text.as_bytes(), offset).to_string();
+        assert_eq!(around(&"x".repeat(80), 79), "x".repeat(80));
+        let text = "x".repeat(100) + "!" + &"y".repeat(100);
         assert_eq!(
-            excerpt(&text, 2999),
-            format!("…{}… (3000 bytes)", "€".repeat(86))
+            around(&text, 100),
+            format!("…{}!{}… (201 bytes)", "x".repeat(20), "y".repeat(59))
+        );
+        assert_eq!(around(&text, 5), format!("{}… (201 bytes)", "x".repeat(80)));
+        // The text may end before the offset does.
+        for offset in [201, 300] {
+            assert_eq!(
+                around(&text, offset),
+                format!("…{}… (201 bytes)", "y".repeat(20))
+            );
+        }
+        let text = "€".repeat(1000);
+        assert_eq!(
+            around(&text, 2999),
+            format!("…{}… (3000 bytes)", "€".repeat(7))
         );
         assert_eq!(
-            excerpt(&text, 300),
-            format!("…{}… (3000 bytes)", "€".repeat(342))
+            around(&text, 300),
+            format!("…{}… (3000 bytes)", "€".repeat(26))
         );
     }
 }

@@ -86,95 +86,79 @@
 //! LF, so the server's log may show a cut message.
 
 use std::fmt;
-use std::str;
+use std::io;
 
-use crate::lines::{Line, without_cr};
+use crate::lines::{Line, LineReader};
 
 /// The longest text of a message in bytes, its end of line not counted: 64 KiB,
 /// as Redis's inline requests.
 pub const MAX_MESSAGE: usize = 65_536;
 
+/// The longest line of a message in bytes, its LF not counted: the longest text
+/// and a CR. This is the limit for a [`LineReader`] of messages.
+pub const MAX_MESSAGE_LINE: usize = MAX_MESSAGE + 1;
+
 /// The longest reply in bytes, its LF not counted: an echo of the longest
-/// message.
+/// message. This is the limit for a [`LineReader`] of replies.
 pub const MAX_REPLY: usize = RECEIVED.len() + MAX_MESSAGE;
 
 const RECEIVED: &str = "Server received your message: ";
-const REJECTED: &str = "Server rejected your message: ";
-const REFUSED: &str = "Server refused your connection: ";
-const CLOSED: &str = "Server closed your connection: ";
 
-/// The server's answer to one message.
+/// A line that the server may say: a reply to a message, or a notice.
 ///
 /// # Examples
 ///
 /// ```
-/// use tcp_chat::wire::Reply;
+/// use tcp_chat::wire::ServerLine;
 ///
 /// let mut out = Vec::new();
-/// Reply::Received(b"hello").write(&mut out);
+/// ServerLine::Received(b"hello").write(&mut out);
 /// assert_eq!(out, b"Server received your message: hello\n");
 ///
 /// let line = b"Server rejected your message: not UTF-8 at byte 2";
-/// assert_eq!(Reply::read(line), Some(Reply::Rejected(b"not UTF-8 at byte 2")));
-/// assert_eq!(Reply::read(b"220 mail.example ESMTP"), None);
+/// let reply = ServerLine::Rejected(b"not UTF-8 at byte 2");
+/// assert_eq!(ServerLine::read(line), Some(reply));
+/// assert_eq!(ServerLine::read(b"220 mail.example ESMTP"), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply<'a> {
-    /// The server had the whole message; this is its text.
+pub enum ServerLine<'a> {
+    /// A reply: the server had the whole message; this is its text.
     Received(&'a [u8]),
-    /// The server does not take the message; this is why.
+    /// A reply: the server does not take the message; this is why.
     Rejected(&'a [u8]),
-}
-
-impl<'a> Reply<'a> {
-    /// Appends the reply's line to `out`, its LF included.
-    pub fn write(self, out: &mut Vec<u8>) {
-        match self {
-            Reply::Received(text) => write_line(out, RECEIVED, text),
-            Reply::Rejected(reason) => write_line(out, REJECTED, reason),
-        }
-    }
-
-    /// The reply that a line is, its LF already taken off; `None` if it is none.
-    pub fn read(line: &'a [u8]) -> Option<Self> {
-        if let Some(text) = line.strip_prefix(RECEIVED.as_bytes()) {
-            return Some(Reply::Received(text));
-        }
-        line.strip_prefix(REJECTED.as_bytes()).map(Reply::Rejected)
-    }
-}
-
-/// The server's last line to a client that it turns away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice<'a> {
-    /// The server does not serve this client at all; this is why.
+    /// A notice: the server does not serve this client at all; this is why.
     Refused(&'a [u8]),
-    /// The server serves this client no longer; this is why.
+    /// A notice: the server serves this client no longer; this is why.
     Closed(&'a [u8]),
 }
 
-impl<'a> Notice<'a> {
-    /// Appends the notice's line to `out`, its LF included.
-    pub fn write(self, out: &mut Vec<u8>) {
+impl<'a> ServerLine<'a> {
+    fn parts(self) -> (&'static str, &'a [u8]) {
         match self {
-            Notice::Refused(reason) => write_line(out, REFUSED, reason),
-            Notice::Closed(reason) => write_line(out, CLOSED, reason),
+            ServerLine::Received(text) => (RECEIVED, text),
+            ServerLine::Rejected(why) => ("Server rejected your message: ", why),
+            ServerLine::Refused(why) => ("Server refused your connection: ", why),
+            ServerLine::Closed(why) => ("Server closed your connection: ", why),
         }
     }
 
-    /// The notice that a line is, its LF already taken off; `None` if it is none.
+    /// Appends the line to `out`, its LF included.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let (prefix, rest) = self.parts();
+        out.extend_from_slice(prefix.as_bytes());
+        out.extend_from_slice(rest);
+        out.push(b'\n');
+    }
+
+    /// What a line says, its LF already taken off; `None` if no server says it.
     pub fn read(line: &'a [u8]) -> Option<Self> {
-        if let Some(reason) = line.strip_prefix(REFUSED.as_bytes()) {
-            return Some(Notice::Refused(reason));
-        }
-        line.strip_prefix(CLOSED.as_bytes()).map(Notice::Closed)
+        let kinds: [fn(&'a [u8]) -> Self; 4] =
+            [Self::Received, Self::Rejected, Self::Refused, Self::Closed];
+        kinds.into_iter().find_map(|kind| {
+            let (prefix, _) = kind(b"").parts();
+            line.strip_prefix(prefix.as_bytes()).map(kind)
+        })
     }
-}
-
-fn write_line(out: &mut Vec<u8>, prefix: &str, rest: &[u8]) {
-    out.extend_from_slice(prefix.as_bytes());
-    out.extend_from_slice(rest);
-    out.push(b'\n');
 }
 
 /// Why a message is rejected.
@@ -197,24 +181,65 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {}
 
-/// The text of the message that a line is, as the server understands it; it is
-/// UTF-8.
+/// The text of the message that a line is. It may still not be UTF-8.
 ///
 /// # Errors
 ///
-/// The line is over the limit or not UTF-8.
-pub fn message(line: Line<'_>) -> Result<&[u8], Rejection> {
+/// [`Rejection::TooLong`].
+pub fn text(line: Line<'_>) -> Result<&[u8], Rejection> {
     let text = match line {
-        Line::Whole(line) => without_cr(line),
+        Line::Whole(line) => line.strip_suffix(b"\r").unwrap_or(line),
         // Only an LF makes the CR before it part of the end of line.
         Line::Cut(line) => line,
         Line::TooLong => return Err(Rejection::TooLong),
     };
-    // Most texts are ASCII, which is quicker to see.
-    if !text.is_ascii() {
-        str::from_utf8(text).map_err(|error| Rejection::NotUtf8(error.valid_up_to()))?;
+    if text.len() > MAX_MESSAGE {
+        return Err(Rejection::TooLong);
     }
     Ok(text)
+}
+
+/// Appends the server's reply to a message to `out`, LF included. Returns the
+/// text that it acknowledges.
+///
+/// # Errors
+///
+/// The reply is a rejection: the text was one already, or is not UTF-8.
+pub fn reply<'a>(
+    text: Result<&'a [u8], Rejection>,
+    out: &mut Vec<u8>,
+) -> Result<&'a [u8], Rejection> {
+    let checked = text.and_then(|text| match text.is_ascii() {
+        // Most texts are ASCII, which is quicker to see.
+        true => Ok(text),
+        false => match str::from_utf8(text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(Rejection::NotUtf8(error.valid_up_to())),
+        },
+    });
+    match checked {
+        Ok(text) => ServerLine::Received(text).write(out),
+        Err(rejection) => ServerLine::Rejected(rejection.to_string().as_bytes()).write(out),
+    }
+    checked
+}
+
+/// Takes the server's next line, LF included, if it is here and acknowledges
+/// this line as it was sent, with its LF. Anything else is left where it is.
+pub fn next_acknowledgement<'a>(lines: &'a mut LineReader, sent: &[u8]) -> Option<&'a [u8]> {
+    if sent.ends_with(b"\r\n") {
+        return None;
+    }
+    lines.next_line_if([RECEIVED.as_bytes(), sent])
+}
+
+/// Whether a read or write on the connection ran into its time limit, which
+/// systems name differently.
+pub fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 #[cfg(test)]
@@ -239,10 +264,7 @@ mod tests {
     /// What the server answers to these bytes.
     fn replies(bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        lines(bytes, |line| match message(line) {
-            Ok(text) => Reply::Received(text).write(&mut out),
-            Err(rejection) => Reply::Rejected(rejection.to_string().as_bytes()).write(&mut out),
-        });
+        lines(bytes, |line| _ = reply(text(line), &mut out));
         out
     }
 
@@ -256,33 +278,29 @@ mod tests {
             "a\0b",
         ] {
             let text = text.as_bytes();
-            for reply in [Reply::Received(text), Reply::Rejected(text)] {
+            for said in [
+                ServerLine::Received(text),
+                ServerLine::Rejected(text),
+                ServerLine::Refused(text),
+                ServerLine::Closed(text),
+            ] {
                 let mut out = Vec::new();
-                reply.write(&mut out);
+                said.write(&mut out);
                 let line = out.strip_suffix(b"\n").unwrap();
-                assert_eq!(Reply::read(line), Some(reply));
-                assert_eq!(Notice::read(line), None);
-            }
-            for notice in [Notice::Refused(text), Notice::Closed(text)] {
-                let mut out = Vec::new();
-                notice.write(&mut out);
-                let line = out.strip_suffix(b"\n").unwrap();
-                assert_eq!(Notice::read(line), Some(notice));
-                assert_eq!(Reply::read(line), None);
+                assert_eq!(ServerLine::read(line), Some(said));
             }
         }
     }
 
     #[test]
-    fn reads_no_other_line_as_a_reply_or_notice() {
+    fn reads_no_other_line() {
         for line in [
             "",
             "hello",
             "Server received your message:",
             "server received your message: a",
         ] {
-            assert_eq!(Reply::read(line.as_bytes()), None);
-            assert_eq!(Notice::read(line.as_bytes()), None);
+            assert_eq!(ServerLine::read(line.as_bytes()), None);
         }
     }
 
@@ -299,23 +317,52 @@ mod tests {
 
     #[test]
     fn rejects_a_cut_character_and_a_text_over_the_limit() {
+        let answer = |line| reply(text(line), &mut Vec::new());
+        for line in [&b"ab\xe4\xb8"[..], b"ab\xe4\xb8\r"] {
+            assert_eq!(answer(Line::Whole(line)), Err(Rejection::NotUtf8(2)));
+        }
+        assert_eq!(answer(Line::TooLong), Err(Rejection::TooLong));
+        let mut out = Vec::new();
         assert_eq!(
-            message(Line::Whole(b"ab\xe4\xb8")),
-            Err(Rejection::NotUtf8(2))
+            reply(Err(Rejection::TooLong), &mut out),
+            Err(Rejection::TooLong)
         );
         assert_eq!(
-            message(Line::Whole(b"ab\xe4\xb8\r")),
-            Err(Rejection::NotUtf8(2))
+            out,
+            b"Server rejected your message: longer than 65536 bytes\n"
         );
-        assert_eq!(message(Line::TooLong), Err(Rejection::TooLong));
-        assert_eq!(Rejection::TooLong.to_string(), "longer than 65536 bytes");
+    }
+
+    #[test]
+    fn the_limit_of_a_message_does_not_count_its_end_of_line() {
+        let longest = vec![b'x'; MAX_MESSAGE];
+        let with_cr = [&longest[..], b"\r"].concat();
+        let over = [&longest[..], b"x"].concat();
+        assert_eq!(text(Line::Whole(&longest)), Ok(&longest[..]));
+        assert_eq!(text(Line::Whole(&with_cr)), Ok(&longest[..]));
+        assert_eq!(text(Line::Cut(&longest)), Ok(&longest[..]));
+        assert_eq!(text(Line::Cut(&with_cr)), Err(Rejection::TooLong));
+        assert_eq!(text(Line::Whole(&over)), Err(Rejection::TooLong));
+        // A reader with this limit gives all that may be a message.
+        for (line, found) in [
+            (&with_cr, Line::Whole(&with_cr)),
+            (&over, Line::Whole(&over)),
+        ] {
+            let bytes = [&line[..], b"\n"].concat();
+            let (mut source, mut lines) = (&bytes[..], LineReader::new(MAX_MESSAGE_LINE));
+            while !source.is_empty() {
+                assert_eq!(lines.next_line(), None);
+                lines.fill(&mut source).unwrap();
+            }
+            assert_eq!(lines.next_line(), Some(found));
+        }
     }
 
     #[test]
     fn takes_off_only_the_cr_right_before_an_lf() {
-        assert_eq!(message(Line::Whole(b"a\r\r")), Ok(&b"a\r"[..]));
-        assert_eq!(message(Line::Whole(b"\ra\0")), Ok(&b"\ra\0"[..]));
-        assert_eq!(message(Line::Cut(b"a\r")), Ok(&b"a\r"[..]));
+        assert_eq!(text(Line::Whole(b"a\r\r")), Ok(&b"a\r"[..]));
+        assert_eq!(text(Line::Whole(b"\ra\0")), Ok(&b"\ra\0"[..]));
+        assert_eq!(text(Line::Cut(b"a\r")), Ok(&b"a\r"[..]));
     }
 
     /// The client's side: it sends each line of its input as it came, with an
@@ -339,9 +386,24 @@ mod tests {
                 };
                 sent.extend_from_slice(line);
                 sent.push(b'\n');
-                Reply::Received(without_cr(line)).write(&mut expected);
+                ServerLine::Received(text(Line::Whole(line)).unwrap()).write(&mut expected);
             });
             assert_eq!(replies(&sent), expected, "{}", input.escape_ascii());
         }
+    }
+
+    #[test]
+    fn takes_an_acknowledgement_of_just_the_line_that_was_sent() {
+        let stream = b"Server received your message: a\nServer received your message: b\n";
+        let mut lines = LineReader::new(MAX_REPLY);
+        lines.fill(&mut &stream[..]).unwrap();
+        for other in [&b"\n"[..], b"b\n", b"ab\n", b"a\r\n"] {
+            assert_eq!(next_acknowledgement(&mut lines, other), None);
+        }
+        assert_eq!(
+            next_acknowledgement(&mut lines, b"a\n"),
+            Some(&stream[..32])
+        );
+        assert_eq!(lines.next_line(), Some(Line::Whole(&stream[32..63])));
     }
 }

@@ -25,7 +25,7 @@ use clap::Parser;
 use log::LevelFilter;
 use tcp_chat::cli;
 use tcp_chat::lines::{Line, LineReader};
-use tcp_chat::wire::{MAX_MESSAGE, Rejection};
+use tcp_chat::wire::{self, MAX_MESSAGE_LINE, Rejection};
 
 use outbox::{Input, Outbox};
 use session::Session;
@@ -46,7 +46,7 @@ const MOST_REPORTS: u64 = 10;
 )]
 struct Args {
     /// The name or address of the server
-    #[arg(long, default_value = cli::DEFAULT_HOST)]
+    #[arg(long, default_value = cli::DEFAULT_HOST, value_parser = cli::host)]
     host: String,
     /// The port of the server
     #[arg(short, long, default_value_t = cli::DEFAULT_PORT)]
@@ -106,7 +106,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
 /// Pushes every line of standard input into the outbox.
 fn read_input(outbox: &Outbox) {
     let mut stdin = io::stdin().lock();
-    let mut lines = LineReader::new(MAX_MESSAGE);
+    let mut lines = LineReader::new(MAX_MESSAGE_LINE);
     let mut number = 0;
     loop {
         let read = lines.fill(&mut stdin);
@@ -114,13 +114,15 @@ fn read_input(outbox: &Outbox) {
         queue.is_mid_line &= matches!(read, Ok(0) | Err(_));
         while let Some(line) = lines.next_line() {
             number += 1;
-            match line {
-                Line::Whole(text) => queue = outbox.push(queue, number, text),
-                Line::Cut(text) => {
-                    queue = outbox.push(queue, number, text);
-                    queue.is_mid_line = true;
-                }
-                Line::TooLong => {
+            queue.is_mid_line |= matches!(line, Line::Cut(_));
+            // It is sent with an LF, so a CR at the end belongs to its end.
+            let line = match line {
+                Line::Cut(text) => Line::Whole(text),
+                line => line,
+            };
+            match (line, wire::text(line)) {
+                (Line::Whole(text), Ok(_)) => queue = outbox.push(queue, number, text),
+                _ => {
                     queue.not_sent += 1;
                     if queue.not_sent <= MOST_REPORTS {
                         log::error!("line {number}: {}: not sent", Rejection::TooLong);

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use tcp_chat::cli;
-use tcp_chat::lines::{Line, LineReader, is_timeout, without_cr};
+use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::printable::Excerpt;
-use tcp_chat::wire::{MAX_REPLY, Notice, Reply};
+use tcp_chat::wire::{self, MAX_REPLY, ServerLine, is_timeout};
 
 use crate::outbox::{Input, Outbox, Queue};
 use crate::output::Output;
@@ -249,14 +249,14 @@ impl<'a> Session<'a> {
                 }
                 Line::TooLong => return Err(self.too_long()),
             };
-            match Notice::read(line) {
-                Some(Notice::Refused(_)) => {
-                    return Err(Lost::Refused(Excerpt::new(line, 0).to_string()));
+            match ServerLine::read(line) {
+                Some(ServerLine::Refused(_)) => {
+                    return Err(Lost::Refused(Excerpt::start(line).to_string()));
                 }
-                Some(Notice::Closed(_)) => {
-                    return Err(Lost::Broken(Excerpt::new(line, 0).to_string()));
+                Some(ServerLine::Closed(_)) => {
+                    return Err(Lost::Broken(Excerpt::start(line).to_string()));
                 }
-                None => self.take_reply(line, queue, now)?,
+                _ => self.take_reply(line, queue, now)?,
             }
         }
         match replies.is_over_limit() {
@@ -274,16 +274,16 @@ impl<'a> Session<'a> {
             bail!(
                 "{}: a reply without a message: \"{}\"",
                 self.address,
-                Excerpt::new(line, 0)
+                Excerpt::start(line)
             );
         };
-        let expected = Reply::Received(without_cr(sent));
-        match Reply::read(line) {
+        let expected = wire::text(Line::Whole(sent)).map(ServerLine::Received)?;
+        match ServerLine::read(line) {
             Some(reply) if reply == expected => self.counts.acknowledged += 1,
-            Some(Reply::Rejected(reason)) => {
+            Some(ServerLine::Rejected(reason)) => {
                 self.counts.rejected += 1;
                 if self.counts.rejected <= MOST_REPORTS {
-                    log::error!("line {number}: rejected: {}", Excerpt::new(reason, 0));
+                    log::error!("line {number}: rejected: {}", Excerpt::start(reason));
                 }
             }
             _ => {
@@ -297,7 +297,8 @@ impl<'a> Session<'a> {
                         .zip(line)
                         .take_while(|(wanted, got)| wanted == got)
                         .count();
-                    let (wanted, got) = (Excerpt::new(&wanted, same), Excerpt::new(line, same));
+                    let (wanted, got) =
+                        (Excerpt::around(&wanted, same), Excerpt::around(line, same));
                     log::error!("line {number}: wrong reply: expected \"{wanted}\", got \"{got}\"");
                 }
             }

@@ -9,9 +9,9 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use tcp_chat::lines::{LineReader, is_timeout};
+use tcp_chat::lines::LineReader;
 use tcp_chat::printable::Excerpt;
-use tcp_chat::wire::{self, Notice, Reply};
+use tcp_chat::wire::{self, ServerLine, is_timeout};
 
 use crate::Args;
 
@@ -30,7 +30,7 @@ pub(crate) enum Framing {
 
 impl Framing {
     /// A notice as it is sent.
-    pub(crate) fn notice(self, notice: Notice<'_>) -> Vec<u8> {
+    pub(crate) fn notice(self, notice: ServerLine<'_>) -> Vec<u8> {
         let mut line = Vec::new();
         notice.write(&mut line);
         self.trim(&mut line);
@@ -63,7 +63,7 @@ pub(crate) fn serve(
         peer,
         args,
         lines: match args.framing {
-            Framing::Lines => LineReader::new(wire::MAX_MESSAGE),
+            Framing::Lines => LineReader::new(wire::MAX_MESSAGE_LINE),
             Framing::Raw => LineReader::raw(wire::MAX_MESSAGE),
         },
         replies: Vec::new(),
@@ -142,21 +142,17 @@ impl Connection<'_> {
     fn answer(&mut self) -> io::Result<bool> {
         let before = self.messages;
         loop {
-            let line = match self.args.framing {
-                Framing::Lines => self.lines.next_line(),
-                Framing::Raw => self.lines.next_read(),
+            let text = match self.args.framing {
+                Framing::Lines => self.lines.next_line().map(wire::text),
+                Framing::Raw => self.lines.next_read().map(Ok),
             };
-            let Some(line) = line else { break };
+            let Some(text) = text else { break };
             self.messages += 1;
-            match wire::message(line) {
+            match wire::reply(text, &mut self.replies) {
                 Ok(text) => {
-                    log::info!("{}: Received message: {}", self.peer, Excerpt::new(text, 0));
-                    Reply::Received(text).write(&mut self.replies);
+                    log::info!("{}: Received message: {}", self.peer, Excerpt::start(text));
                 }
-                Err(rejection) => {
-                    log::info!("{}: Rejected message: {rejection}", self.peer);
-                    Reply::Rejected(rejection.to_string().as_bytes()).write(&mut self.replies);
-                }
+                Err(rejection) => log::info!("{}: Rejected message: {rejection}", self.peer),
             }
             self.args.framing.trim(&mut self.replies);
             if self.replies.len() >= BATCH {

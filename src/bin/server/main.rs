@@ -25,7 +25,7 @@ use anyhow::Context;
 use clap::Parser;
 use log::{Level, LevelFilter};
 use tcp_chat::cli;
-use tcp_chat::wire::Notice;
+use tcp_chat::wire::ServerLine;
 
 use connection::Framing;
 use linger::Farewell;
@@ -42,7 +42,7 @@ const STACK: usize = 64 * 1024;
 )]
 struct Args {
     /// The name or address to listen on; 0.0.0.0 or :: is every one of this machine's
-    #[arg(long, default_value = cli::DEFAULT_HOST)]
+    #[arg(long, default_value = cli::DEFAULT_HOST, value_parser = cli::host)]
     host: String,
     /// The port to listen on; 0 is any free one
     #[arg(short, long, default_value_t = cli::DEFAULT_PORT)]
@@ -154,7 +154,7 @@ impl Server {
         let spawned = spawn(peer, Arc::clone(&self.args), move |slot| {
             // As the thread's argument, the slot is given up before the stream.
             if let Ok(Some(why)) = connection::serve(&shared, peer, &slot) {
-                let notice = slot.framing.notice(Notice::Closed(why.as_bytes()));
+                let notice = slot.framing.notice(ServerLine::Closed(why.as_bytes()));
                 let _ = linger.send(Farewell {
                     stream: shared,
                     notice,
@@ -170,7 +170,10 @@ impl Server {
 
     fn refuse(&self, stream: Arc<TcpStream>, peer: SocketAddr, level: Level, why: &str) {
         log::log!(level, "Refused connection from {peer}: {why}");
-        let notice = self.args.framing.notice(Notice::Refused(why.as_bytes()));
+        let notice = self
+            .args
+            .framing
+            .notice(ServerLine::Refused(why.as_bytes()));
         let _ = self.linger.send(Farewell {
             stream,
             notice,

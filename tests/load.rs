@@ -10,8 +10,8 @@
 #![allow(clippy::print_stdout, unreachable_pub)]
 
 // Not every helper is of use here.
-#[allow(dead_code)]
-#[path = "it/util.rs"]
+#[allow(dead_code, unused_imports)]
+#[path = "it/util/mod.rs"]
 mod util;
 
 use std::fs::{self, File};

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Canary, Server, ask, eventually, received};
+use crate::util::{Canary, Server, ask, eventually, read_line, received};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -79,7 +79,7 @@ fn the_deadline_of_a_line_begins_with_each_line() {
         assert_eq!(ask(&stream, " ended\nand"), received("begun ended"));
         // The next answer completes what this one has begun.
         stream.write_all(b"begun").unwrap();
-        assert_eq!(crate::util::read_line(&stream), received("and"));
+        assert_eq!(read_line(&stream), received("and"));
     }
 }
 

@@ -1,14 +1,15 @@
 //! What the server survives.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::util::{
-    Canary, Server, ask, eventually, exchange, received, server, three_rounds, unused_address,
+    Canary, Server, ask, eventually, exchange, read_line, received, server, temporary_file,
+    three_rounds, unused_address,
 };
 
 #[test]
@@ -82,6 +83,13 @@ fn thousands_of_probes_leave_nothing_behind_and_nothing_in_the_log() {
     assert_eq!(server.log(), "");
 }
 
+/// Runs a command that becomes a server at this address, whether it can say so
+/// or not; its standard streams are the command's.
+fn unannounced(command: &mut Command, address: SocketAddr) -> Server {
+    let child = command.stdin(Stdio::null()).spawn().unwrap();
+    Server::new(child, address, temporary_file())
+}
+
 /// A connection to a server that does not say when it accepts.
 fn connect_in_time(server: &Server) -> TcpStream {
     let connected = || TcpStream::connect(server.address).map_err(|error| error.to_string());
@@ -100,7 +108,7 @@ fn serves_though_standard_output_and_error_are_closed() {
         shell
             .args(["-c", &script, env!("CARGO_BIN_EXE_server")])
             .stdout(Stdio::null());
-        let server = Server::unannounced(shell.stderr(Stdio::null()), address);
+        let server = unannounced(shell.stderr(Stdio::null()), address);
         assert_eq!(
             ask(&connect_in_time(&server), "hello"),
             received("hello"),
@@ -117,7 +125,7 @@ fn serves_though_nobody_reads_its_standard_output_and_error_when_quiet() {
     let (_never_read, stderr) = std::io::pipe().unwrap();
     drop(nobody_reads);
     let mut command = server(&["-q", "--max-clients", "1", "--host", &host, "--port", &port]);
-    let server = Server::unannounced(command.stdout(stdout).stderr(stderr), address);
+    let server = unannounced(command.stdout(stdout).stderr(stderr), address);
     let stream = connect_in_time(&server);
     // Far more than a pipe takes, had it a line for each of these.
     for _ in 0..2000 {
@@ -155,7 +163,7 @@ fn the_same_bytes_in_every_split_have_the_same_replies() {
         stream.write_all(first).unwrap();
         let lines = first.iter().filter(|&&byte| byte == b'\n').count();
         let mut replies = String::new();
-        (0..lines).for_each(|_| replies += &crate::util::read_line(&stream));
+        (0..lines).for_each(|_| replies += &read_line(&stream));
         let rest = exchange(stream, second);
         assert_eq!(
             [replies.as_bytes(), &rest].concat(),

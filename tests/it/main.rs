@@ -9,7 +9,7 @@
     unreachable_pub
 )]
 
-// Starting the programs, and what a failing test shows.
+// What the tests share.
 mod util;
 
 // The server's side of the protocol, byte for byte.

@@ -1,0 +1,72 @@
+//! Who must be served whatever else goes on.
+
+use std::fs;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Server, ask, eventually, received};
+
+/// A client that asks all the while, every 50 ms, whatever else goes on.
+pub struct Canary {
+    stop: mpsc::Sender<()>,
+    thread: thread::JoinHandle<Duration>,
+}
+
+impl Canary {
+    pub fn start(server: &Server) -> Self {
+        let stream = server.connect();
+        assert_eq!(ask(&stream, "canary"), received("canary"));
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let mut longest = Duration::ZERO;
+            for number in 0.. {
+                let begun = Instant::now();
+                let line = format!("canary {number}");
+                assert_eq!(ask(&stream, &line), received(&line));
+                longest = longest.max(begun.elapsed());
+                if stopped.recv_timeout(Duration::from_millis(50)).is_ok() {
+                    break;
+                }
+            }
+            longest
+        });
+        Canary { stop, thread }
+    }
+
+    /// Asserts that every reply came, and soon.
+    pub fn stop(self) {
+        let _ = self.stop.send(());
+        let longest = self.thread.join().expect("the canary was not served");
+        println!("the canary's longest wait: {longest:?}");
+        assert!(longest < Duration::from_secs(5), "a reply took {longest:?}");
+    }
+}
+
+/// Does the same to a server three times, while a canary is served. Afterwards
+/// threads, descriptors and memory must be back where they were.
+pub fn three_rounds(server: &Server, mut round: impl FnMut()) {
+    let canary = Canary::start(server);
+    let open_files = || fs::read_dir(server.proc("fd")).unwrap().count();
+    let counts = || (server.status("Threads"), open_files());
+    let before = counts();
+    let mut memory = Vec::new();
+    for _ in 0..3 {
+        round();
+        eventually(|| match counts() {
+            after if after == before => Ok(()),
+            after => Err(format!(
+                "(threads, descriptors): {before:?} before, {after:?} after"
+            )),
+        });
+        memory.push(server.status("VmRSS"));
+    }
+    canary.stop();
+    println!("resident memory after each round: {memory:?} KB");
+    // Some pages more or less are the allocator's, which has several heaps.
+    assert!(
+        memory[2] <= memory[1] + 1024,
+        "resident memory grew: {memory:?} KB"
+    );
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+}

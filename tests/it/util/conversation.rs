@@ -1,0 +1,70 @@
+//! Bytes and lines over a socket, and what is expected of them.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+
+use super::LIMIT;
+
+/// A socket that gives up a read or write which hangs.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_write_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// Sends these bytes, half-closes, and returns all that comes back.
+pub fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
+    let mut writer = stream.try_clone().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            writer.write_all(bytes).unwrap();
+            writer.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        let mut replies = Vec::new();
+        stream.read_to_end(&mut replies).unwrap();
+        replies
+    })
+}
+
+/// Sends a line and reads its reply, LF included.
+pub fn ask(stream: &TcpStream, line: &str) -> String {
+    writeln!(&mut &*stream, "{line}").unwrap();
+    read_line(stream)
+}
+
+/// One line, LF included; empty at the end of the stream.
+pub fn read_line(mut stream: &TcpStream) -> String {
+    let mut line = Vec::new();
+    let mut part = [0; 65_536];
+    while !line.ends_with(b"\n") {
+        // What comes after the line is left for the next reader.
+        let here = stream.peek(&mut part).unwrap();
+        let end = part[..here]
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(here, |lf| lf + 1);
+        stream.read_exact(&mut part[..end]).unwrap();
+        line.extend_from_slice(&part[..end]);
+        if here == 0 {
+            break;
+        }
+    }
+    String::from_utf8(line).unwrap()
+}
+
+/// The acknowledgement of this text, with its LF.
+pub fn received(text: &str) -> String {
+    format!("Server received your message: {text}\n")
+}
+
+/// What the client prints for these lines.
+pub fn printed(lines: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    lines
+        .into_iter()
+        .map(|line| format!("Server: {}", received(&line.to_string())))
+        .collect()
+}

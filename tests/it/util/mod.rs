@@ -1,0 +1,52 @@
+//! What the tests share, one idea in each module.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+// The server as a process of a test's own.
+mod server_process;
+
+// A program in pipes, how it ended and what it said.
+mod program;
+
+// Bytes and lines over a socket.
+mod conversation;
+
+// A server that a test plays itself.
+mod peer;
+
+// Who must be served whatever else goes on.
+mod canary;
+
+// What the kernel says of a process.
+mod kernel;
+
+// Files and addresses that no other test uses.
+mod own;
+
+// Numbers that look random.
+mod random;
+
+pub use canary::{Canary, three_rounds};
+pub use conversation::{ask, connect, exchange, printed, read_line, received};
+pub use kernel::status;
+pub use own::{own_ip, temporary_file, unused_address};
+pub use peer::{answering, peer};
+pub use program::{Running, client, run};
+pub use random::Random;
+pub use server_process::{Server, server};
+
+/// What no step of any test should take, and a hang is taken for.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Waits for what comes about by itself and has no event to wait for.
+pub fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(why) if begun.elapsed() > LIMIT => panic!("{why}"),
+            Err(_) => thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}

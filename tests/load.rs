@@ -21,7 +21,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use util::{Server, connect, printed, received, temporary_file};
+use util::{Server, ask_line, connect, printed, received, temporary_file};
 
 const ROUNDS: usize = 7;
 
@@ -238,19 +238,11 @@ impl Load {
     }
 }
 
-fn ask(mut stream: &TcpStream) {
-    let expected = received("hello");
-    let mut reply = vec![0; expected.len()];
-    stream.write_all(b"hello\n").unwrap();
-    stream.read_exact(&mut reply).unwrap();
-    assert!(reply == expected.as_bytes(), "a wrong reply");
-}
-
 /// A connection that has asked once: without waiting for each, the baseline's
 /// queue of connections would overflow.
 fn served(address: SocketAddr) -> TcpStream {
     let stream = connect(address);
-    ask(&stream);
+    ask_line(&stream, "hello");
     stream
 }
 
@@ -277,7 +269,7 @@ fn burst(server: &Server, clients: usize) -> f64 {
             stream
         };
         let streams: Vec<TcpStream> = (0..clients / THREADS).map(connect).collect();
-        streams.iter().for_each(ask);
+        streams.iter().for_each(|stream| ask_line(stream, "hello"));
         longest.as_secs_f64()
     };
     thread::scope(|scope| {

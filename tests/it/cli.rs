@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::util::{Server, ask, printed, received, run, server};
+use crate::util::{Server, ask_line, printed, run, server};
 
 fn client(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
@@ -76,7 +76,7 @@ fn a_busy_port_is_one_line_and_exit_code_1() {
         "",
         &format!("server: cannot listen on {address}: {why}\n"),
     );
-    assert_eq!(ask(&first.connect(), "still here"), received("still here"));
+    ask_line(&first.connect(), "still here");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn failures_are_one_line_whatever_rust_backtrace_says() {
 fn rust_log_wins_over_quiet_unless_it_is_empty() {
     for (filter, is_logged) in [("info", true), ("", false), ("warn", false)] {
         let server = Server::spawn(server(&["--port", "0", "-q"]).env("RUST_LOG", filter));
-        assert_eq!(ask(&server.connect(), "hello"), received("hello"));
+        ask_line(&server.connect(), "hello");
         assert_eq!(
             server.log().contains("Received message: hello"),
             is_logged,

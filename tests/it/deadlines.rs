@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Canary, Server, ask, eventually, read_line, received};
+use crate::util::{Canary, Server, ask, ask_line, eventually, read_line, received};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -22,7 +22,7 @@ fn closes_an_idle_client_with_a_notice() {
     let server = Server::start(&["--idle-timeout", "0.3"]);
     let silent = server.connect();
     let spoke = server.connect();
-    assert_eq!(ask(&spoke, "hello"), received("hello"));
+    ask_line(&spoke, "hello");
     for stream in [spoke, silent] {
         let address = stream.local_addr().unwrap();
         let (text, elapsed) = until_closed(stream);
@@ -45,7 +45,7 @@ fn a_client_that_sends_a_line_now_and_then_is_not_idle() {
     let stream = server.connect();
     for _ in 0..8 {
         thread::sleep(100 * MS);
-        assert_eq!(ask(&stream, "hello"), received("hello"));
+        ask_line(&stream, "hello");
     }
 }
 
@@ -76,7 +76,7 @@ fn the_deadline_of_a_line_begins_with_each_line() {
     stream.write_all(b"begun").unwrap();
     for _ in 0..6 {
         thread::sleep(100 * MS);
-        assert_eq!(ask(&stream, " ended\nand"), received("begun ended"));
+        ask(&stream, " ended\nand\n", received("begun ended"));
         // The next answer completes what this one has begun.
         stream.write_all(b"begun").unwrap();
         assert_eq!(read_line(&stream), received("and"));
@@ -109,12 +109,12 @@ fn the_buffers_of_a_client_that_has_gone_quiet_are_given_back() {
     let server = Server::start(&["-q", "--timeout", "0.2"]);
     let clients: Vec<TcpStream> = (0..300).map(|_| server.connect()).collect();
     for client in &clients {
-        assert_eq!(ask(client, "small"), received("small"));
+        ask_line(client, "small");
     }
     let before = server.status("VmRSS");
     let long = "x".repeat(60_000);
     for client in &clients {
-        assert_eq!(ask(client, &long), received(&long));
+        ask_line(client, &long);
     }
     // Each held 128 KB; what the allocator keeps back is shared by all.
     eventually(|| match server.status("VmRSS") - before {
@@ -131,5 +131,5 @@ fn a_timeout_of_zero_is_for_ever() {
     let mut stream = server.connect();
     stream.write_all(b"begun").unwrap();
     thread::sleep(200 * MS);
-    assert_eq!(ask(&stream, ""), received("begun"));
+    ask(&stream, "\n", received("begun"));
 }

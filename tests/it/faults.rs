@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::util::{
-    Canary, Server, ask, eventually, exchange, read_line, received, server, temporary_file,
+    Canary, Server, ask_line, eventually, exchange, read_line, received, server, temporary_file,
     three_rounds, unused_address,
 };
 
@@ -51,7 +51,7 @@ fn stopped_and_continued_it_drops_nobody() {
             assert!(replies == expected.as_bytes(), "{} bytes", replies.len());
         }
         for stream in &idle {
-            assert_eq!(ask(stream, "hello"), received("hello"));
+            ask_line(stream, "hello");
         }
     });
     assert_eq!(server.log(), "");
@@ -101,6 +101,8 @@ fn connect_in_time(server: &Server) -> TcpStream {
 #[test]
 fn serves_though_standard_output_and_error_are_closed() {
     for closed in [">&-", "2>&-", ">&- 2>&-"] {
+        // A failing test shows what it has printed.
+        println!("with {closed}");
         let address = unused_address();
         let (host, port) = (address.ip(), address.port());
         let script = format!("exec \"$0\" --host {host} --port {port} {closed}");
@@ -109,11 +111,7 @@ fn serves_though_standard_output_and_error_are_closed() {
             .args(["-c", &script, env!("CARGO_BIN_EXE_server")])
             .stdout(Stdio::null());
         let server = unannounced(shell.stderr(Stdio::null()), address);
-        assert_eq!(
-            ask(&connect_in_time(&server), "hello"),
-            received("hello"),
-            "{closed}"
-        );
+        ask_line(&connect_in_time(&server), "hello");
     }
 }
 
@@ -129,7 +127,7 @@ fn serves_though_nobody_reads_its_standard_output_and_error_when_quiet() {
     let stream = connect_in_time(&server);
     // Far more than a pipe takes, had it a line for each of these.
     for _ in 0..2000 {
-        assert_eq!(ask(&stream, "hello"), received("hello"));
+        ask_line(&stream, "hello");
         let refused = exchange(server.connect(), b"");
         assert!(refused.starts_with(b"Server refused your connection: "));
     }
@@ -141,12 +139,12 @@ fn killed_and_started_again_it_has_its_port_at_once() {
     let address = server.address;
     let clients: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
     for client in &clients {
-        assert_eq!(ask(client, "hello"), received("hello"));
+        ask_line(client, "hello");
     }
     server.kill();
     let again = Server::start_at(address, &["-q"]);
     assert_eq!(again.address, address);
-    assert_eq!(ask(&again.connect(), "again"), received("again"));
+    ask_line(&again.connect(), "again");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Canary, LIMIT, Server, ask, eventually, exchange, read_line, received, three_rounds,
+    Canary, LIMIT, Server, ask, ask_line, eventually, exchange, read_line, received, three_rounds,
 };
 
 /// All that the server says to a client that it does not serve.
@@ -22,7 +22,7 @@ fn serves_as_many_clients_as_allowed_and_refuses_further_ones_in_a_whole_line() 
     let server = Server::start(&["--max-clients", "3"]);
     let clients: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
     for client in &clients {
-        assert_eq!(ask(client, "hello"), received("hello"));
+        ask_line(client, "hello");
     }
     let refusal = "Server refused your connection: 3 clients are connected (--max-clients 3)\n";
     for sent in [&b""[..], b"hello\n", b"no end of line"] {
@@ -35,7 +35,7 @@ fn serves_as_many_clients_as_allowed_and_refuses_further_ones_in_a_whole_line() 
         ));
     }
     for client in &clients {
-        assert_eq!(ask(client, "still served"), received("still served"));
+        ask_line(client, "still served");
     }
 }
 
@@ -94,7 +94,7 @@ fn the_open_file_limit_lowers_the_number_of_clients() {
     ));
     let clients: Vec<TcpStream> = (0..served).map(|_| server.connect()).collect();
     for client in &clients {
-        assert_eq!(ask(client, "hello"), received("hello"));
+        ask_line(client, "hello");
     }
     let refused: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
     let refusal = format!("{served} clients are connected (--max-clients {served})");
@@ -132,7 +132,7 @@ fn without_free_descriptors_it_waits_and_then_recovers() {
     server.log_with("Cannot accept a connection: Too many open files (os error 24)");
     let served = waiting.drain(..20).collect::<Vec<_>>();
     for client in &served {
-        assert_eq!(ask(client, "hello"), received("hello"));
+        ask_line(client, "hello");
     }
 
     let (begun, cpu_before) = (Instant::now(), cpu_time(&server));
@@ -143,13 +143,13 @@ fn without_free_descriptors_it_waits_and_then_recovers() {
         "{cpu:?} of processor time in {elapsed:?}"
     );
     for client in &served {
-        assert_eq!(ask(client, "still here"), received("still here"));
+        ask_line(client, "still here");
     }
 
     server.shell("prlimit --pid $0 --nofile=400:");
     let begun = Instant::now();
     for client in &waiting {
-        assert_eq!(ask(client, "at last"), received("at last"));
+        ask_line(client, "at last");
     }
     assert!(
         begun.elapsed() < Duration::from_secs(2),
@@ -168,7 +168,7 @@ fn without_free_descriptors_it_waits_and_then_recovers() {
 #[test]
 fn lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each() {
     let server = Server::start(&["-q"]);
-    assert_eq!(ask(&server.connect(), "warm up"), received("warm up"));
+    ask_line(&server.connect(), "warm up");
     let before = server.status("VmHWM");
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -179,8 +179,8 @@ fn lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each() {
                     stream.write_all(&part).unwrap();
                 }
                 let rejection = "Server rejected your message: longer than 65536 bytes\n";
-                assert_eq!(ask(&stream, ""), rejection);
-                assert_eq!(ask(&stream, "next"), received("next"));
+                ask(&stream, "\n", rejection);
+                ask_line(&stream, "next");
             });
         }
     });

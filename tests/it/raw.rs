@@ -1,17 +1,8 @@
 //! Peers that know no framing.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 
-use crate::util::{Server, exchange};
-
-/// Sends these bytes and reads as many as are expected.
-fn ask(mut stream: &TcpStream, sent: &[u8], expected: &str) {
-    stream.write_all(sent).unwrap();
-    let mut reply = vec![0; expected.len()];
-    stream.read_exact(&mut reply).unwrap();
-    assert_eq!(String::from_utf8(reply).unwrap(), expected);
-}
+use crate::util::{Server, ask, exchange};
 
 #[test]
 fn each_read_is_a_message_and_no_reply_has_an_end_of_line() {
@@ -20,15 +11,15 @@ fn each_read_is_a_message_and_no_reply_has_an_end_of_line() {
     for text in ["hello", "two\nlines\r\n", "\r", "\n"] {
         ask(
             &stream,
-            text.as_bytes(),
-            &format!("Server received your message: {text}"),
+            text,
+            format!("Server received your message: {text}"),
         );
     }
     let long = "x".repeat(5000);
     ask(
         &stream,
-        long.as_bytes(),
-        &format!("Server received your message: {long}"),
+        &long,
+        format!("Server received your message: {long}"),
     );
     ask(
         &stream,

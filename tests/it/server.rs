@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::thread;
 
-use crate::util::{Server, ask, exchange, printed, read_line, received, run};
+use crate::util::{Server, ask_line, exchange, printed, read_line, received, run};
 
 #[test]
 fn replies_once_per_message_in_order() {
@@ -106,15 +106,15 @@ fn a_silent_client_delays_nobody() {
     let silent = server.connect();
     let mut begun = server.connect();
     begun.write_all(b"no end of line").unwrap();
-    assert_eq!(ask(&server.connect(), "hello"), received("hello"));
-    assert_eq!(ask(&silent, "at last"), received("at last"));
+    ask_line(&server.connect(), "hello");
+    ask_line(&silent, "at last");
 }
 
 #[test]
 fn a_client_that_resets_in_mid_line_harms_no_other() {
     let server = Server::start(&[]);
     let other = server.connect();
-    assert_eq!(ask(&other, "before"), received("before"));
+    ask_line(&other, "before");
     let mut resets = server.connect();
     resets.write_all(b"answered\nunfinished").unwrap();
     // Closing with a reply unread resets the connection.
@@ -123,7 +123,7 @@ fn a_client_that_resets_in_mid_line_harms_no_other() {
     let address = resets.local_addr().unwrap();
     drop(resets);
     server.log_with(&format!("{address} disconnected after 1 messages: "));
-    assert_eq!(ask(&other, "after"), received("after"));
+    ask_line(&other, "after");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn logs_connections_and_messages_in_one_line_each_without_control_characters() {
 fn logs_nothing_of_ordinary_work_when_quiet() {
     let server = Server::start(&["-q"]);
     let mut stream = server.connect();
-    assert_eq!(ask(&stream, "hello"), received("hello"));
+    ask_line(&stream, "hello");
     stream.write_all(b"\xff\n").unwrap();
     read_line(&stream);
     stream.shutdown(std::net::Shutdown::Write).unwrap();

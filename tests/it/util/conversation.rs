@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 
-use super::LIMIT;
+use super::{LIMIT, excerpt};
 
 /// A socket that gives up a read or write which hangs.
 pub fn connect(address: SocketAddr) -> TcpStream {
@@ -30,10 +30,32 @@ pub fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Sends a line and reads its reply, LF included.
-pub fn ask(stream: &TcpStream, line: &str) -> String {
-    writeln!(&mut &*stream, "{line}").unwrap();
-    read_line(stream)
+/// Sends these bytes, and asserts that the reply to them begins with the expected
+/// ones. No more are read, since a raw reply has no end of its own.
+#[track_caller]
+pub fn ask(mut stream: &TcpStream, sent: impl AsRef<[u8]>, expected: impl AsRef<[u8]>) {
+    let (sent, expected) = (sent.as_ref(), expected.as_ref());
+    stream.write_all(sent).unwrap();
+    let mut reply = vec![0; expected.len()];
+    let end = stream.read_exact(&mut reply);
+    assert!(
+        end.is_ok() && reply == expected,
+        "asked {:?}\nexpected {:?}\ngot {:?}: {end:?}",
+        shown(sent),
+        shown(expected),
+        // What was not read is still zero.
+        shown(&reply).trim_end_matches('\0'),
+    );
+}
+
+fn shown(bytes: &[u8]) -> String {
+    excerpt(&String::from_utf8_lossy(bytes))
+}
+
+/// Sends a line, and asserts that it is acknowledged.
+#[track_caller]
+pub fn ask_line(stream: &TcpStream, line: &str) {
+    ask(stream, format!("{line}\n"), received(line));
 }
 
 /// One line, LF included; empty at the end of the stream.

@@ -28,11 +28,11 @@ mod own;
 mod random;
 
 pub use canary::{Canary, three_rounds};
-pub use conversation::{ask, connect, exchange, printed, read_line, received};
+pub use conversation::{ask, ask_line, connect, exchange, printed, read_line, received};
 pub use kernel::status;
 pub use own::{own_ip, temporary_file, unused_address};
 pub use peer::{answering, peer};
-pub use program::{Running, client, run};
+pub use program::{Running, client, excerpt, run};
 pub use random::Random;
 pub use server_process::{Server, server};
 

@@ -160,7 +160,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-fn excerpt(text: &str) -> String {
+/// A text, or the beginning of a long one.
+pub fn excerpt(text: &str) -> String {
     match text.char_indices().nth(2000) {
         Some((at, _)) => format!("{}… ({} bytes)", &text[..at], text.len()),
         None => text.to_string(),

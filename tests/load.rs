@@ -21,7 +21,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use util::{Server, ask_line, connect, printed, received, temporary_file};
+use util::{Server, ask_line, connect, number_in_proc, printed, received, temporary_file};
 
 const ROUNDS: usize = 7;
 
@@ -296,21 +296,13 @@ fn bursts(name: &str, clients: usize) {
     }
 }
 
-fn resident(server: &Server) -> u64 {
-    let rollup = fs::read_to_string(server.proc("smaps_rollup")).unwrap();
-    let line = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Rss:"))
-        .unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 fn memory(name: &str) {
     const CLIENTS: u64 = 2000;
     let [server, baseline] = [Server::start(&["-q"]), start_baseline()].map(|server| {
-        let before = resident(&server);
+        let resident = || number_in_proc(server.id(), "smaps_rollup", "Rss:", 0).unwrap();
+        let before = resident();
         let streams: Vec<TcpStream> = (0..CLIENTS).map(|_| served(server.address)).collect();
-        let grown = resident(&server) - before;
+        let grown = resident() - before;
         drop(streams);
         grown as f64 / CLIENTS as f64
     });
@@ -343,12 +335,7 @@ fn client_beside_nc(name: &str) {
         let mut child = command.spawn().ok()?;
         while child.try_wait().unwrap().is_none() {
             // Once it has ended, the kernel has nothing to say of its memory.
-            let status =
-                fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-            let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            peak = high
-                .and_then(|high| high.split_whitespace().next()?.parse().ok())
-                .unwrap_or(peak);
+            peak = number_in_proc(child.id(), "status", "VmHWM:", 0).unwrap_or(peak);
             thread::sleep(Duration::from_millis(1));
         }
         Some(begun.elapsed().as_secs_f64())

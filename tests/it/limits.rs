@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Canary, LIMIT, Server, ask, ask_line, eventually, exchange, read_line, received, three_rounds,
+    Canary, LIMIT, Server, ask, ask_line, eventually, exchange, number_in_proc, read_line,
+    received, three_rounds,
 };
 
 /// All that the server says to a client that it does not serve.
@@ -112,15 +113,10 @@ fn the_open_file_limit_lowers_the_number_of_clients() {
 
 /// How long the processors have worked for this process.
 fn cpu_time(server: &Server) -> Duration {
-    let stat = std::fs::read_to_string(server.proc("stat")).unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
+    // These count from the program's name, which may hold anything and is in
+    // parentheses. A tick is 10 ms.
+    let ticks = |words| number_in_proc(server.id(), "stat", ")", words).unwrap();
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
 }
 
 #[test]

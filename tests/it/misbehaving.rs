@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Running, answering, client, peer, printed, received, run, status};
+use crate::util::{Running, answering, client, number_in_proc, peer, printed, received, run};
 
 #[test]
 fn a_wrong_reply_is_printed_and_reported_with_wanted_and_got() {
@@ -280,7 +280,7 @@ fn a_million_empty_lines_pass_a_peer_that_answers_before_it_reads_on_and_pauses(
         client.stdout.read_exact(&mut replies).unwrap();
         assert!(replies == expected.as_bytes());
     }
-    let peak = status(&id, "VmHWM");
+    let peak = number_in_proc(id, "status", "VmHWM:", 0).unwrap();
     assert!(peak < 16 * 1024, "the client took {peak} KB");
     drop(writer.join().unwrap());
     client.finish().assert(0, "", "");

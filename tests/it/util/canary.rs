@@ -47,7 +47,8 @@ impl Canary {
 /// threads, descriptors and memory must be back where they were.
 pub fn three_rounds(server: &Server, mut round: impl FnMut()) {
     let canary = Canary::start(server);
-    let open_files = || fs::read_dir(server.proc("fd")).unwrap().count();
+    let descriptors = format!("/proc/{}/fd", server.id());
+    let open_files = || fs::read_dir(&descriptors).unwrap().count();
     let counts = || (server.status("Threads"), open_files());
     let before = counts();
     let mut memory = Vec::new();

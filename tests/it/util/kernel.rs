@@ -2,17 +2,11 @@
 
 use std::fs;
 
-/// A number that the kernel keeps of a process in `/proc/PID/status`.
-pub fn status(id: &str, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .unwrap();
-    line.trim_start_matches(':')
-        .split_whitespace()
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap()
+/// A number in a file in `/proc` of this process: after this text, which is the
+/// last such in the file, and so many words. There is none where the kernel does
+/// not say it, as of the memory of a process that has ended.
+pub fn number_in_proc(process: u32, file: &str, text: &str, words: usize) -> Option<u64> {
+    let content = fs::read_to_string(format!("/proc/{process}/{file}")).ok()?;
+    let (_, after) = content.rsplit_once(text)?;
+    after.split_whitespace().nth(words)?.parse().ok()
 }

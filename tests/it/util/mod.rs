@@ -29,7 +29,7 @@ mod random;
 
 pub use canary::{Canary, three_rounds};
 pub use conversation::{ask, ask_line, connect, exchange, printed, read_line, received};
-pub use kernel::status;
+pub use kernel::number_in_proc;
 pub use own::{own_ip, temporary_file, unused_address};
 pub use peer::{answering, peer};
 pub use program::{Running, client, excerpt, run};

@@ -55,8 +55,8 @@ impl Running {
         }
     }
 
-    pub fn id(&self) -> String {
-        self.child.as_ref().unwrap().id().to_string()
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     pub fn send(&mut self, text: &str) {

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::{client, connect, eventually, own_ip, status, temporary_file};
+use super::{client, connect, eventually, number_in_proc, own_ip, temporary_file};
 
 /// The server, to be run with these arguments.
 pub fn server(args: &[&str]) -> Command {
@@ -91,7 +91,7 @@ impl Server {
 
     /// Runs a shell command line in which `$0` is the server's process id.
     pub fn shell(&self, script: &str) {
-        let id = self.child.id().to_string();
+        let id = self.id().to_string();
         let status = Command::new("sh")
             .args(["-c", script, &id])
             .status()
@@ -99,14 +99,13 @@ impl Server {
         assert!(status.success(), "sh -c '{script}' {id}: {status}");
     }
 
-    /// A number of this process that the kernel keeps in `/proc/PID/status`.
-    pub fn status(&self, name: &str) -> u64 {
-        status(&self.child.id().to_string(), name)
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
-    /// What the kernel says of this process.
-    pub fn proc(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/{name}", self.child.id()))
+    /// A number of this process that the kernel keeps in `/proc/PID/status`.
+    pub fn status(&self, name: &str) -> u64 {
+        number_in_proc(self.id(), "status", &format!("{name}:"), 0).unwrap()
     }
 
     /// The client, to be run against this server.

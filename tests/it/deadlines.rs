@@ -1,21 +1,13 @@
 //! What the server does to who is slow or silent.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Canary, Server, ask, ask_line, eventually, read_line, received};
+use crate::util::{Canary, Server, ask, ask_line, eventually, last_words, read_line, received};
 
 const MS: Duration = Duration::from_millis(1);
-
-/// All that the server still says, and how long it took it to close.
-fn until_closed(mut stream: TcpStream) -> (String, Duration) {
-    let begun = Instant::now();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    (text, begun.elapsed())
-}
 
 #[test]
 fn closes_an_idle_client_with_a_notice() {
@@ -25,7 +17,9 @@ fn closes_an_idle_client_with_a_notice() {
     ask_line(&spoke, "hello");
     for stream in [spoke, silent] {
         let address = stream.local_addr().unwrap();
-        let (text, elapsed) = until_closed(stream);
+        let begun = Instant::now();
+        let text = last_words(stream);
+        let elapsed = begun.elapsed();
         assert_eq!(text, "Server closed your connection: idle for 0.3 s\n");
         assert!(elapsed < 2000 * MS, "{elapsed:?}");
         server.log_with(&format!("{address} disconnected after "));
@@ -35,7 +29,10 @@ fn closes_an_idle_client_with_a_notice() {
 #[test]
 fn never_closes_an_idle_client_early() {
     let server = Server::start(&["--idle-timeout", "0.3"]);
-    let (_, elapsed) = until_closed(server.connect());
+    let stream = server.connect();
+    let begun = Instant::now();
+    last_words(stream);
+    let elapsed = begun.elapsed();
     assert!(elapsed >= 299 * MS, "{elapsed:?}");
 }
 
@@ -60,7 +57,9 @@ fn dripping_bytes_does_not_extend_the_deadline_of_a_line() {
             thread::sleep(20 * MS);
         }
     });
-    let (text, elapsed) = until_closed(stream);
+    let begun = Instant::now();
+    let text = last_words(stream);
+    let elapsed = begun.elapsed();
     assert_eq!(
         text,
         "Server closed your connection: a line was not ended within 0.3 s\n"

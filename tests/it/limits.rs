@@ -1,22 +1,15 @@
 //! What the server does at each of its limits.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Canary, LIMIT, Server, ask, ask_line, eventually, exchange, number_in_proc, read_line,
-    received, three_rounds,
+    Canary, LIMIT, Server, ask, ask_line, eventually, exchange, last_words, number_in_proc,
+    read_line, received, three_rounds,
 };
-
-/// All that the server says to a client that it does not serve.
-fn last_words(mut stream: TcpStream) -> String {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
-}
 
 #[test]
 fn serves_as_many_clients_as_allowed_and_refuses_further_ones_in_a_whole_line() {

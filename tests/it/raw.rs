@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use crate::util::{Server, ask, exchange};
+use crate::util::{Server, ask, exchange, last_words};
 
 #[test]
 fn each_read_is_a_message_and_no_reply_has_an_end_of_line() {
@@ -52,12 +52,10 @@ fn a_character_that_a_read_cut_waits_for_its_other_bytes() {
     let rest = exchange(stream, b"\xf0\x9f\x8e");
     assert_eq!(rest, b"Server rejected your message: not UTF-8 at byte 0");
 
-    let mut waits = server.connect();
+    let waits = server.connect();
     ask(&waits, b"a\xf0\x9f", "Server received your message: a");
-    let mut notice = String::new();
-    waits.read_to_string(&mut notice).unwrap();
     assert_eq!(
-        notice,
+        last_words(waits),
         "Server closed your connection: a line was not ended within 0.3 s"
     );
 }

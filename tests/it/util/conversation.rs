@@ -78,6 +78,13 @@ pub fn read_line(mut stream: &TcpStream) -> String {
     String::from_utf8(line).unwrap()
 }
 
+/// All that still comes until the other side closes.
+pub fn last_words(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 /// The acknowledgement of this text, with its LF.
 pub fn received(text: &str) -> String {
     format!("Server received your message: {text}\n")

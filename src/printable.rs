@@ -71,6 +71,11 @@ impl<'a> Excerpt<'a> {
         }
     }
 
+    /// Whether it is not the whole text.
+    pub fn is_cut(&self) -> bool {
+        self.to - self.from < self.text.len()
+    }
+
     fn new(text: &'a [u8], from: usize, length: usize) -> Self {
         let is_cut = |at: &usize| text.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
         let boundary = |at: usize| (at.saturating_sub(3)..=at).rev().find(|at| !is_cut(at));
@@ -83,13 +88,12 @@ impl<'a> Excerpt<'a> {
 
 impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let length = self.text.len();
         if self.from > 0 {
             f.write_str("…")?;
         }
         Printable(&self.text[self.from..self.to]).fmt(f)?;
-        if self.to - self.from < length {
-            write!(f, "… ({length} bytes)")?;
+        if self.is_cut() {
+            write!(f, "… ({} bytes)", self.text.len())?;
         }
         Ok(())
     }

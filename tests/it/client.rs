@@ -146,7 +146,7 @@ fn a_server_that_goes_away_ends_it_at_once_though_the_input_is_open() {
     client.send("one\n");
     assert_eq!(client.read_line(), printed(["one"]));
     server.kill();
-    let why = "lost with no message unacknowledged: closed by the server (1 sent, 1 answered)";
+    let why = "lost with every message answered, so nothing is missing: closed by the server (1 sent, 1 answered)";
     client
         .finish()
         .assert(1, "", &format!("client: {address} {why}\n"));
@@ -191,11 +191,11 @@ fn at_a_terminal_replies_carry_no_control_characters() {
     let mut terminal = at_terminal(address, "");
     terminal.read_until(PROMPT);
     terminal.send("a\n");
-    terminal.read_until("\r\n");
     assert_eq!(
         terminal.read_until("\r\n"),
         "Server: \\u{1b}[2Jcleared\\u{202e}\r\n"
     );
+    terminal.read_until("\r\n");
     terminal.send("\x04");
     terminal.finish().assert_code(1);
 
@@ -216,7 +216,7 @@ fn at_a_terminal_a_lost_server_is_told_on_a_line_of_its_own() {
     terminal.send("hello\n");
     terminal.read_until(PROMPT);
     server.kill();
-    let why = "lost with no message unacknowledged: closed by the server (1 sent, 1 answered)";
+    let why = "lost with every message answered, so nothing is missing: closed by the server (1 sent, 1 answered)";
     terminal
         .finish()
         .assert(1, format!("\r\nclient: {address} {why}\r\n"), "");

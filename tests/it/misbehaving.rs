@@ -29,13 +29,14 @@ fn the_first_ten_wrong_replies_are_reported_and_then_counted() {
     let outcome = run(&mut client(address, &[]), input);
     outcome.assert_code(1);
     let lines: Vec<&str> = outcome.stderr.lines().collect();
-    assert_eq!(lines.len(), 11, "{outcome}");
+    assert_eq!(lines.len(), 12, "{outcome}");
     assert_eq!(
         lines[9],
         "client: line 10: wrong reply: expected \"Server received your message: 10\", got \"10\\u{d}\""
     );
+    assert_eq!(lines[10], "client: further wrong replies are only counted");
     assert!(
-        lines[10].contains("25 of 25 lines were not acknowledged"),
+        lines[11].contains("25 of 25 lines were not acknowledged"),
         "{outcome}"
     );
 }
@@ -49,7 +50,8 @@ fn a_long_wrong_reply_is_shown_where_it_differs() {
     );
     outcome.assert_code(1);
     let (x, y, size) = ("x".repeat(20), "y".repeat(59), "… (18031 bytes)");
-    let shown = format!("expected \"…{x}!{y}{size}\", got \"…{x}?{y}{size}\"\n");
+    let shown =
+        format!("from column 9031 on expected \"…{x}!{y}{size}\", got \"…{x}?{y}{size}\"\n");
     let expected = format!("client: line 1: wrong reply: {shown}");
     assert!(outcome.stderr.starts_with(&expected), "{outcome}");
 }
@@ -206,7 +208,7 @@ fn a_connect_that_is_not_answered_ends_in_time() {
     outcome.assert(
         1,
         "",
-        &format!("client: cannot connect to {address}: connection timed out\n"),
+        &format!("client: cannot connect to {address}: Connection timed out\n"),
     );
 }
 

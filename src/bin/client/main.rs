@@ -1,40 +1,39 @@
 //! The client: sends the lines of its input, verifies and prints every reply.
 //!
-//! Three threads stand round one [`outbox`]. One reads the input, one writes to
-//! the socket, and the main one reads replies, since a client that writes
-//! without reading blocks for ever against a server that does the same. A lost
-//! connection is not the end: [`session`] connects again and what is not yet
-//! acknowledged goes out again. [`output`] is what the user sees of it all, and
+//! [`conversation`] has the rules, [`threads`] the loops that carry them out,
+//! [`session`] the connections. What the user sees goes through [`output`], and
 //! [`summary`] counts.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attempt;
+mod conversation;
+mod histogram;
+mod outage;
 mod outbox;
 mod output;
 mod session;
 mod summary;
+mod threads;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Parser;
 use log::LevelFilter;
 use tcp_chat::cli;
-use tcp_chat::lines::{Line, LineReader};
-use tcp_chat::wire::{self, MAX_MESSAGE_LINE, Rejection};
 
-use outbox::{Input, Outbox};
+use conversation::{Conversation, Settings};
+use output::Output;
 use session::Session;
+use threads::Shared;
 
 /// The exit code of a program ended by SIGPIPE, as a shell reports it.
 const CLOSED_OUTPUT: u8 = 141;
-
-/// Of each kind of trouble with single lines, only so many are reported.
-const MOST_REPORTS: u64 = 10;
 
 /// Sends the lines of standard input, verifies and prints every reply.
 ///
@@ -52,7 +51,7 @@ struct Args {
     #[arg(short, long, default_value_t = cli::DEFAULT_PORT)]
     port: u16,
     /// Most messages in flight, up to 65536; 1 is lockstep
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     window: u32,
     /// How long to go on trying in each outage; 0 makes the first the end
     #[arg(long, value_name = "SECS", default_value = "0", value_parser = cli::seconds)]
@@ -71,7 +70,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_output(&error) => ExitCode::from(CLOSED_OUTPUT),
         Err(error) => cli::failure("client", &error),
@@ -84,61 +83,50 @@ fn is_closed_output(error: &anyhow::Error) -> bool {
     error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn run(args: &Args) -> anyhow::Result<()> {
+fn run(args: Args) -> anyhow::Result<()> {
     args.verbosity
         .logger(LevelFilter::Warn)
-        .format(|line, record| {
-            io::Write::write_fmt(line, format_args!("client: {}\n", record.args()))
-        })
+        .format(|line, record| writeln!(line, "client: {}", record.args()))
         .init();
 
-    let outbox = Arc::new(Outbox::new(args.window as usize));
-    let input = Arc::clone(&outbox);
-    thread::Builder::new()
-        .name("input".to_string())
-        .spawn(move || read_input(&input))
-        .context("cannot start a thread")?;
-    // The thread above may wait for input when all else has ended; it then ends
-    // with the process.
-    Session::new(args, &outbox).run()
+    let began = Instant::now();
+    let settings = Settings {
+        server: cli::address(&args.host, args.port),
+        window: args.window as usize,
+        timeout: args.timeout,
+        connect_timeout: args.connect_timeout,
+        retry_for: args.retry_for,
+        half_close: false,
+    };
+    let shared = Arc::new(Shared::new(Conversation::new(settings, began)));
+    let output = Arc::new(Output::new().context("cannot write to standard output")?);
+    start_input(&shared, &output)?;
+    let mut session = Session {
+        host: args.host,
+        port: args.port,
+        shared: Arc::clone(&shared),
+        output: Arc::clone(&output),
+        overdue: None,
+    };
+    let end = session.run();
+
+    drop(output.begin_line());
+    let mut conversation = shared.lock();
+    conversation.finish(Instant::now());
+    if args.summary {
+        let _ = io::stderr().write_all(summary::summary(&conversation, began.elapsed()).as_bytes());
+    }
+    end.and_then(|()| conversation.verdict().map_err(|why| anyhow!(why)))
 }
 
-/// Pushes every line of standard input into the outbox.
-fn read_input(outbox: &Outbox) {
-    let mut stdin = io::stdin().lock();
-    let mut lines = LineReader::new(MAX_MESSAGE_LINE);
-    let mut number = 0;
-    loop {
-        let read = lines.fill(&mut stdin);
-        let mut queue = outbox.lock();
-        queue.is_mid_line &= matches!(read, Ok(0) | Err(_));
-        while let Some(line) = lines.next_line() {
-            number += 1;
-            queue.is_mid_line |= matches!(line, Line::Cut(_));
-            // It is sent with an LF, so a CR at the end belongs to its end.
-            let line = match line {
-                Line::Cut(text) => Line::Whole(text),
-                line => line,
-            };
-            match (line, wire::text(line)) {
-                (Line::Whole(text), Ok(_)) => queue = outbox.push(queue, number, text),
-                _ => {
-                    queue.not_sent += 1;
-                    if queue.not_sent <= MOST_REPORTS {
-                        log::error!("line {number}: {}: not sent", Rejection::TooLong);
-                    }
-                }
-            }
-        }
-        match read {
-            Ok(0) => queue.input = Input::Ended,
-            Ok(_) => {}
-            Err(error) => queue.input = Input::Failed(error),
-        }
-        let is_open = matches!(queue.input, Input::Open);
-        outbox.release(queue);
-        if !is_open {
-            return;
-        }
-    }
+/// Starts the thread that reads standard input. It may still wait for more when
+/// all else has ended, and then ends with the process.
+fn start_input(shared: &Arc<Shared>, output: &Arc<Output>) -> anyhow::Result<()> {
+    let (shared, output) = (Arc::clone(shared), Arc::clone(output));
+    let stdin = output::file(&io::stdin()).context("cannot read standard input")?;
+    let thread = thread::Builder::new().name("input".to_string());
+    thread
+        .spawn(move || threads::read_input(&shared, &output, stdin))
+        .context("cannot start a thread")?;
+    Ok(())
 }

@@ -1,78 +1,121 @@
-//! What the user sees: replies on standard output, the prompt on standard error.
+//! The terminal: replies on standard output, the prompt and all that is told on
+//! standard error. It alone knows where the cursor stands.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::mem;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use tcp_chat::printable::Printable;
 
-use crate::outbox::{Input, Outbox, Queue};
+use crate::conversation::Told;
+use crate::threads::Shared;
 
-/// Standard output and, at a terminal, the prompt.
+/// Standard output and standard error.
 pub(crate) struct Output {
-    /// Printed, but not written yet.
-    pending: Vec<u8>,
+    stdout: File,
     stdout_is_terminal: bool,
     prompts: bool,
+    /// Whether the cursor stands behind a prompt or a line that was not ended.
+    is_mid_line: AtomicBool,
+    /// Held while something is written to the terminal.
+    terminal: Mutex<()>,
 }
 
 impl Output {
-    pub(crate) fn new() -> Self {
-        Output {
-            pending: Vec::new(),
+    /// # Errors
+    ///
+    /// Standard output cannot be had.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Output {
+            stdout: file(&io::stdout())?,
             stdout_is_terminal: io::stdout().is_terminal(),
             prompts: io::stdin().is_terminal() && io::stderr().is_terminal(),
-        }
+            is_mid_line: AtomicBool::new(false),
+            terminal: Mutex::new(()),
+        })
     }
 
-    /// Prints a reply, at the next [`flush`](Self::flush). Into a file or pipe
-    /// its bytes go unchanged.
-    pub(crate) fn print(&mut self, reply: &[u8]) {
-        self.pending.extend_from_slice(b"Server: ");
-        if self.stdout_is_terminal {
-            let _ = write!(self.pending, "{}", Printable(reply));
-        } else {
-            self.pending.extend_from_slice(reply);
-        }
-        self.pending.push(b'\n');
-    }
-
-    /// Writes what was printed, in one go. Tells whether that was anything.
+    /// Writes replies, each a line. Into a file or pipe their bytes go unchanged.
     ///
     /// # Errors
     ///
     /// What the system says; [`io::ErrorKind::BrokenPipe`] if nobody reads.
-    pub(crate) fn flush(&mut self) -> anyhow::Result<bool> {
-        if self.pending.is_empty() {
-            return Ok(false);
+    pub(crate) fn print(&self, replies: &[u8]) -> anyhow::Result<()> {
+        let mut stdout = &self.stdout;
+        let written = if self.stdout_is_terminal {
+            let mut shown = Vec::new();
+            for line in replies.split_inclusive(|&byte| byte == b'\n') {
+                let line = line.strip_suffix(b"\n").unwrap_or(line);
+                let _ = writeln!(shown, "{}", Printable(line));
+            }
+            let _terminal = self.begin_line();
+            stdout.write_all(&shown)
+        } else {
+            stdout.write_all(replies)
+        };
+        written.context("cannot write to standard output")
+    }
+
+    /// Tells the user what is not a reply, a line each.
+    pub(crate) fn tell(&self, told: Vec<Told>) {
+        for told in told {
+            let (level, line) = match told {
+                Told::Error(line) => (log::Level::Error, line),
+                Told::Warning(line) => (log::Level::Warn, line),
+                Told::Info(line) => (log::Level::Info, line),
+            };
+            if log::log_enabled!(level) {
+                let _terminal = self.begin_line();
+                log::log!(level, "{line}");
+            }
         }
-        let mut stdout = io::stdout().lock();
-        let written = stdout
-            .write_all(&self.pending)
-            .and_then(|()| stdout.flush());
-        written.context("cannot write to standard output")?;
-        self.pending.clear();
-        Ok(true)
     }
 
     /// Asks for a message when all so far are answered, unless the cursor still
     /// stands behind such a prompt.
-    pub(crate) fn prompt(&self, outbox: &Outbox) {
+    pub(crate) fn prompt(&self, shared: &Shared) {
         if !self.prompts {
             return;
         }
-        let mut queue = outbox.lock();
-        let awaits_input = queue.unacknowledged() == 0 && matches!(queue.input, Input::Open);
-        if awaits_input && !mem::replace(&mut queue.is_mid_line, true) {
+        let awaits_input = {
+            let conversation = shared.lock();
+            conversation.awaits_input() && !self.is_mid_line.swap(true, Ordering::Relaxed)
+        };
+        if awaits_input {
+            let _terminal = self.lock();
             let _ = write!(io::stderr(), "Enter message: ");
         }
     }
 
-    /// Ends a line that the cursor stands in the middle of, so that what is
-    /// shown next has its own.
-    pub(crate) fn end_line(&self, queue: &mut Queue) {
-        if mem::take(&mut queue.is_mid_line) && self.prompts {
+    /// The user has typed something, and perhaps not ended the line.
+    pub(crate) fn typed(&self, is_mid_line: bool) {
+        self.is_mid_line.store(is_mid_line, Ordering::Relaxed);
+    }
+
+    /// Ends the line that the cursor may stand in, so that what is shown next has
+    /// its own, and keeps others from the terminal meanwhile.
+    pub(crate) fn begin_line(&self) -> MutexGuard<'_, ()> {
+        let terminal = self.lock();
+        if self.is_mid_line.swap(false, Ordering::Relaxed) && self.prompts {
             let _ = writeln!(io::stderr());
         }
+        terminal
     }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.terminal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A standard stream as a file. The types of std take a stream that is not open
+/// for their purpose for one that is at its end, or that takes everything.
+///
+/// # Errors
+///
+/// The descriptor cannot be had.
+pub(crate) fn file(stream: &impl AsFd) -> io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }

@@ -1,0 +1,399 @@
+//! Every rule about messages, replies and deadlines.
+//!
+//! A [`Conversation`] is all that the client knows of its lines: what was said,
+//! what is in flight, what was answered, since when it waits, and whether the
+//! server is away. Things happen to it (a line is said, bytes arrive, the
+//! connection is lost), and it says what is to be done: what to send, print and
+//! tell, how long to wait, when to give up. It knows no socket, thread or clock;
+//! the time is told to it. So every order of events can be tried in a test, and
+//! an hour passes in no time.
+
+mod replies;
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use tcp_chat::lines::{Line, LineReader};
+use tcp_chat::printable::Excerpt;
+use tcp_chat::wire::{self, MAX_REPLY, ServerLine, is_timeout};
+
+use replies::counted;
+
+use crate::outage::{Outage, SHORTEST_PAUSE};
+use crate::outbox::Outbox;
+use crate::summary::{Counts, PastOutage};
+
+/// How many bytes of messages are held at most, up to one message more. Enough
+/// to keep a fast path busy, and little enough to forget about.
+const BYTE_BUDGET: usize = 512 * 1024;
+
+/// Of each kind of trouble with single lines, only so many are told one by one.
+const MOST_TOLD: u64 = 10;
+
+/// What the user has decided.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// What the user knows the server by.
+    pub(crate) server: String,
+    /// Most messages unacknowledged at a time.
+    pub(crate) window: usize,
+    /// Longest time without any reply while one is awaited.
+    pub(crate) timeout: Duration,
+    /// Longest time for one attempt to connect.
+    pub(crate) connect_timeout: Duration,
+    /// How long to go on trying in each outage; zero makes the first the end.
+    pub(crate) retry_for: Duration,
+    /// Whether to end the client's side of the stream after the last line.
+    pub(crate) half_close: bool,
+}
+
+/// All connections of one run, as one exchange of messages and replies.
+pub(crate) struct Conversation {
+    settings: Settings,
+    began: Instant,
+    /// How many lines of input there were.
+    lines: u64,
+    input: Input,
+    outbox: Outbox,
+    counts: Counts,
+    /// Since when there is a connection, if there is one.
+    connected: Option<Instant>,
+    /// Whether there was ever one.
+    was_connected: bool,
+    /// Whether this side of the connection was ended.
+    half_closed: bool,
+    /// The beginning of the first attempt to connect.
+    first_attempt: Option<Instant>,
+    /// The last reply, or the sending that ended a time without messages in
+    /// flight: while there are some, since when a reply has been awaited.
+    awaited_since: Option<Instant>,
+    /// The outage that goes on, and what had been sent again before it.
+    outage: Option<(Outage, u64)>,
+    /// Replies for the user, not handed out yet.
+    printed: Vec<u8>,
+    /// News for the user, not handed out yet.
+    told: Vec<Told>,
+}
+
+enum Input {
+    Open,
+    Ended,
+    Failed(io::Error),
+}
+
+/// A line for the user to be told, besides replies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Error(String),
+    Warning(String),
+    Info(String),
+}
+
+/// What the connection is to be used for next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ToSend {
+    /// Sends a batch of messages.
+    Batch,
+    /// Ends this side of the stream: there will be no more messages.
+    HalfClose,
+    /// Nothing more, since the connection is over, or everything is answered.
+    Nothing,
+}
+
+/// Why an attempt or a connection ended before everything was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// No connection came about.
+    Unreachable(String),
+    /// The server sent a notice that it does not serve this client.
+    Refused(String),
+    /// The peer ended the stream between two replies and did not say why. Another
+    /// error on the connection may tell more.
+    Closed,
+    /// The connection broke, fell silent, or was closed with a notice.
+    Broken(String),
+    /// The peer does not keep to the protocol, so another connection would not
+    /// help.
+    Violation(String),
+}
+
+impl Conversation {
+    pub(crate) fn new(settings: Settings, now: Instant) -> Self {
+        Conversation {
+            settings,
+            began: now,
+            lines: 0,
+            input: Input::Open,
+            outbox: Outbox::default(),
+            counts: Counts::default(),
+            connected: None,
+            was_connected: false,
+            half_closed: false,
+            first_attempt: None,
+            awaited_since: None,
+            outage: None,
+            printed: Vec::new(),
+            told: Vec::new(),
+        }
+    }
+
+    // What it knows.
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// How many messages are unacknowledged, sent or not.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// How many messages are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        match self.connected {
+            Some(_) => self.outbox.in_flight(),
+            None => 0,
+        }
+    }
+
+    /// Whether another line may be said.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outbox.len() < self.settings.window && self.outbox.bytes() < BYTE_BUDGET
+    }
+
+    /// Whether it is the user's turn: all so far is answered.
+    pub(crate) fn awaits_input(&self) -> bool {
+        self.connected.is_some() && self.outbox.len() == 0 && !self.input_has_ended()
+    }
+
+    pub(crate) fn input_has_ended(&self) -> bool {
+        !matches!(self.input, Input::Open)
+    }
+
+    /// Whether all input was read and everything is answered. Without any input,
+    /// that takes a connection at least.
+    pub(crate) fn is_done(&self) -> bool {
+        self.was_connected && self.outbox.len() == 0 && self.input_has_ended()
+    }
+
+    /// The shortest of the time limits that are judged while a reply is awaited.
+    pub(crate) fn shortest_limit(&self) -> Duration {
+        let Settings {
+            timeout, retry_for, ..
+        } = self.settings;
+        match retry_for.is_zero() {
+            true => timeout,
+            false => timeout.min(retry_for),
+        }
+    }
+
+    /// How long the outage that goes on has lasted.
+    pub(crate) fn outage(&self, now: Instant) -> Option<Duration> {
+        let (outage, _) = self.outage.as_ref()?;
+        Some(now.saturating_duration_since(outage.began))
+    }
+
+    /// Whether every line of the input was acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// The one line that says what is missing.
+    pub(crate) fn verdict(&self) -> Result<(), String> {
+        if let Input::Failed(error) = &self.input {
+            return Err(format!("cannot read standard input: {error}"));
+        }
+        self.counts.verdict()
+    }
+
+    // What happens to it.
+
+    /// A line of input is to be sent, once there is room for it. Its reply time
+    /// counts from when it was due.
+    pub(crate) fn say(&mut self, line: Line<'_>, due: Instant) {
+        self.lines += 1;
+        // Every message goes out with an LF, so a CR at the end of the input
+        // becomes part of its end of line.
+        let line = match line {
+            Line::Cut(text) => Line::Whole(text),
+            line => line,
+        };
+        match (line, wire::text(line)) {
+            (Line::Whole(sent), Ok(_)) => self.outbox.push(self.lines, sent, due),
+            (_, text) => {
+                let why = text.err().unwrap_or(wire::Rejection::TooLong);
+                self.counts.not_sent += 1;
+                let report = format!("line {}: {why}: not sent", self.lines);
+                self.report(self.counts.not_sent, "lines over the limit", report);
+            }
+        }
+    }
+
+    /// The input has come to its end, or cannot be read any further.
+    pub(crate) fn end_input(&mut self, how: io::Result<()>) {
+        self.input = match how {
+            Ok(()) => Input::Ended,
+            Err(error) => Input::Failed(error),
+        };
+    }
+
+    /// An attempt to connect begins. Returns how long it may take.
+    pub(crate) fn connecting(&mut self, now: Instant) -> Duration {
+        self.first_attempt.get_or_insert(now);
+        let Settings {
+            connect_timeout,
+            retry_for,
+            ..
+        } = self.settings;
+        match &self.outage {
+            Some((outage, _)) => {
+                let left = outage.left_of(retry_for, now);
+                connect_timeout.min(left.max(SHORTEST_PAUSE))
+            }
+            None if retry_for.is_zero() => connect_timeout,
+            None => connect_timeout.min(retry_for),
+        }
+    }
+
+    /// There is a new connection, over which nothing was sent yet.
+    pub(crate) fn connected(&mut self, now: Instant) {
+        self.connected = Some(now);
+        self.was_connected = true;
+        self.half_closed = false;
+        self.outbox.rewind();
+    }
+
+    /// Appends to `batch` what is to be sent; `None` while there is nothing.
+    pub(crate) fn take_unsent(&mut self, batch: &mut Vec<u8>, now: Instant) -> Option<ToSend> {
+        let ended = self.input_has_ended();
+        if self.connected.is_none() || self.is_done() {
+            return Some(ToSend::Nothing);
+        }
+        if self.outbox.in_flight() < self.outbox.len() {
+            if self.outbox.in_flight() == 0 {
+                self.awaited_since = Some(now);
+            }
+            self.counts.sent_again += self.outbox.take_unsent(batch) as u64;
+            return Some(ToSend::Batch);
+        }
+        if self.settings.half_close && ended && !mem::replace(&mut self.half_closed, true) {
+            return Some(ToSend::HalfClose);
+        }
+        None
+    }
+
+    /// A read from the connection has ended: takes the replies that it brought,
+    /// and judges the deadlines. Returns whether everything is answered.
+    ///
+    /// `listening_since` is when this side was ready to read: it may have been
+    /// kept from it by whoever reads its output, and then nothing was missed.
+    ///
+    /// # Errors
+    ///
+    /// The connection is of no more use.
+    pub(crate) fn receive(
+        &mut self,
+        replies: &mut LineReader,
+        read: io::Result<usize>,
+        listening_since: Instant,
+        now: Instant,
+    ) -> Result<bool, End> {
+        let taken = self.take_replies(replies, now);
+        match taken {
+            Err(End::Violation(_)) => return taken.map(|()| false),
+            _ if self.is_done() => return Ok(true),
+            taken => taken?,
+        }
+        match read {
+            Ok(0) => return Err(End::Closed),
+            Err(error) if !is_timeout(&error) => return Err(End::Broken(error.to_string())),
+            _ => {}
+        }
+        self.judge_deadlines(listening_since, now)?;
+        Ok(false)
+    }
+
+    /// The connection is over. What is still to come of it does not count.
+    pub(crate) fn disconnected(&mut self) {
+        self.connected = None;
+    }
+
+    /// An attempt or a connection was of no use. Returns the pause before the
+    /// next attempt.
+    ///
+    /// # Errors
+    ///
+    /// There is to be none; the one line says why.
+    pub(crate) fn lost(&mut self, end: &End, now: Instant) -> Result<Duration, String> {
+        self.connected = None;
+        let Settings {
+            server, retry_for, ..
+        } = &self.settings;
+        let (server, retry_for) = (server.clone(), *retry_for);
+        if retry_for.is_zero() || matches!(end, End::Violation(_)) {
+            return Err(self.describe(end));
+        }
+        let seconds = retry_for.as_secs_f64();
+        if self.outage.is_none() {
+            let what = self.describe(end);
+            self.told.push(Told::Warning(format!(
+                "{what}; trying again for up to {seconds} s"
+            )));
+            // Before the first connection, the outage began with the first attempt.
+            let known = match self.was_connected {
+                true => now,
+                false => self.first_attempt.unwrap_or(now),
+            };
+            let in_flight = self.outbox.in_flight() > 0;
+            let began = self.awaited_since.filter(|_| in_flight).unwrap_or(known);
+            let outage = Outage::new(began, known, what);
+            self.outage = Some((outage, self.counts.sent_again));
+        }
+        let left = |(outage, _): &(Outage, u64)| {
+            let left = outage.left_of(retry_for, now);
+            (!left.is_zero()).then(|| outage.pause(now).min(left))
+        };
+        self.outage.as_ref().and_then(left).ok_or_else(|| {
+            let unacknowledged = self.what_is_unacknowledged();
+            format!("cannot reach {server} for {seconds} s, with {unacknowledged}: {end}")
+        })
+    }
+
+    /// An outage, if there is one, has ended, and the user is told so.
+    fn end_outage(&mut self, at: Instant) {
+        if let Some(past) = self.finish(at) {
+            let (server, seconds) = (&self.settings.server, past.length.as_secs_f64());
+            let lines = counted(past.sent_again, "line");
+            self.told.push(Told::Warning(format!(
+                "{server} is back after {seconds:.3} s, {lines} sent again"
+            )));
+        }
+    }
+
+    /// The run is over, and with it an outage that still goes on.
+    pub(crate) fn finish(&mut self, now: Instant) -> Option<PastOutage> {
+        let (outage, sent_before) = self.outage.take()?;
+        let past = PastOutage {
+            began: outage.began.saturating_duration_since(self.began),
+            length: now.saturating_duration_since(outage.began),
+            cause: outage.cause,
+            sent_again: self.counts.sent_again - sent_before,
+        };
+        self.counts.add_outage(past.clone());
+        Some(past)
+    }
+
+    // What is for the user.
+
+    /// Moves the replies that have come to `out`, each as a line.
+    pub(crate) fn take_printed(&mut self, out: &mut Vec<u8>) {
+        out.clear();
+        mem::swap(out, &mut self.printed);
+    }
+
+    /// The news since the last time, to be told after the replies.
+    pub(crate) fn take_told(&mut self) -> Vec<Told> {
+        mem::take(&mut self.told)
+    }
+}

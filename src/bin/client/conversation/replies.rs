@@ -1,0 +1,200 @@
+//! What the server's lines mean to a conversation.
+
+use super::*;
+
+/// How long a connection without anything to answer must stay to end an outage:
+/// a proxy accepts for a dead server too, and closes soon.
+const STAYS: Duration = Duration::from_secs(1);
+
+impl Conversation {
+    /// Verifies every line that is here, and prints what answers a message.
+    pub(super) fn take_replies(
+        &mut self,
+        replies: &mut LineReader,
+        now: Instant,
+    ) -> Result<(), End> {
+        loop {
+            // Nearly every line is the one that is expected.
+            if let Some(sent) = self.outbox.front()
+                && let Some(line) = wire::next_acknowledgement(replies, sent)
+            {
+                self.printed.extend_from_slice(b"Server: ");
+                self.printed.extend_from_slice(line);
+                self.counts.acknowledged += 1;
+                self.answered(now);
+                continue;
+            }
+            let line = match replies.next_line() {
+                Some(Line::Whole(line)) => line,
+                // It may look like a whole reply, and still lack its last bytes.
+                Some(Line::Cut(_)) => {
+                    let why = "closed by the server in the middle of a reply";
+                    return Err(End::Broken(why.to_string()));
+                }
+                Some(Line::TooLong) => return Err(too_long()),
+                None => break,
+            };
+            let shown = || Excerpt::start(line).to_string();
+            match ServerLine::read(line) {
+                Some(ServerLine::Refused(_)) => return Err(End::Refused(shown())),
+                Some(ServerLine::Closed(_)) => return Err(End::Broken(shown())),
+                reply => self.take_reply(line, reply, now)?,
+            }
+        }
+        match replies.is_over_limit() {
+            true => Err(too_long()),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes a line as the reply to the oldest message in flight.
+    fn take_reply(
+        &mut self,
+        line: &[u8],
+        reply: Option<ServerLine<'_>>,
+        now: Instant,
+    ) -> Result<(), End> {
+        let Some((sent, number)) = self.outbox.front().zip(self.outbox.first_line()) else {
+            let line = Excerpt::start(line);
+            return Err(End::Violation(format!(
+                "a reply without a message: \"{line}\""
+            )));
+        };
+        let sent = Line::Whole(sent.strip_suffix(b"\n").unwrap_or(sent));
+        let expected = ServerLine::Received(wire::text(sent).unwrap_or_default());
+        match reply {
+            Some(reply) if reply == expected => self.counts.acknowledged += 1,
+            Some(ServerLine::Rejected(why)) => {
+                let report = format!("line {number}: rejected: {}", Excerpt::start(why));
+                self.counts.rejected += 1;
+                self.report(self.counts.rejected, "rejections", report);
+            }
+            _ => {
+                let report = format!("line {number}: wrong reply: {}", difference(expected, line));
+                self.counts.wrong += 1;
+                self.report(self.counts.wrong, "wrong replies", report);
+            }
+        }
+        self.printed.extend_from_slice(b"Server: ");
+        self.printed.extend_from_slice(line);
+        self.printed.push(b'\n');
+        self.answered(now);
+        Ok(())
+    }
+
+    /// The oldest message in flight has its answer, be it a good or a bad one.
+    fn answered(&mut self, now: Instant) {
+        if let Some(due) = self.outbox.pop() {
+            let time = now.saturating_duration_since(due);
+            self.counts.reply_times.record(time);
+        }
+        self.awaited_since = Some(now);
+        if self.outage.is_some() {
+            self.end_outage(now);
+        }
+    }
+
+    pub(super) fn judge_deadlines(
+        &mut self,
+        listening_since: Instant,
+        now: Instant,
+    ) -> Result<(), End> {
+        let Settings {
+            timeout, retry_for, ..
+        } = self.settings;
+        let since = self.awaited_since.filter(|_| self.outbox.in_flight() > 0);
+        let Some(since) = since else {
+            let stays = |at: &Instant| now.saturating_duration_since(*at) >= STAYS;
+            if let Some(connected) = self.connected.filter(stays) {
+                self.end_outage(connected);
+            }
+            return Ok(());
+        };
+        if now.saturating_duration_since(since.max(listening_since)) >= timeout {
+            let seconds = timeout.as_secs_f64();
+            return Err(End::Broken(format!("no reply within {seconds} s")));
+        }
+        let is_over = |(outage, _): &(Outage, u64)| outage.left_of(retry_for, now).is_zero();
+        if self.outage.as_ref().is_some_and(is_over) {
+            return Err(End::Broken("no whole reply".to_string()));
+        }
+        Ok(())
+    }
+
+    /// Tells of trouble with a single line, the first few times that there is
+    /// some of its kind.
+    pub(super) fn report(&mut self, count: u64, kind: &str, report: String) {
+        let report = match count {
+            ..=MOST_TOLD => report,
+            _ if count == MOST_TOLD + 1 => format!("further {kind} are only counted"),
+            _ => return,
+        };
+        self.told.push(Told::Error(report));
+    }
+
+    /// What there is to say when a connection cannot be had or is lost.
+    pub(super) fn describe(&self, end: &End) -> String {
+        let server = &self.settings.server;
+        match end {
+            End::Unreachable(why) => format!("cannot connect to {server}: {why}"),
+            End::Refused(why) | End::Violation(why) => format!("{server}: {why}"),
+            End::Closed | End::Broken(_) => {
+                let answered = self.counts.answered();
+                let sent = answered + self.outbox.in_flight() as u64;
+                let unacknowledged = self.what_is_unacknowledged();
+                format!(
+                    "{server} lost with {unacknowledged}: {end} ({sent} sent, {answered} answered)"
+                )
+            }
+        }
+    }
+
+    pub(super) fn what_is_unacknowledged(&self) -> String {
+        match self.outbox.first_line() {
+            Some(line) => {
+                let messages = counted(self.outbox.len() as u64, "message");
+                format!("{messages} unacknowledged, the first is line {line}")
+            }
+            None if self.counts.answered() == 0 => "no message sent yet".to_string(),
+            None => "every message answered, so nothing is missing".to_string(),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Closed => f.write_str("closed by the server"),
+            End::Unreachable(why) | End::Refused(why) | End::Broken(why) | End::Violation(why) => {
+                f.write_str(why)
+            }
+        }
+    }
+}
+
+fn too_long() -> End {
+    End::Violation(format!("a reply of more than {MAX_REPLY} bytes"))
+}
+
+/// An expected and another line, from shortly before where they part.
+fn difference(expected: ServerLine<'_>, got: &[u8]) -> String {
+    let mut wanted = Vec::new();
+    expected.write(&mut wanted);
+    wanted.pop();
+    let pairs = wanted.iter().zip(got);
+    let same = pairs.take_while(|(wanted, got)| wanted == got).count();
+    let lines = [&wanted[..], got].map(|line| Excerpt::around(line, same));
+    let column = match lines.iter().any(Excerpt::is_cut) {
+        true => format!("from column {} on ", same + 1),
+        false => String::new(),
+    };
+    let [wanted, got] = lines;
+    format!("{column}expected \"{wanted}\", got \"{got}\"")
+}
+
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}

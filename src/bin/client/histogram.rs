@@ -1,0 +1,136 @@
+//! How often a duration was how long, to 2 %, in a fixed amount of memory.
+//!
+//! As in HdrHistogram, a bucket is a power of two and the six bits that follow
+//! the highest one, so that finding it takes no more than a shift.
+
+use std::time::Duration;
+
+/// How many bits after the highest one tell buckets apart.
+const BITS: u32 = 6;
+
+/// Counts of durations, from a nanosecond to 584 years.
+#[derive(Clone)]
+pub(crate) struct Histogram {
+    /// One for each bucket. Up to `2 << BITS` nanoseconds each value has its own.
+    counts: Vec<u64>,
+    total: u64,
+    max: Duration,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram {
+            counts: vec![0; bucket(u64::MAX) + 1],
+            total: 0,
+            max: Duration::ZERO,
+        }
+    }
+}
+
+impl Histogram {
+    pub(crate) fn record(&mut self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.counts[bucket(nanos)] += 1;
+        self.total += 1;
+        self.max = self.max.max(duration);
+    }
+
+    /// The duration that this share of all (0.0 to 1.0) does not exceed, rounded
+    /// up by at most 2 %; `None` where nothing was recorded.
+    pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
+        let wanted = ((self.total as f64 * share).ceil() as u64).max(1);
+        let mut seen = 0;
+        let bucket = self.counts.iter().position(|count| {
+            seen += count;
+            seen >= wanted
+        })?;
+        Some(Duration::from_nanos(last_of(bucket)).min(self.max))
+    }
+
+    pub(crate) fn max(&self) -> Option<Duration> {
+        (self.total > 0).then_some(self.max)
+    }
+
+    /// What was recorded since an earlier state of this histogram. The longest
+    /// of it is known to 2 % only.
+    pub(crate) fn since(&self, earlier: &Histogram) -> Histogram {
+        let pairs = self.counts.iter().zip(&earlier.counts);
+        Histogram {
+            counts: pairs.map(|(now, before)| now - before).collect(),
+            total: self.total - earlier.total,
+            max: self.max,
+        }
+    }
+}
+
+fn bucket(nanos: u64) -> usize {
+    let shift = nanos.max(1).ilog2().saturating_sub(BITS);
+    ((shift as usize) << BITS) + (nanos >> shift) as usize
+}
+
+/// The longest duration of a bucket, in nanoseconds.
+fn last_of(bucket: usize) -> u64 {
+    let shift = (bucket >> BITS).saturating_sub(1);
+    let first = (bucket - (shift << BITS)) as u64;
+    (first << shift) + ((1 << shift) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bucket_begins_where_the_one_before_it_ends() {
+        let count = Histogram::default().counts.len();
+        for number in 0..count {
+            let last = last_of(number);
+            assert_eq!(bucket(last), number, "{last} ns");
+            match last.checked_add(1) {
+                Some(next) => assert_eq!(bucket(next), number + 1, "{next} ns"),
+                None => assert_eq!(number, count - 1),
+            }
+        }
+    }
+
+    #[test]
+    fn quantiles_are_exact_to_2_percent_and_never_too_low() {
+        let mut times = Histogram::default();
+        for micros in 1..=10_000 {
+            times.record(Duration::from_micros(micros));
+        }
+        for (share, exact) in [(0.0, 1.0), (0.001, 10.0), (0.5, 5000.0), (0.99, 9900.0)] {
+            let micros = times.quantile(share).unwrap().as_secs_f64() * 1e6;
+            assert!((exact..exact * 1.02).contains(&micros), "{share}: {micros}");
+        }
+        let longest = Some(Duration::from_micros(10_000));
+        assert_eq!((times.quantile(1.0), times.max()), (longest, longest));
+    }
+
+    #[test]
+    fn without_durations_there_is_no_quantile_and_no_longest() {
+        let times = Histogram::default();
+        assert_eq!((times.quantile(0.5), times.max()), (None, None));
+    }
+
+    #[test]
+    fn any_duration_has_its_bucket() {
+        let mut times = Histogram::default();
+        times.record(Duration::ZERO);
+        times.record(Duration::MAX);
+        assert_eq!(times.quantile(0.5), Some(Duration::ZERO));
+        assert_eq!(times.max(), Some(Duration::MAX));
+    }
+
+    #[test]
+    fn tells_what_came_since_an_earlier_state() {
+        let mut times = Histogram::default();
+        (0..99).for_each(|_| times.record(Duration::from_secs(9)));
+        let earlier = times.clone();
+        assert_eq!(times.since(&earlier).quantile(0.99), None);
+        (0..9).for_each(|_| times.record(Duration::from_nanos(50)));
+        assert_eq!(
+            times.since(&earlier).quantile(0.99),
+            Some(Duration::from_nanos(50))
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! The lock, and the three loops round it.
+//!
+//! A client that writes without reading blocks for ever against a server that
+//! does the same, and one that waits for its input does not notice that the
+//! server is gone. So one thread reads the input, one writes messages and one
+//! reads replies. Each waits for its file descriptor without the lock, and then
+//! changes the [`Conversation`] under it.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tcp_chat::lines::LineReader;
+use tcp_chat::wire::{MAX_MESSAGE_LINE, MAX_REPLY};
+
+use crate::conversation::{Conversation, End, ToSend, Told};
+use crate::output::Output;
+
+/// The conversation, as the threads share it. Nothing is read or written under
+/// its lock.
+pub(crate) struct Shared {
+    conversation: Mutex<Conversation>,
+    changed: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn new(conversation: Conversation) -> Self {
+        Shared {
+            conversation: Mutex::new(conversation),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The conversation, for as long as the guard is held.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Conversation> {
+        let locked = self.conversation.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the conversation back and wakes all who wait for a change. Returns
+    /// what is to be told, now that nothing is locked.
+    fn release(&self, mut conversation: MutexGuard<'_, Conversation>) -> Vec<Told> {
+        let told = conversation.take_told();
+        drop(conversation);
+        self.changed.notify_all();
+        told
+    }
+
+    /// Changes the conversation, and wakes all who wait for a change.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Conversation) -> T) -> T {
+        let value = change(&mut self.lock());
+        self.changed.notify_all();
+        value
+    }
+
+    /// Waits until there is what is awaited, or the deadline has passed.
+    pub(crate) fn wait_until<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut awaited: impl FnMut(&mut Conversation) -> Option<T>,
+    ) -> Option<T> {
+        let mut conversation = self.lock();
+        loop {
+            let value = awaited(&mut conversation);
+            let left = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => Duration::MAX,
+            };
+            if value.is_some() || left.is_zero() {
+                return value;
+            }
+            let woken = self.changed.wait_timeout(conversation, left);
+            conversation = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Says every line of the input, each once there is room for it.
+pub(crate) fn read_input(shared: &Shared, output: &Output, mut input: impl Read) {
+    let mut lines = LineReader::new(MAX_MESSAGE_LINE);
+    loop {
+        let read = lines.fill(&mut input);
+        // A line is due when it enters the window. The clock is read once for all
+        // lines of a read, and again after each wait.
+        let mut now = Instant::now();
+        let mut conversation = shared.lock();
+        while let Some(line) = lines.next_line() {
+            if !conversation.has_room() {
+                output.tell(shared.release(conversation));
+                shared.wait_until(None, |conversation| conversation.has_room().then_some(()));
+                conversation = shared.lock();
+                now = Instant::now();
+            }
+            conversation.say(line, now);
+        }
+        let is_over = matches!(read, Ok(0) | Err(_));
+        if is_over {
+            conversation.end_input(read.map(|_| ()));
+        } else {
+            // Under the lock, or a prompt could come before the line counts.
+            output.typed(lines.is_inside_line());
+        }
+        output.tell(shared.release(conversation));
+        if is_over {
+            return;
+        }
+    }
+}
+
+/// Sends all that is said, until there will be nothing more.
+///
+/// # Errors
+///
+/// What the connection says. It may have said more to the thread that reads.
+pub(crate) fn write_messages(shared: &Shared, mut stream: &TcpStream) -> io::Result<()> {
+    let mut batch = Vec::new();
+    let mut sent = Ok(());
+    while sent.is_ok() {
+        batch.clear();
+        let to_send = shared.wait_until(None, |conversation| {
+            conversation.take_unsent(&mut batch, Instant::now())
+        });
+        sent = match to_send {
+            Some(ToSend::Batch) => stream.write_all(&batch),
+            Some(ToSend::HalfClose) => stream.shutdown(Shutdown::Write),
+            Some(ToSend::Nothing) | None => break,
+        };
+    }
+    // Wakes the thread that reads replies: it knows whether this is the end.
+    let _ = stream.shutdown(Shutdown::Both);
+    sent
+}
+
+/// Reads, verifies and prints replies until everything is answered, or the
+/// connection is of no more use.
+///
+/// # Errors
+///
+/// The output cannot be written.
+pub(crate) fn read_replies(
+    shared: &Shared,
+    output: &Output,
+    mut stream: &TcpStream,
+) -> anyhow::Result<Result<(), End>> {
+    let mut replies = LineReader::new(MAX_REPLY);
+    let mut printed = Vec::new();
+    let mut listening_since = Instant::now();
+    loop {
+        output.prompt(shared);
+        let read = replies.fill(&mut stream);
+        let now = Instant::now();
+        let mut conversation = shared.lock();
+        let received = conversation.receive(&mut replies, read, listening_since, now);
+        conversation.take_printed(&mut printed);
+        let told = shared.release(conversation);
+        if !printed.is_empty() {
+            output.print(&printed)?;
+            listening_since = Instant::now();
+        }
+        output.tell(told);
+        match received {
+            Ok(false) => {}
+            Ok(true) => return Ok(Ok(())),
+            Err(end) => return Ok(Err(end)),
+        }
+    }
+}

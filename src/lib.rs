@@ -9,10 +9,12 @@
 //! - [`lines`]: bounded lines out of any byte stream
 //! - [`printable`]: text made safe for terminals and logs
 //! - [`cli`]: arguments, logger and failures, alike in both programs
+//! - [`signals`]: how a program ends by a signal
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;
 pub mod lines;
 pub mod printable;
+pub mod signals;
 pub mod wire;

@@ -8,27 +8,33 @@
 
 mod attempt;
 mod conversation;
+mod ending;
 mod histogram;
 mod outage;
 mod outbox;
 mod output;
+mod report;
+mod schedule;
 mod session;
 mod summary;
 mod threads;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use log::LevelFilter;
-use tcp_chat::cli;
+use tcp_chat::{cli, signals};
 
-use conversation::{Conversation, Settings};
+use conversation::Settings;
+use ending::Ending;
 use output::Output;
+use schedule::Schedule;
 use session::Session;
 use threads::Shared;
 
@@ -62,19 +68,97 @@ struct Args {
     /// Longest time for each attempt to connect; 0 is as long as the system tries
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = cli::timeout)]
     connect_timeout: Duration,
+    /// Lines a second, on a schedule that starts with the first line; an overdue line goes out at once
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+    /// End this side of the stream after the last line, and still require every reply
+    #[arg(long)]
+    half_close: bool,
+    /// Show each second how far the run is
+    #[arg(long)]
+    progress: bool,
     /// Show counts, rate, reply times and outages at the end
     #[arg(long)]
     summary: bool,
+    /// Write the end of the run to this file, as one JSON object
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     verbosity: cli::Verbosity,
 }
 
+/// Reads a number of lines a second.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number")?;
+    match rate > 0.0 && rate.is_finite() {
+        true => Ok(rate),
+        false => Err("not a number above 0".to_string()),
+    }
+}
+
 fn main() -> ExitCode {
-    match run(Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_closed_output(&error) => ExitCode::from(CLOSED_OUTPUT),
+    match run(&Args::parse()) {
+        Ok(code) => code,
         Err(error) => cli::failure("client", &error),
     }
+}
+
+/// # Errors
+///
+/// What the one line on standard error says. A closed output has none.
+fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    args.verbosity
+        .logger(LevelFilter::Warn)
+        .format(|line, record| writeln!(line, "client: {}", record.args()))
+        .init();
+
+    let settings = Settings {
+        server: cli::address(&args.host, args.port),
+        window: args.window as usize,
+        timeout: args.timeout,
+        connect_timeout: args.connect_timeout,
+        retry_for: args.retry_for,
+        half_close: args.half_close,
+    };
+    let ending = Ending::new(settings, args.summary, args.report.as_deref())?;
+    let ending = Arc::new(ending);
+    let in_signal = Arc::clone(&ending);
+    signals::watch(move |signal| {
+        // That the report cannot be written is no news beside the signal.
+        let _ = in_signal.say(128 + signal.number() as u8, Some(signal.name()));
+    })
+    .context("cannot watch for signals")?;
+
+    let end = converse(args, &ending.shared, &ending.output);
+    let code = match &end {
+        Ok(()) => 0,
+        Err(error) if is_closed_output(error) => CLOSED_OUTPUT,
+        Err(_) => 1,
+    };
+    let error = end.err().map(|error| format!("{error:#}"));
+    ending.say(code, error.as_deref())?;
+    match error {
+        Some(error) if code != CLOSED_OUTPUT => bail!(error),
+        _ => Ok(ExitCode::from(code)),
+    }
+}
+
+/// Sends every line of the input, and sees each acknowledged.
+///
+/// # Errors
+///
+/// Anything other than that.
+fn converse(args: &Args, shared: &Arc<Shared>, output: &Arc<Output>) -> anyhow::Result<()> {
+    let stdin = output::file(&io::stdin()).context("cannot read standard input")?;
+    let schedule = args.rate.map(Schedule::new);
+    start("input", shared, output, move |shared, output| {
+        threads::read_input(shared, output, schedule, stdin);
+    })?;
+    if args.progress {
+        start("progress", shared, output, threads::show_progress)?;
+    }
+    Session::new(&args.host, args.port, shared, output).run()?;
+    shared.lock().verdict().map_err(|why| anyhow!(why))
 }
 
 /// Whether nobody reads the output any more, as after `| head -1`.
@@ -83,50 +167,18 @@ fn is_closed_output(error: &anyhow::Error) -> bool {
     error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn run(args: Args) -> anyhow::Result<()> {
-    args.verbosity
-        .logger(LevelFilter::Warn)
-        .format(|line, record| writeln!(line, "client: {}", record.args()))
-        .init();
-
-    let began = Instant::now();
-    let settings = Settings {
-        server: cli::address(&args.host, args.port),
-        window: args.window as usize,
-        timeout: args.timeout,
-        connect_timeout: args.connect_timeout,
-        retry_for: args.retry_for,
-        half_close: false,
-    };
-    let shared = Arc::new(Shared::new(Conversation::new(settings, began)));
-    let output = Arc::new(Output::new().context("cannot write to standard output")?);
-    start_input(&shared, &output)?;
-    let mut session = Session {
-        host: args.host,
-        port: args.port,
-        shared: Arc::clone(&shared),
-        output: Arc::clone(&output),
-        overdue: None,
-    };
-    let end = session.run();
-
-    drop(output.begin_line());
-    let mut conversation = shared.lock();
-    conversation.finish(Instant::now());
-    if args.summary {
-        let _ = io::stderr().write_all(summary::summary(&conversation, began.elapsed()).as_bytes());
-    }
-    end.and_then(|()| conversation.verdict().map_err(|why| anyhow!(why)))
-}
-
-/// Starts the thread that reads standard input. It may still wait for more when
-/// all else has ended, and then ends with the process.
-fn start_input(shared: &Arc<Shared>, output: &Arc<Output>) -> anyhow::Result<()> {
+/// Starts a thread that ends with the process: it may still wait when all else
+/// is over.
+fn start(
+    name: &str,
+    shared: &Arc<Shared>,
+    output: &Arc<Output>,
+    run: impl FnOnce(&Shared, &Output) + Send + 'static,
+) -> anyhow::Result<()> {
     let (shared, output) = (Arc::clone(shared), Arc::clone(output));
-    let stdin = output::file(&io::stdin()).context("cannot read standard input")?;
-    let thread = thread::Builder::new().name("input".to_string());
+    let thread = thread::Builder::new().name(name.to_string());
     thread
-        .spawn(move || threads::read_input(&shared, &output, stdin))
+        .spawn(move || run(&shared, &output))
         .context("cannot start a thread")?;
     Ok(())
 }

@@ -81,31 +81,40 @@ impl Outbox {
         self.sent_bytes = 0;
     }
 
-    /// The oldest message in flight, with its LF.
-    pub(crate) fn front(&self) -> Option<&[u8]> {
-        let length = *self.lengths.front().filter(|_| self.sent > 0)? as usize;
-        Some(&self.bytes[self.start..self.start + length])
+    /// The messages in flight, the oldest first, each with its LF.
+    pub(crate) fn messages_in_flight(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.bytes[self.start..];
+        self.lengths.iter().take(self.sent).map(move |length| {
+            let (message, after) = rest.split_at(*length as usize);
+            rest = after;
+            message
+        })
     }
 
-    /// Drops the oldest message in flight, and returns when it was due.
-    pub(crate) fn pop(&mut self) -> Option<Instant> {
-        self.sent = self.sent.checked_sub(1)?;
-        let length = self.lengths.pop_front()? as usize;
-        self.ever_sent -= 1;
-        self.sent_bytes -= length;
-        self.start += length;
+    /// Drops so many messages, the oldest in flight, and says how many of them
+    /// were due when.
+    pub(crate) fn pop(&mut self, count: usize, mut each: impl FnMut(Instant, u64)) {
+        let count = count.min(self.sent);
+        let length: u32 = self.lengths.drain(..count).sum();
+        self.sent -= count;
+        self.ever_sent -= count;
+        self.sent_bytes -= length as usize;
+        self.start += length as usize;
         if self.lengths.is_empty() {
             self.bytes.clear();
             self.start = 0;
         }
-        let batch = self.batches.front_mut()?;
-        let due = batch.due;
-        batch.line += 1;
-        batch.messages -= 1;
-        if batch.messages == 0 {
-            self.batches.pop_front();
+        let mut left = count as u64;
+        while let Some(batch) = self.batches.front_mut().filter(|_| left > 0) {
+            let popped = left.min(batch.messages);
+            each(batch.due, popped);
+            left -= popped;
+            batch.line += popped;
+            batch.messages -= popped;
+            if batch.messages == 0 {
+                self.batches.pop_front();
+            }
         }
-        Some(due)
     }
 
     /// How many messages there are, in flight or not.
@@ -150,6 +159,20 @@ mod tests {
         (String::from_utf8(out).unwrap(), sent_again)
     }
 
+    fn front(outbox: &Outbox) -> Option<String> {
+        let front = outbox.messages_in_flight().next()?;
+        Some(String::from_utf8(front.to_vec()).unwrap())
+    }
+
+    fn pop(outbox: &mut Outbox) -> Option<Instant> {
+        let mut popped = None;
+        outbox.pop(1, |due, messages| {
+            assert_eq!(messages, 1);
+            popped = Some(due);
+        });
+        popped
+    }
+
     fn sent(text: &str, sent_again: usize) -> (String, usize) {
         (text.to_string(), sent_again)
     }
@@ -178,17 +201,17 @@ mod tests {
     #[test]
     fn drops_only_what_is_in_flight() {
         let (mut outbox, now) = outbox(&["one", "two"]);
-        assert_eq!(outbox.front(), None);
-        assert_eq!(outbox.pop(), None);
+        assert_eq!(front(&outbox), None);
+        assert_eq!(pop(&mut outbox), None);
         assert_eq!(outbox.len(), 2);
         take(&mut outbox);
         outbox.push(3, b"waits", now);
         for text in ["one\n", "two\n"] {
-            assert_eq!(outbox.front(), Some(text.as_bytes()));
-            assert_eq!(outbox.pop(), Some(now));
+            assert_eq!(front(&outbox).as_deref(), Some(text));
+            assert_eq!(pop(&mut outbox), Some(now));
         }
-        assert_eq!(outbox.front(), None);
-        assert_eq!(outbox.pop(), None);
+        assert_eq!(front(&outbox), None);
+        assert_eq!(pop(&mut outbox), None);
         assert_eq!(outbox.first_line(), Some(3));
     }
 
@@ -196,15 +219,28 @@ mod tests {
     fn sends_everything_unacknowledged_again_after_a_lost_connection() {
         let (mut outbox, now) = outbox(&["one", "two", "three"]);
         take(&mut outbox);
-        outbox.pop();
+        pop(&mut outbox);
         outbox.push(4, b"four", now);
         outbox.rewind();
-        assert_eq!((outbox.front(), outbox.in_flight()), (None, 0));
+        assert_eq!((front(&outbox), outbox.in_flight()), (None, 0));
         assert_eq!(take(&mut outbox), sent("two\nthree\nfour\n", 2));
-        assert_eq!(outbox.front(), Some(&b"two\n"[..]));
+        assert_eq!(front(&outbox).as_deref(), Some("two\n"));
         // The connection may be lost again before anything is answered.
         outbox.rewind();
         assert_eq!(take(&mut outbox), sent("two\nthree\nfour\n", 3));
+    }
+
+    #[test]
+    fn drops_many_messages_at_once_by_when_they_were_due() {
+        let (mut outbox, now) = outbox(&["one", "two"]);
+        let later = now + Duration::from_millis(1);
+        outbox.push(3, b"three", later);
+        take(&mut outbox);
+        outbox.push(4, b"unsent", later);
+        let mut popped = Vec::new();
+        outbox.pop(9, |due, messages| popped.push((due, messages)));
+        assert_eq!(popped, [(now, 2), (later, 1)]);
+        assert_eq!((outbox.len(), outbox.first_line()), (1, Some(4)));
     }
 
     #[test]
@@ -219,7 +255,7 @@ mod tests {
         take(&mut outbox);
         let mut popped = Vec::new();
         while let Some(line) = outbox.first_line() {
-            popped.push((line, outbox.pop().unwrap()));
+            popped.push((line, pop(&mut outbox).unwrap()));
         }
         let due = |line| (line, if line < 6 { now } else { later });
         assert_eq!(popped, [1, 2, 4, 5, 6, 7].map(due));
@@ -230,7 +266,8 @@ mod tests {
     /// looks random, beside a model that is too simple to be wrong.
     #[test]
     fn behaves_as_a_list_of_texts_and_a_number() {
-        let (mut texts, mut sent, mut ever_sent, mut line) = (VecDeque::new(), 0, 0, 0);
+        let mut texts: VecDeque<(u64, String)> = VecDeque::new();
+        let (mut sent, mut ever_sent, mut line) = (0, 0, 0);
         let (mut outbox, now) = (Outbox::default(), Instant::now());
         let mut random = 88_172_645_463_325_252_u64;
         let (mut moves, mut held) = (0, 0);
@@ -246,32 +283,33 @@ mod tests {
                     sent = 0;
                 }
                 1..9 => {
-                    let batch: String = texts
-                        .range(sent..)
-                        .map(|(_, text)| format!("{text}\n"))
-                        .collect();
+                    let batch: String =
+                        texts.range(sent..).map(|(_, text)| text.as_str()).collect();
                     assert_eq!(take(&mut outbox), (batch, ever_sent - sent));
                     sent = texts.len();
                     ever_sent = sent;
                 }
                 9..36 if texts.len() < 50 => {
                     line += 1;
-                    let text = format!("{line} {}", "x".repeat(size));
-                    outbox.push(line, text.as_bytes(), now);
-                    held += text.len() + 1;
+                    let text = format!("{line}{}\n", "x".repeat(size));
+                    outbox.push(line, text.trim_end().as_bytes(), now);
+                    held += text.len();
                     texts.push_back((line, text));
                     moves += usize::from(outbox.start < start);
                 }
                 _ => {
-                    let front = texts.front().filter(|_| sent > 0);
-                    let front = front.map(|(_, text)| format!("{text}\n"));
-                    assert_eq!(outbox.front(), front.as_ref().map(|text| text.as_bytes()));
-                    assert_eq!(outbox.pop().is_some(), sent > 0);
-                    if sent > 0 {
-                        held -= texts.pop_front().unwrap().1.len() + 1;
-                        sent -= 1;
-                        ever_sent -= 1;
+                    let count = size % 7;
+                    let in_flight = outbox.messages_in_flight().take(count);
+                    let expected = texts.range(..sent.min(count));
+                    assert!(in_flight.eq(expected.map(|(_, text)| text.as_bytes())));
+                    let mut popped = 0;
+                    outbox.pop(count, |_, messages| popped += messages as usize);
+                    assert_eq!(popped, sent.min(count));
+                    for (_, text) in texts.drain(..popped) {
+                        held -= text.len();
                     }
+                    sent -= popped;
+                    ever_sent -= popped;
                 }
             }
             assert_eq!((outbox.len(), outbox.in_flight()), (texts.len(), sent));

@@ -3,9 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::mem;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use tcp_chat::printable::Printable;
@@ -18,7 +21,10 @@ pub(crate) struct Output {
     stdout: File,
     stdout_is_terminal: bool,
     prompts: bool,
-    /// Whether the cursor stands behind a prompt or a line that was not ended.
+    /// Whether the line of `--progress` is rewritten in place.
+    rewrites: bool,
+    /// Whether the cursor stands behind a prompt, a line that was not ended, or
+    /// the line of progress.
     is_mid_line: AtomicBool,
     /// Held while something is written to the terminal.
     terminal: Mutex<()>,
@@ -33,6 +39,7 @@ impl Output {
             stdout: file(&io::stdout())?,
             stdout_is_terminal: io::stdout().is_terminal(),
             prompts: io::stdin().is_terminal() && io::stderr().is_terminal(),
+            rewrites: io::stderr().is_terminal() && !io::stdin().is_terminal(),
             is_mid_line: AtomicBool::new(false),
             terminal: Mutex::new(()),
         })
@@ -54,6 +61,9 @@ impl Output {
             let _terminal = self.begin_line();
             stdout.write_all(&shown)
         } else {
+            if self.prompts {
+                drop(self.begin_line());
+            }
             stdout.write_all(replies)
         };
         written.context("cannot write to standard output")
@@ -92,17 +102,56 @@ impl Output {
 
     /// The user has typed something, and perhaps not ended the line.
     pub(crate) fn typed(&self, is_mid_line: bool) {
-        self.is_mid_line.store(is_mid_line, Ordering::Relaxed);
+        if self.prompts {
+            self.is_mid_line.store(is_mid_line, Ordering::Relaxed);
+        }
+    }
+
+    /// Shows how far the run is: in place at a terminal, where nobody types, and
+    /// else on a line of its own.
+    pub(crate) fn progress(&self, line: &str) {
+        let _terminal = self.begin_line();
+        let end = match self.rewrites {
+            true => "",
+            false => "\n",
+        };
+        self.is_mid_line.store(self.rewrites, Ordering::Relaxed);
+        let _ = write!(io::stderr(), "{line}{end}");
+    }
+
+    /// Shows the last words, after which nothing more is to be shown but the line
+    /// that says why the run failed.
+    pub(crate) fn end(&self, last_words: &str) {
+        // A terminal or pipe that takes nothing keeps the lock with it, and then
+        // there is no use in waiting for it.
+        for _ in 0..10 {
+            if let Ok(terminal) = self.terminal.try_lock() {
+                self.end_line();
+                mem::forget(terminal);
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = io::stderr().write_all(last_words.as_bytes());
     }
 
     /// Ends the line that the cursor may stand in, so that what is shown next has
     /// its own, and keeps others from the terminal meanwhile.
-    pub(crate) fn begin_line(&self) -> MutexGuard<'_, ()> {
+    fn begin_line(&self) -> MutexGuard<'_, ()> {
         let terminal = self.lock();
-        if self.is_mid_line.swap(false, Ordering::Relaxed) && self.prompts {
-            let _ = writeln!(io::stderr());
-        }
+        self.end_line();
         terminal
+    }
+
+    fn end_line(&self) {
+        if self.is_mid_line.swap(false, Ordering::Relaxed) {
+            let _ = match (self.prompts, self.rewrites) {
+                (true, _) => writeln!(io::stderr()),
+                // Back to the beginning of the line, and erase it (ECMA-48's EL).
+                (_, true) => write!(io::stderr(), "\r\x1b[K"),
+                _ => Ok(()),
+            };
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {

@@ -20,15 +20,25 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The server, and what the threads share.
 pub(crate) struct Session {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) output: Arc<Output>,
+    host: String,
+    port: u16,
+    shared: Arc<Shared>,
+    output: Arc<Output>,
     /// An attempt whose look-up of the name has taken too long.
-    pub(crate) overdue: Option<Arc<Attempt>>,
+    overdue: Option<Arc<Attempt>>,
 }
 
 impl Session {
+    pub(crate) fn new(host: &str, port: u16, shared: &Arc<Shared>, output: &Arc<Output>) -> Self {
+        Session {
+            host: host.to_string(),
+            port,
+            shared: Arc::clone(shared),
+            output: Arc::clone(output),
+            overdue: None,
+        }
+    }
+
     /// Talks to the server until every line of the input is answered.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What happened to the lines of the input, counted, and the verdict on it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::conversation::Conversation;
 use crate::histogram::Histogram;
@@ -74,6 +74,10 @@ impl Counts {
     }
 }
 
+/// The shares of replies whose times are shown, and what they are called.
+pub(crate) const QUANTILES: [(&str, f64); 4] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+
 /// The lines that `--summary` shows.
 pub(crate) fn summary(conversation: &Conversation, elapsed: Duration) -> String {
     let counts = conversation.counts();
@@ -108,11 +112,34 @@ fn reply_times(times: &Histogram) -> String {
         return "no reply times".to_string();
     };
     let mut text = "reply time".to_string();
-    for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
+    for (name, share) in QUANTILES {
         let time = milliseconds(times.quantile(share).unwrap_or(max));
         text += &format!(" {name} {time:.3} ms,");
     }
     text + &format!(" max {:.3} ms", milliseconds(max))
+}
+
+/// The line that `--progress` shows: what has come about since some time ago,
+/// and what there was before.
+pub(crate) fn progress(
+    conversation: &Conversation,
+    before: &Counts,
+    now: Instant,
+    elapsed: Duration,
+) -> String {
+    let counts = conversation.counts();
+    let answered = counts.answered() - before.answered();
+    let rate = answered as f64 / elapsed.as_secs_f64().max(0.001);
+    let mut line = format!("client: {} acknowledged, {rate:.0}/s", counts.acknowledged);
+    let times = counts.reply_times.since(&before.reply_times);
+    if let Some(p99) = times.quantile(0.99) {
+        line += &format!(", p99 {:.3} ms", milliseconds(p99));
+    }
+    line += &format!(", {} in flight", conversation.in_flight());
+    if let Some(outage) = conversation.outage(now) {
+        line += &format!(", outage for {:.1} s", outage.as_secs_f64());
+    }
+    line
 }
 
 pub(crate) fn milliseconds(duration: Duration) -> f64 {

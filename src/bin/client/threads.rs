@@ -7,8 +7,10 @@
 //! changes the [`Conversation`] under it.
 
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tcp_chat::lines::LineReader;
@@ -16,6 +18,8 @@ use tcp_chat::wire::{MAX_MESSAGE_LINE, MAX_REPLY};
 
 use crate::conversation::{Conversation, End, ToSend, Told};
 use crate::output::Output;
+use crate::schedule::Schedule;
+use crate::summary::progress;
 
 /// The conversation, as the threads share it. Nothing is read or written under
 /// its lock.
@@ -76,23 +80,44 @@ impl Shared {
     }
 }
 
-/// Says every line of the input, each once there is room for it.
-pub(crate) fn read_input(shared: &Shared, output: &Output, mut input: impl Read) {
+/// Says every line of the input, each once it is due and there is room for it.
+pub(crate) fn read_input(
+    shared: &Shared,
+    output: &Output,
+    mut schedule: Option<Schedule>,
+    mut input: impl Read,
+) {
     let mut lines = LineReader::new(MAX_MESSAGE_LINE);
+    let mut now = Instant::now();
     loop {
         let read = lines.fill(&mut input);
-        // A line is due when it enters the window. The clock is read once for all
-        // lines of a read, and again after each wait.
-        let mut now = Instant::now();
+        let waited_since = mem::replace(&mut now, Instant::now());
+        if let Some(schedule) = &mut schedule {
+            schedule.waited_for_input(waited_since, now);
+        }
         let mut conversation = shared.lock();
         while let Some(line) = lines.next_line() {
-            if !conversation.has_room() {
-                output.tell(shared.release(conversation));
+            // Without a schedule, a line is due when it enters the window. The
+            // clock is read once for all lines of a read, and again after a wait.
+            let due = loop {
+                let due = match &mut schedule {
+                    Some(schedule) => schedule.due(now),
+                    None => Some(now),
+                };
+                match due {
+                    Some(due) if due <= now && conversation.has_room() => break due,
+                    _ => output.tell(shared.release(conversation)),
+                }
+                let pause = due.map(|due| due.saturating_duration_since(now));
+                thread::sleep(pause.unwrap_or(Duration::MAX));
                 shared.wait_until(None, |conversation| conversation.has_room().then_some(()));
-                conversation = shared.lock();
                 now = Instant::now();
+                conversation = shared.lock();
+            };
+            conversation.say(line, due);
+            if let Some(schedule) = &mut schedule {
+                schedule.advance();
             }
-            conversation.say(line, now);
         }
         let is_over = matches!(read, Ok(0) | Err(_));
         if is_over {
@@ -104,6 +129,9 @@ pub(crate) fn read_input(shared: &Shared, output: &Output, mut input: impl Read)
         output.tell(shared.release(conversation));
         if is_over {
             return;
+        }
+        if schedule.is_some() {
+            now = Instant::now();
         }
     }
 }
@@ -164,5 +192,22 @@ pub(crate) fn read_replies(
             Ok(true) => return Ok(Ok(())),
             Err(end) => return Ok(Err(end)),
         }
+    }
+}
+
+/// Shows each second how far the run is, until it is over.
+pub(crate) fn show_progress(shared: &Shared, output: &Output) {
+    const EACH: Duration = Duration::from_secs(1);
+    let mut counts = shared.lock().counts().clone();
+    let mut shown = Instant::now();
+    loop {
+        thread::sleep((shown + EACH).saturating_duration_since(Instant::now()));
+        let conversation = shared.lock();
+        let (now, before) = (Instant::now(), counts);
+        counts = conversation.counts().clone();
+        let line = progress(&conversation, &before, now, now - shown);
+        drop(conversation);
+        output.progress(&line);
+        shown = now;
     }
 }

@@ -15,15 +15,17 @@ impl Conversation {
     ) -> Result<(), End> {
         loop {
             // Nearly every line is the one that is expected.
-            if let Some(sent) = self.outbox.front()
-                && let Some(line) = wire::next_acknowledgement(replies, sent)
-            {
+            let mut acknowledged = 0;
+            for sent in self.outbox.messages_in_flight() {
+                let Some(line) = wire::next_acknowledgement(replies, sent) else {
+                    break;
+                };
                 self.printed.extend_from_slice(b"Server: ");
                 self.printed.extend_from_slice(line);
-                self.counts.acknowledged += 1;
-                self.answered(now);
-                continue;
+                acknowledged += 1;
             }
+            self.counts.acknowledged += acknowledged as u64;
+            self.answered(acknowledged, now);
             let line = match replies.next_line() {
                 Some(Line::Whole(line)) => line,
                 // It may look like a whole reply, and still lack its last bytes.
@@ -54,7 +56,8 @@ impl Conversation {
         reply: Option<ServerLine<'_>>,
         now: Instant,
     ) -> Result<(), End> {
-        let Some((sent, number)) = self.outbox.front().zip(self.outbox.first_line()) else {
+        let in_flight = self.outbox.messages_in_flight().next();
+        let Some((sent, number)) = in_flight.zip(self.outbox.first_line()) else {
             let line = Excerpt::start(line);
             return Err(End::Violation(format!(
                 "a reply without a message: \"{line}\""
@@ -78,20 +81,21 @@ impl Conversation {
         self.printed.extend_from_slice(b"Server: ");
         self.printed.extend_from_slice(line);
         self.printed.push(b'\n');
-        self.answered(now);
+        self.answered(1, now);
         Ok(())
     }
 
-    /// The oldest message in flight has its answer, be it a good or a bad one.
-    fn answered(&mut self, now: Instant) {
-        if let Some(due) = self.outbox.pop() {
-            let time = now.saturating_duration_since(due);
-            self.counts.reply_times.record(time);
+    /// So many of the oldest messages in flight have their answers, good or bad.
+    fn answered(&mut self, count: usize, now: Instant) {
+        if count == 0 {
+            return;
         }
+        let times = &mut self.counts.reply_times;
+        self.outbox.pop(count, |due, messages| {
+            times.record(now.saturating_duration_since(due), messages);
+        });
         self.awaited_since = Some(now);
-        if self.outage.is_some() {
-            self.end_outage(now);
-        }
+        self.end_outage(now);
     }
 
     pub(super) fn judge_deadlines(

@@ -57,7 +57,7 @@ struct Args {
     #[arg(short, long, default_value_t = cli::DEFAULT_PORT)]
     port: u16,
     /// Most messages in flight, up to 65536; 1 is lockstep
-    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     window: u32,
     /// How long to go on trying in each outage; 0 makes the first the end
     #[arg(long, value_name = "SECS", default_value = "0", value_parser = cli::seconds)]

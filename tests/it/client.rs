@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::util::{Running, Server, answering, client, printed, run, unused_address};
+use crate::util::{
+    Running, Server, answering, client, peer, printed, received, run, unused_address,
+};
 
 #[test]
 fn prints_every_reply_in_order_and_exits_0() {
@@ -34,6 +37,33 @@ fn prints_each_reply_before_the_next_line_is_typed() {
     }
     client.stdin.take();
     client.finish().assert(0, "", "");
+}
+
+#[test]
+fn a_message_does_not_wait_for_the_acknowledgement_of_the_one_before() {
+    // The peer answers in pairs. So no reply brings the acknowledgement of the
+    // first message, which a system delays by 40 ms or more.
+    let (has_read, first_is_read) = mpsc::channel();
+    let address = peer(move |mut stream| {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        while let Some(Ok(one)) = lines.next() {
+            has_read.send(()).unwrap();
+            let two = lines.next().unwrap().unwrap();
+            let replies = received(&one) + &received(&two);
+            stream.write_all(replies.as_bytes()).unwrap();
+        }
+    });
+    let mut client = Running::start(&mut client(address, &[]));
+    let begun = Instant::now();
+    for _ in 0..50 {
+        client.send("one\n");
+        first_is_read.recv().unwrap();
+        client.send("two\n");
+        assert_eq!(client.read_line(), printed(["one"]));
+        assert_eq!(client.read_line(), printed(["two"]));
+    }
+    let elapsed = begun.elapsed();
+    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
 }
 
 #[test]

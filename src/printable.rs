@@ -1,9 +1,10 @@
 //! Text made safe for terminals and logs.
 //!
 //! What a peer sends may hold escape sequences that clear a screen, line feeds
-//! that forge a log line, or marks that reverse the text around them. Here each
-//! such character becomes visible and nothing else changes: quotes and
-//! backslashes stay as they are, which [`str::escape_debug`] would double.
+//! that forge a log line, marks that reverse the text around them, or characters
+//! that nobody sees, so that two texts look alike. Here each such character
+//! becomes visible and nothing else changes: quotes and backslashes stay as they
+//! are, which [`str::escape_debug`] would double.
 
 use std::fmt;
 
@@ -11,7 +12,9 @@ use std::fmt;
 /// as `\xff`; all other text as it is.
 ///
 /// Control characters are C0, DEL and C1, the line and paragraph separators,
-/// and the marks that change the direction of text.
+/// the marks that change the direction of text, and the other characters that
+/// have no shape of their own. The two joiners are left, which many languages
+/// and emoji need.
 ///
 /// # Examples
 ///
@@ -65,10 +68,8 @@ impl<'a> Excerpt<'a> {
     /// The part of a text round an offset, at most 80 bytes: a quarter of them
     /// before it.
     pub fn around(text: &'a [u8], offset: usize) -> Self {
-        match text.len() <= 80 {
-            true => Self::new(text, 0, 80),
-            false => Self::new(text, offset.min(text.len()).saturating_sub(20), 80),
-        }
+        let offset = if text.len() <= 80 { 0 } else { offset };
+        Self::new(text, offset.min(text.len()).saturating_sub(20), 80)
     }
 
     /// Whether it is not the whole text.
@@ -101,7 +102,10 @@ impl fmt::Display for Excerpt<'_> {
 
 fn is_control(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -120,6 +124,8 @@ mod tests {
             "C:\\temp \"quoted\" 'too'",
             "Grüße, 世界 🎉",
             "\u{a0}",
+            "\u{646}\u{200c}\u{647}",
+            "👩\u{200d}🔬",
         ] {
             assert_eq!(shown(text.as_bytes()), text);
         }
@@ -141,6 +147,17 @@ mod tests {
             "\\u{202e}abc\\u{2066}"
         );
         assert_eq!(shown("a\u{2028}\u{200f}".as_bytes()), "a\\u{2028}\\u{200f}");
+    }
+
+    #[test]
+    fn shows_characters_without_a_shape_escaped() {
+        let codes = [0xad, 0x180e, 0x200b, 0xfeff].into_iter();
+        let codes = codes.chain(0x2060..=0x2064).chain(0x206a..=0x206f);
+        for code in codes.chain(0xfff9..=0xfffb).chain(0xe0000..=0xe007f) {
+            let c = char::from_u32(code).unwrap();
+            let text = format!("a{c}b");
+            assert_eq!(shown(text.as_bytes()), format!("a\\u{{{code:x}}}b"));
+        }
     }
 
     #[test]

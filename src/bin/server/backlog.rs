@@ -3,7 +3,7 @@
 //! `TcpListener::bind` asks for a queue of 128. Clients that connect at once
 //! beyond it wait a second or more, until they repeat their SYN. Calling
 //! `listen` again on the bound socket lengthens the queue, and std has no such
-//! call: hence the one foreign function of this crate.
+//! call, hence a foreign function.
 
 use std::io;
 use std::net::TcpListener;

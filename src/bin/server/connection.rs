@@ -3,7 +3,12 @@
 //! One idea serves both the smallest and the largest load: read once, answer
 //! every whole line that is here, write once. A line alone costs one read and
 //! one write; a thousand lines in one segment cost no more calls than that.
-//! Nothing here locks, and nothing allocates for a message that is acknowledged.
+//! Nothing here locks, and nothing allocates for a message that is acknowledged,
+//! once there is room for the longest.
+//!
+//! A deadline judges the client by what it had done, not by when the server
+//! looked: a process may be stopped for any time. So once a deadline has passed,
+//! what lies in the socket's buffers still counts.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,11 +18,26 @@ use tcp_chat::lines::LineReader;
 use tcp_chat::printable::Excerpt;
 use tcp_chat::wire::{self, ServerLine, is_timeout};
 
-use crate::Args;
-
 /// Replies are written once they are this many bytes, whatever is still unread:
 /// a lone LF asks for a reply 31 times its size.
 const BATCH: usize = 65_536;
+
+/// A read of at most this many bytes is short.
+const SHORT: usize = 1024;
+
+/// After so many messages that came by short reads alone, a client has no use
+/// for the room that longer ones took.
+const SHORT_MESSAGES: u64 = 32;
+
+/// What all clients have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) framing: Framing,
+    /// How long a client may send nothing.
+    pub(crate) idle_timeout: Duration,
+    /// How long it may take to end a line begun, and to take its replies.
+    pub(crate) timeout: Duration,
+}
 
 /// How messages are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,57 +65,63 @@ impl Framing {
     }
 }
 
-/// Serves one client to its end. Returns why the server has to close, for a
-/// notice; `None` if the client ended its side.
-///
-/// # Errors
-///
-/// The connection is lost, or the client did not take its replies in time
-/// ([`io::ErrorKind::TimedOut`]).
-pub(crate) fn serve(
-    stream: &TcpStream,
-    peer: SocketAddr,
-    args: &Args,
-) -> io::Result<Option<String>> {
+/// Serves one client to its end. Returns the notice for a client that the server
+/// has to close; `None` if the client ended its side or is out of reach.
+pub(crate) fn serve(stream: &TcpStream, peer: SocketAddr, settings: Settings) -> Option<Vec<u8>> {
     log::info!("Accepted connection from {peer}");
     let mut connection = Connection {
         stream,
         peer,
-        args,
-        lines: match args.framing {
+        settings,
+        lines: match settings.framing {
             Framing::Lines => LineReader::new(wire::MAX_MESSAGE_LINE),
             Framing::Raw => LineReader::raw(wire::MAX_MESSAGE),
         },
         replies: Vec::new(),
         messages: 0,
+        short_since: 0,
     };
     let end = connection.run();
-    let messages = connection.messages;
-    match &end {
-        Ok(None) => log::info!("{peer} disconnected after {messages} messages"),
-        Ok(Some(why)) => log::info!("{peer} disconnected after {messages} messages: {why}"),
-        Err(error) => log::info!("{peer} disconnected after {messages} messages: {error}"),
-    }
-    end
+    let messages = match connection.messages {
+        1 => "1 message".to_string(),
+        number => format!("{number} messages"),
+    };
+    let why = match end {
+        Ok(None) => {
+            log::info!("{peer} disconnected after {messages}");
+            return None;
+        }
+        Ok(Some(why)) => why,
+        Err(error) => {
+            log::info!("{peer} disconnected after {messages}: {error}");
+            return None;
+        }
+    };
+    log::info!("{peer} disconnected after {messages}: {why}");
+    Some(settings.framing.notice(ServerLine::Closed(why.as_bytes())))
 }
 
 struct Connection<'a> {
     stream: &'a TcpStream,
     peer: SocketAddr,
-    args: &'a Args,
+    settings: Settings,
     lines: LineReader,
     /// Written, but not sent yet.
     replies: Vec<u8>,
     messages: u64,
+    /// The number of messages when a read was last longer than [`SHORT`], or
+    /// when room was last given back.
+    short_since: u64,
 }
 
 impl Connection<'_> {
+    /// Returns why the server has to close; `None` if the client ended its side.
     fn run(&mut self) -> io::Result<Option<String>> {
-        let Args {
+        let Settings {
             idle_timeout,
             timeout,
             ..
-        } = *self.args;
+        } = self.settings;
         // Deadlines cost no system call: they are only looked at when a read
         // times out or leaves a line unfinished, and so may be late by as much as
         // the smaller of the two.
@@ -104,7 +130,8 @@ impl Connection<'_> {
         self.stream.set_read_timeout(Some(wait))?;
         self.stream.set_write_timeout(Some(timeout))?;
 
-        let mut quiet = Duration::ZERO;
+        // The end of the first wait in vain since the last read.
+        let mut quiet_since: Option<Instant> = None;
         let mut line_begun: Option<Instant> = None;
         loop {
             let read = match self.lines.fill(&mut self.stream) {
@@ -112,15 +139,20 @@ impl Connection<'_> {
                 read => Some(read?),
             };
             let answered = self.answer()?;
-            match read {
+            let quiet = match read {
                 Some(0) => return Ok(None),
-                Some(_) => quiet = Duration::ZERO,
+                Some(read) => {
+                    self.fit_room(read);
+                    quiet_since = None;
+                    Duration::ZERO
+                }
                 None => {
-                    quiet = quiet.saturating_add(wait);
                     self.lines.shrink();
                     self.replies = Vec::new();
+                    let since = quiet_since.get_or_insert_with(Instant::now);
+                    since.elapsed().saturating_add(wait)
                 }
-            }
+            };
 
             line_begun = match line_begun {
                 _ if !self.lines.is_inside_line() => None,
@@ -128,12 +160,47 @@ impl Connection<'_> {
                 _ => Some(Instant::now()),
             };
             if line_begun.is_some_and(|begun| begun.elapsed() >= timeout) {
-                let timeout = timeout.as_secs_f64();
-                return Ok(Some(format!("a line was not ended within {timeout} s")));
-            }
-            if quiet >= idle_timeout {
+                if !self.catch_up()? {
+                    let timeout = timeout.as_secs_f64();
+                    return Ok(Some(format!("a line was not ended within {timeout} s")));
+                }
+                line_begun = self.lines.is_inside_line().then(Instant::now);
+                quiet_since = None;
+            } else if quiet >= idle_timeout {
                 let idle_timeout = idle_timeout.as_secs_f64();
                 return Ok(Some(format!("idle for {idle_timeout} s")));
+            }
+        }
+    }
+
+    /// Reads what is here already of a line whose deadline has passed, and tells
+    /// whether the line ends in it. Nothing is waited for, so a drip of single
+    /// bytes gains no time.
+    fn catch_up(&mut self) -> io::Result<bool> {
+        while !self.lines.is_over_limit() {
+            match without_waiting(self.stream, |mut stream| self.lines.fill(&mut stream)) {
+                Err(error) if is_timeout(&error) => break,
+                read => {
+                    let has_ended = read? == 0;
+                    if self.answer()? || has_ended {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Gives back the room that long messages took once they are over. A client
+    /// that sends long and short ones by turns keeps it.
+    fn fit_room(&mut self, read: usize) {
+        if read > SHORT {
+            self.short_since = self.messages;
+        } else if self.messages - self.short_since >= SHORT_MESSAGES {
+            self.short_since = self.messages;
+            self.lines.shrink();
+            if self.replies.capacity() > 4 * SHORT {
+                self.replies = Vec::new();
             }
         }
     }
@@ -142,7 +209,7 @@ impl Connection<'_> {
     fn answer(&mut self) -> io::Result<bool> {
         let before = self.messages;
         loop {
-            let text = match self.args.framing {
+            let text = match self.settings.framing {
                 Framing::Lines => self.lines.next_line().map(wire::text),
                 Framing::Raw => self.lines.next_read().map(Ok),
             };
@@ -154,7 +221,7 @@ impl Connection<'_> {
                 }
                 Err(rejection) => log::info!("{}: Rejected message: {rejection}", self.peer),
             }
-            self.args.framing.trim(&mut self.replies);
+            self.settings.framing.trim(&mut self.replies);
             if self.replies.len() >= BATCH {
                 self.send()?;
             }
@@ -169,10 +236,16 @@ impl Connection<'_> {
     fn send(&mut self) -> io::Result<()> {
         let begun = Instant::now();
         let mut rest = &self.replies[..];
+        let mut is_overdue = false;
         // The socket's own timeout starts anew with each write, so a write that
         // took only a part leaves it to the clock whether there is another.
         loop {
-            match (&mut &*self.stream).write(rest) {
+            let written = if is_overdue {
+                without_waiting(self.stream, |mut stream| stream.write(rest))
+            } else {
+                (&mut &*self.stream).write(rest)
+            };
+            match written {
                 Ok(written) => rest = &rest[written..],
                 Err(error) if is_timeout(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -182,10 +255,24 @@ impl Connection<'_> {
                 self.replies.clear();
                 return Ok(());
             }
-            if begun.elapsed() >= self.args.timeout {
+            // Whoever has taken all that was sent has left room for the rest, and
+            // whoever drips has not.
+            if is_overdue {
                 let why = "replies were not taken in time";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, why));
             }
+            is_overdue = begun.elapsed() >= self.settings.timeout;
         }
     }
+}
+
+/// A read or write of what the socket's buffers hold or take right now.
+fn without_waiting<T>(
+    stream: &TcpStream,
+    act: impl FnOnce(&TcpStream) -> io::Result<T>,
+) -> io::Result<T> {
+    stream.set_nonblocking(true)?;
+    let result = act(stream);
+    stream.set_nonblocking(false)?;
+    result
 }

@@ -7,6 +7,10 @@
 //! so that limit must never be reached.
 
 use std::fs;
+use std::io::{self, ErrorKind};
+
+use anyhow::{Context, bail};
+use log::Level;
 
 /// How many clients are served at once, unless told otherwise.
 const DEFAULT_CLIENTS: usize = 10_000;
@@ -14,59 +18,140 @@ const DEFAULT_CLIENTS: usize = 10_000;
 /// How many connections at most are kept open for a moment after their notice.
 const MOST_LINGERING: usize = 256;
 
-/// Descriptors for the standard streams, the listener and a connection just
-/// accepted, with a few to spare.
-const OWN_FILES: usize = 10;
+/// Descriptors for a connection just accepted and one just closing, with a few
+/// to spare.
+const SPARE_FILES: usize = 6;
+
+/// The standard streams and the listener: what is open where it cannot be told.
+const USUALLY_OPEN: usize = 4;
 
 /// Numbers of connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Served at once.
     pub(crate) clients: usize,
+    /// What that number comes from.
+    pub(crate) cause: String,
     /// Kept open for a moment after their notice.
     pub(crate) lingering: usize,
 }
 
 /// The limits for as many clients as were asked for, or what the machine
-/// allows. The log says which limit of the machine's is the lower one, and how
-/// to raise it.
-pub(crate) fn limits(asked: Option<usize>) -> Limits {
-    let open_files = open_file_limit();
-    let lingering = MOST_LINGERING.min(open_files / 8);
-    let by_files = open_files.saturating_sub(lingering + OWN_FILES);
-    // An eighth is left to what else is mapped and to threads about to end.
-    let by_maps = max_map_count() / 4 / 8 * 7;
-
-    let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
-    let clients = wanted.min(by_files).min(by_maps).max(1);
-    if clients < wanted {
-        let cause = if by_files < by_maps {
-            format!("the open-file limit is {open_files} (ulimit -n raises it)")
-        } else {
-            "of vm.max_map_count (sysctl raises it)".to_string()
-        };
-        let level = if asked.is_some() {
-            log::Level::Warn
-        } else {
-            log::Level::Debug
-        };
-        log::log!(
-            level,
-            "At most {clients} clients are served, not {wanted}: {cause}"
+/// allows. The soft limit of open files is raised for them where the hard one
+/// allows it. The log says which limit of the machine's is the lower one, and
+/// how to raise it.
+///
+/// # Errors
+///
+/// Not even one client is allowed.
+pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
+    let path = "/proc/self/limits";
+    let table = match fs::read_to_string(path) {
+        // Not Linux, or a sandbox: what is not known does not limit.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::PermissionDenied
+            ) =>
+        {
+            String::new()
+        }
+        table => table.with_context(|| format!("cannot read {path}"))?,
+    };
+    let address_space = soft_and_hard(&table, "Max address space").0;
+    if address_space < usize::MAX {
+        log::warn!(
+            "The address space is limited to {address_space} bytes (ulimit -v): \
+             the server aborts when a thread finds none left"
         );
     }
-    Limits { clients, lingering }
+
+    let (soft, hard) = soft_and_hard(&table, "Max open files");
+    let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
+    let open = open_files(soft);
+    let needed = wanted + MOST_LINGERING + open + SPARE_FILES;
+    let files = match needed.min(hard) {
+        raised if raised > soft && set_open_file_limit(raised, hard).is_ok() => raised,
+        _ => soft,
+    };
+    allow(asked, files, open, max_map_count())
 }
 
-/// The soft limit of open files; no limit where it cannot be told.
-fn open_file_limit() -> usize {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
-    let soft = line.and_then(|line| line.split_whitespace().next());
-    soft.and_then(|soft| soft.parse().ok())
-        .unwrap_or(usize::MAX)
+/// The rule: how many clients are allowed by so many descriptors, of which some
+/// are open already, and so many memory mappings.
+fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow::Result<Limits> {
+    let lingering = MOST_LINGERING.min(files / 8);
+    let by_files = files.saturating_sub(lingering + open + SPARE_FILES);
+    // An eighth is left to what else is mapped and to threads about to end.
+    let by_maps = maps / 4 / 8 * 7;
+
+    let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
+    let clients = wanted.min(by_files).min(by_maps);
+    let (cause, remedy) = if clients == wanted {
+        let cause = match asked {
+            Some(_) => format!("--max-clients {clients}"),
+            None => "the default limit".to_string(),
+        };
+        (cause, "")
+    } else if by_files < by_maps {
+        let cause = format!("the hard open-file limit of {files}");
+        (cause, "ulimit -Hn raises it")
+    } else {
+        ("vm.max_map_count".to_string(), "sysctl raises it")
+    };
+    if clients == 0 {
+        bail!("not even one client is allowed because of {cause} ({remedy})");
+    }
+    if clients < wanted {
+        log::log!(
+            if asked.is_some() {
+                Level::Warn
+            } else {
+                Level::Info
+            },
+            "At most {} served, not {wanted}, because of {cause} ({remedy})",
+            clients_are(clients)
+        );
+    }
+    Ok(Limits {
+        clients,
+        cause,
+        lingering,
+    })
+}
+
+/// So many clients, as the beginning of a sentence about them.
+pub(crate) fn clients_are(number: usize) -> String {
+    match number {
+        1 => "1 client is".to_string(),
+        _ => format!("{number} clients are"),
+    }
+}
+
+/// The two limits of a line of `/proc/self/limits`; [`usize::MAX`] is none.
+fn soft_and_hard(table: &str, name: &str) -> (usize, usize) {
+    let line = table.lines().find_map(|line| line.strip_prefix(name));
+    let mut limits = line.unwrap_or_default().split_whitespace();
+    let mut next = || {
+        limits
+            .next()
+            .and_then(|limit| limit.parse().ok())
+            .unwrap_or(usize::MAX)
+    };
+    (next(), next())
+}
+
+/// How many descriptors are open below the limit, inherited ones too.
+fn open_files(limit: usize) -> usize {
+    let Ok(files) = fs::read_dir("/proc/self/fd") else {
+        return USUALLY_OPEN;
+    };
+    let numbers = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok());
+    // One of them is the directory itself.
+    numbers
+        .filter(|number: &usize| *number < limit)
+        .count()
+        .saturating_sub(1)
 }
 
 /// How many memory mappings a process may have; no limit where it cannot be
@@ -74,4 +159,111 @@ fn open_file_limit() -> usize {
 fn max_map_count() -> usize {
     let count = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
     count.trim().parse().unwrap_or(usize::MAX)
+}
+
+/// Sets the soft limit of open files. Shells and service managers leave it at
+/// 1,024 for programs that use `select`, and whatever needs more is to raise it.
+#[cfg(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )
+))]
+fn set_open_file_limit(soft: usize, hard: usize) -> io::Result<()> {
+    use std::ffi::c_int;
+
+    /// The number of this limit on most of Linux's architectures.
+    const RLIMIT_NOFILE: c_int = 7;
+
+    #[repr(C)]
+    struct Rlimit {
+        soft: u64,
+        hard: u64,
+    }
+
+    // `setrlimit` only reads the two numbers that the reference is to, so any
+    // call of it is safe.
+    #[allow(unsafe_code)]
+    unsafe extern "C" {
+        safe fn setrlimit(resource: c_int, limit: &Rlimit) -> c_int;
+    }
+    let limit = Rlimit {
+        soft: soft as u64,
+        hard: hard as u64,
+    };
+    match setrlimit(RLIMIT_NOFILE, &limit) {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(not(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )
+)))]
+fn set_open_file_limit(_: usize, _: usize) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: usize = usize::MAX;
+
+    /// The numbers and what they come from, for so many descriptors and maps.
+    fn allowed(asked: Option<usize>, files: usize, maps: usize) -> (usize, usize, String) {
+        let limits = allow(asked, files, 4, maps).unwrap();
+        (limits.clients, limits.lingering, limits.cause)
+    }
+
+    #[test]
+    fn allows_what_was_asked_for_or_the_lowest_of_the_machines_limits() {
+        let default = "the default limit".to_string();
+        assert_eq!(allowed(None, NONE, NONE), (10_000, 256, default));
+        let asked = "--max-clients 46".to_string();
+        assert_eq!(allowed(Some(46), 64, NONE), (46, 8, asked));
+        let files = "the hard open-file limit of 64".to_string();
+        assert_eq!(allowed(Some(47), 64, NONE), (46, 8, files.clone()));
+        assert_eq!(allowed(None, 64, NONE), (46, 8, files));
+        // As by default on Linux: 57,330 mappings of 65,530, four for a thread.
+        let maps = "vm.max_map_count".to_string();
+        assert_eq!(allowed(Some(20_000), 100_000, 65_530), (14_329, 256, maps));
+        let asked = "--max-clients 1".to_string();
+        assert_eq!(allowed(Some(1), 12, 64), (1, 1, asked));
+    }
+
+    #[test]
+    fn refuses_to_serve_nobody() {
+        for (files, maps, why) in [
+            (
+                11,
+                NONE,
+                "the hard open-file limit of 11 (ulimit -Hn raises it)",
+            ),
+            (NONE, 31, "vm.max_map_count (sysctl raises it)"),
+        ] {
+            let error = allow(None, files, 4, maps).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("not even one client is allowed because of {why}")
+            );
+        }
+    }
+
+    #[test]
+    fn reads_soft_and_hard_limits() {
+        let table = "Limit                     Soft Limit           Hard Limit           Units\n\
+                     Max open files            1024                 524288               files\n\
+                     Max address space         unlimited            unlimited            bytes\n";
+        assert_eq!(soft_and_hard(table, "Max open files"), (1024, 524_288));
+        assert_eq!(soft_and_hard(table, "Max address space"), (NONE, NONE));
+        assert_eq!(soft_and_hard("", "Max open files"), (NONE, NONE));
+    }
 }

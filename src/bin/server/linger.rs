@@ -14,7 +14,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Slot;
+use tcp_chat::wire::is_timeout;
+
+use crate::slots::Slot;
 
 /// How long a connection is drained at most.
 const LINGER: Duration = Duration::from_secs(1);
@@ -24,12 +26,12 @@ const SWEEP: Duration = Duration::from_millis(10);
 
 /// A connection to be ended.
 pub(crate) struct Farewell {
+    /// Dropped before the client can see the notice, so that it finds its place
+    /// free when it comes again.
+    pub(crate) slot: Option<Slot>,
     pub(crate) stream: Arc<TcpStream>,
     /// The server's last line.
     pub(crate) notice: Vec<u8>,
-    /// Dropped before the client can see the end of the stream, so that it
-    /// finds its place free when it comes again.
-    pub(crate) slot: Option<Slot>,
 }
 
 /// Starts the thread. At most `most` connections linger at once; one more ends
@@ -49,16 +51,14 @@ fn run(farewells: &Receiver<Farewell>, most: usize) {
     let mut swept = Instant::now();
     let mut scratch = vec![0; 65_536];
     loop {
-        let next = match lingering.is_empty() {
-            true => farewells.recv().map_err(RecvTimeoutError::from),
-            false => farewells.recv_timeout(SWEEP),
+        let next = if lingering.is_empty() {
+            farewells.recv().map_err(RecvTimeoutError::from)
+        } else {
+            farewells.recv_timeout(SWEEP)
         };
         match next {
             Ok(farewell) => {
-                let stream = Arc::clone(&farewell.stream);
-                if say(farewell).is_ok() {
-                    lingering.push_back((stream, Instant::now()));
-                }
+                lingering.extend(Lingering::start(farewell));
                 if lingering.len() > most {
                     lingering.pop_front();
                 }
@@ -67,31 +67,94 @@ fn run(farewells: &Receiver<Farewell>, most: usize) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if swept.elapsed() >= SWEEP {
-            lingering.retain(|(stream, since)| {
-                since.elapsed() < LINGER && is_open_after_drain(stream, &mut scratch)
-            });
+            lingering.retain_mut(|connection: &mut Lingering| connection.goes_on(&mut scratch));
             swept = Instant::now();
         }
     }
 }
 
-fn say(farewell: Farewell) -> io::Result<()> {
-    let Farewell {
-        stream,
-        notice,
-        slot,
-    } = farewell;
-    stream.set_nonblocking(true)?;
-    (&*stream).write_all(&notice)?;
-    drop(slot);
-    stream.shutdown(Shutdown::Write)
+struct Lingering {
+    stream: Arc<TcpStream>,
+    /// What the socket's buffer has not taken of the notice yet.
+    unsent: Vec<u8>,
+    since: Instant,
 }
 
-/// Takes a part of what the client has sent. It is one part for each client in
-/// turn, so that one that sends without end does not hold up the others.
-fn is_open_after_drain(mut stream: &TcpStream, scratch: &mut [u8]) -> bool {
-    match stream.read(scratch) {
-        Ok(read) => read > 0,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+impl Lingering {
+    /// `None` if the connection is lost already.
+    fn start(
+        Farewell {
+            slot,
+            stream,
+            notice,
+        }: Farewell,
+    ) -> Option<Self> {
+        drop(slot);
+        let mut lingering = Lingering {
+            stream,
+            unsent: notice,
+            since: Instant::now(),
+        };
+        lingering.stream.set_nonblocking(true).ok()?;
+        lingering.send().ok()?;
+        Some(lingering)
+    }
+
+    /// Sends what the socket takes; after the last of it, half-closes.
+    fn send(&mut self) -> io::Result<()> {
+        match (&*self.stream).write(&self.unsent) {
+            Ok(sent) => _ = self.unsent.drain(..sent),
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => return Err(error),
+        }
+        if self.unsent.is_empty() {
+            self.stream.shutdown(Shutdown::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a part of what the client has sent. It is one part for each client
+    /// in turn, so that one that sends without end does not hold up the others.
+    fn goes_on(&mut self, scratch: &mut [u8]) -> bool {
+        if !self.unsent.is_empty() && self.send().is_err() {
+            return false;
+        }
+        let is_open = match (&*self.stream).read(scratch) {
+            // A client that has ended its side still waits for the notice.
+            Ok(read) => read > 0 || !self.unsent.is_empty(),
+            Err(error) => is_timeout(&error),
+        };
+        is_open && self.since.elapsed() < LINGER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_notice_that_the_buffer_takes_in_part_is_sent_in_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut filled = 0;
+        while let Ok(sent) = (&stream).write(&[b'x'; 65_536]) {
+            filled += sent;
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+
+        let linger = start(1).unwrap();
+        let farewell = Farewell {
+            slot: None,
+            stream: Arc::new(stream),
+            notice: b"the notice".to_vec(),
+        };
+        linger.send(farewell).unwrap();
+        let mut taken = Vec::new();
+        client.read_to_end(&mut taken).unwrap();
+        assert_eq!(taken.split_off(filled), b"the notice");
     }
 }

@@ -1,0 +1,203 @@
+//! Accepting clients: each has a thread of its own, or is refused.
+
+use std::io;
+use std::io::ErrorKind::{ConnectionAborted, Interrupted, InvalidInput, Unsupported};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::Level;
+use tcp_chat::wire::ServerLine;
+
+use crate::connection::{self, Settings};
+use crate::limits::{Limits, clients_are};
+use crate::linger::{self, Farewell};
+use crate::slots::{Slot, Slots};
+
+/// Enough for a handler, and for a panic with a full backtrace, which needs more
+/// than 16 KiB. Only what is used of it costs memory.
+const STACK: usize = 64 * 1024;
+
+pub(crate) struct Server {
+    settings: Settings,
+    limits: Limits,
+    slots: Slots,
+    linger: SyncSender<Farewell>,
+    /// When the log last had a warning of trouble that may repeat at any rate.
+    warned: Option<Instant>,
+}
+
+/// What a client's thread holds. It is dropped in this order, so that whoever
+/// sees the end of the stream finds a place free.
+struct Client {
+    slot: Slot,
+    stream: Arc<TcpStream>,
+    peer: SocketAddr,
+}
+
+impl Server {
+    /// # Errors
+    ///
+    /// There is no thread to be had.
+    pub(crate) fn new(settings: Settings, limits: Limits) -> io::Result<Self> {
+        Ok(Server {
+            settings,
+            linger: linger::start(limits.lingering)?,
+            limits,
+            slots: Slots::new(),
+            warned: None,
+        })
+    }
+
+    /// Accepts for ever, and waits for no client. Returns only to say why
+    /// nothing can ever be accepted from this socket.
+    pub(crate) fn accept(&mut self, listener: &TcpListener) -> io::Error {
+        const FIRST_PAUSE: Duration = Duration::from_millis(5);
+        const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    pause = FIRST_PAUSE;
+                    self.admit(stream, peer);
+                }
+                // The client was gone before it was accepted, or a signal came.
+                Err(error) if matches!(error.kind(), ConnectionAborted | Interrupted) => {}
+                // A socket that was inherited is not listening, or not TCP.
+                Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => return error,
+                // Most likely no descriptor is free, and it takes a while until
+                // one is.
+                Err(error) => {
+                    let level = self.warning_or(Level::Debug);
+                    log::log!(level, "Cannot accept a connection: {error}");
+                    thread::sleep(pause);
+                    pause = LONGEST_PAUSE.min(pause * 2);
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        // A thread that cannot be had takes its closure with it, so the stream
+        // is shared with it, to tell the client.
+        let stream = Arc::new(stream);
+        let taken = self.slots.taken();
+        if taken >= self.limits.clients {
+            let why = format!("{} connected ({})", clients_are(taken), self.limits.cause);
+            return self.refuse(stream, peer, Level::Info, &why);
+        }
+        let client = Client {
+            slot: self.slots.take(),
+            stream: Arc::clone(&stream),
+            peer,
+        };
+        let (settings, linger) = (self.settings, self.linger.clone());
+        let spawned = spawn(client, move |client| {
+            if let Some(notice) = connection::serve(&client.stream, peer, settings) {
+                let Client { slot, stream, .. } = client;
+                let _ = linger.send(Farewell {
+                    slot: Some(slot),
+                    stream,
+                    notice,
+                });
+            }
+        });
+        if let Err(error) = spawned {
+            let level = self.warning_or(Level::Info);
+            self.refuse(stream, peer, level, &format!("no thread for it: {error}"));
+        }
+    }
+
+    fn refuse(&self, stream: Arc<TcpStream>, peer: SocketAddr, level: Level, why: &str) {
+        log::log!(level, "Refused connection from {peer}: {why}");
+        let refused = ServerLine::Refused(why.as_bytes());
+        let _ = self.linger.send(Farewell {
+            slot: None,
+            stream,
+            notice: self.settings.framing.notice(refused),
+        });
+    }
+
+    /// The level for a line of the log about trouble that may repeat at any
+    /// rate: a warning once a second, else the level given.
+    fn warning_or(&mut self, level: Level) -> Level {
+        let warned_lately = |at: Instant| at.elapsed() < Duration::from_secs(1);
+        if self.warned.is_some_and(warned_lately) {
+            return level;
+        }
+        self.warned = Some(Instant::now());
+        Level::Warn
+    }
+}
+
+/// Runs a client's handler in a thread of its own, named after the peer. A panic
+/// ends that thread alone.
+fn spawn(client: Client, handler: impl FnOnce(Client) + Send + 'static) -> io::Result<()> {
+    let peer = client.peer;
+    let thread = thread::Builder::new()
+        .name(peer.to_string())
+        .stack_size(STACK);
+    thread.spawn(move || {
+        if panic::catch_unwind(AssertUnwindSafe(|| handler(client))).is_err() {
+            log::error!("{peer} disconnected: its handler panicked");
+        }
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc;
+
+    use log::LevelFilter;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_of_a_handler_is_logged_and_gives_its_slot_back() {
+        static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+        struct Logger;
+        impl log::Log for Logger {
+            fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+                true
+            }
+            fn log(&self, record: &log::Record<'_>) {
+                LOGGED
+                    .lock()
+                    .unwrap()
+                    .push(format!("{} {}", record.level(), record.args()));
+            }
+            fn flush(&self) {}
+        }
+        log::set_logger(&Logger).unwrap();
+        log::set_max_level(LevelFilter::Error);
+
+        let slots = Slots::new();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client {
+            slot: slots.take(),
+            stream: Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()),
+            peer: "192.0.2.1:7".parse().unwrap(),
+        };
+        assert_eq!(slots.taken(), 1);
+        let (alive, ended) = mpsc::channel::<()>();
+        spawn(client, move |_client| {
+            let _alive = alive;
+            unreachable!("as told");
+        })
+        .unwrap();
+        // Not until the thread has unwound does the channel close.
+        assert!(ended.recv().is_err());
+        while slots.taken() > 0 || LOGGED.lock().unwrap().is_empty() {
+            thread::yield_now();
+        }
+        assert_eq!(
+            *LOGGED.lock().unwrap(),
+            ["ERROR 192.0.2.1:7 disconnected: its handler panicked"]
+        );
+    }
+}

@@ -1,11 +1,14 @@
 //! What the server does to who is slow or silent.
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::mem;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Canary, Server, ask, ask_line, eventually, last_words, read_line, received};
+use crate::util::{
+    Canary, Server, ask, ask_line, eventually, last_words, number_in_proc, read_line, received,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -34,6 +37,21 @@ fn never_closes_an_idle_client_early() {
     last_words(stream);
     let elapsed = begun.elapsed();
     assert!(elapsed >= 299 * MS, "{elapsed:?}");
+}
+
+#[test]
+fn many_short_waits_add_up_to_no_late_deadline() {
+    // Each wait of 1 ms takes some clock ticks, of up to 10 ms each.
+    let server = Server::start(&["--idle-timeout", "1", "--timeout", "0.001"]);
+    let stream = server.connect();
+    ask_line(&stream, "hello");
+    let begun = Instant::now();
+    assert_eq!(
+        last_words(stream),
+        "Server closed your connection: idle for 1 s\n"
+    );
+    let elapsed = begun.elapsed();
+    assert!((999 * MS..1300 * MS).contains(&elapsed), "{elapsed:?}");
 }
 
 #[test]
@@ -71,14 +89,12 @@ fn dripping_bytes_does_not_extend_the_deadline_of_a_line() {
 #[test]
 fn the_deadline_of_a_line_begins_with_each_line() {
     let server = Server::start(&["--timeout", "0.3"]);
-    let mut stream = server.connect();
-    stream.write_all(b"begun").unwrap();
+    let stream = server.connect();
+    ask(&stream, "\nbegun", received(""));
     for _ in 0..6 {
         thread::sleep(100 * MS);
-        ask(&stream, " ended\nand\n", received("begun ended"));
-        // The next answer completes what this one has begun.
-        stream.write_all(b"begun").unwrap();
-        assert_eq!(read_line(&stream), received("and"));
+        // One read ends a line and begins the next.
+        ask(&stream, " and ended\nbegun", received("begun and ended"));
     }
 }
 
@@ -122,6 +138,170 @@ fn the_buffers_of_a_client_that_has_gone_quiet_are_given_back() {
             "300 quiet clients still hold {grown} KB more than before"
         )),
     });
+}
+
+#[test]
+fn the_buffers_of_a_client_that_goes_on_with_short_lines_are_given_back() {
+    let server = Server::start(&["-q"]);
+    let clients: Vec<TcpStream> = (0..300).map(|_| server.connect()).collect();
+    let all_ask = |line: &str| clients.iter().for_each(|client| ask_line(client, line));
+    all_ask("small");
+    let before = server.status("VmRSS");
+    all_ask(&"x".repeat(65_536));
+    let held = server.status("VmRSS") - before;
+    (0..40).for_each(|_| all_ask("small"));
+    let grown = server.status("VmRSS").saturating_sub(before);
+    println!("300 clients hold {held} KB after a long line, {grown} KB after 40 short ones");
+    assert!(grown < 300 * 16, "300 clients still hold {grown} KB");
+}
+
+#[test]
+fn a_client_that_sends_long_and_short_lines_by_turns_keeps_its_buffers() {
+    let server = Server::start(&["-q"]);
+    let client = server.connect();
+    let long = "x".repeat(65_536);
+    let round = || {
+        ask_line(&client, &long);
+        (0..30).for_each(|_| ask_line(&client, "short"));
+    };
+    round();
+    let page_faults = || number_in_proc(server.id(), "stat", ")", 7).unwrap();
+    let before = page_faults();
+    (0..100).for_each(|_| round());
+    let faults = page_faults() - before;
+    // Each time, buffers that are had anew would cost some thirty.
+    assert!(faults < 1000, "{faults} page faults in 100 rounds");
+}
+
+#[test]
+fn a_line_that_came_while_the_server_was_stopped_is_answered() {
+    let server = Server::start(&["--timeout", "0.3"]);
+    let ended = server.connect();
+    let half_closed = server.connect();
+    for client in [&ended, &half_closed] {
+        ask(client, "\nbegun", received(""));
+    }
+    server.shell("kill -STOP $0");
+    // More than the server reads at once.
+    let rest = "x".repeat(5000);
+    writeln!(&mut &ended, "{rest}").unwrap();
+    write!(&mut &half_closed, "{rest}").unwrap();
+    half_closed.shutdown(Shutdown::Write).unwrap();
+    thread::sleep(500 * MS);
+    server.shell("kill -CONT $0");
+    let reply = received(&format!("begun{rest}"));
+    assert_eq!(read_line(&ended), reply);
+    assert_eq!(last_words(half_closed), reply);
+    ask_line(&ended, "still served");
+
+    // Whoever had not ended the line is late.
+    ask(&ended, "\nbegun", received(""));
+    server.shell("kill -STOP $0");
+    write!(&mut &ended, "{rest}").unwrap();
+    thread::sleep(500 * MS);
+    server.shell("kill -CONT $0");
+    let notice = "Server closed your connection: a line was not ended within 0.3 s\n";
+    assert_eq!(last_words(ended), notice);
+}
+
+#[test]
+fn a_client_that_takes_its_replies_while_the_server_is_stopped_is_served_on() {
+    const LINES: usize = 400;
+    let server = Server::start(&["-q", "--timeout", "0.3"]);
+    let line = "x".repeat(65_536);
+    let mut stream = server.connect();
+    let writer = stream.try_clone().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..LINES).for_each(|_| writeln!(&mut &writer, "{line}").unwrap());
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut replies = Vec::new();
+        let mut part = [0; 65_536];
+        // Slower than the server writes, so that it always waits for room.
+        let mut take = || {
+            let read = stream.read(&mut part).unwrap();
+            replies.extend_from_slice(&part[..read]);
+            thread::sleep(MS);
+            read
+        };
+        (0..100).for_each(|_| _ = take());
+        server.shell("kill -STOP $0");
+        let stopped = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(500 * MS);
+                server.shell("kill -CONT $0");
+            });
+            while take() > 0 {}
+        });
+        assert!(stopped.elapsed() > 500 * MS);
+        let expected = received(&line).repeat(LINES);
+        assert!(replies == expected.as_bytes(), "{} bytes", replies.len());
+    });
+}
+
+/// How many bytes the server has written to this client that the client has not
+/// read: those that the kernel holds at both ends.
+fn unread(client: &TcpStream) -> usize {
+    let ends = [client.local_addr().unwrap(), client.peer_addr().unwrap()];
+    let [here, there] = ends.map(|end| match end {
+        SocketAddr::V4(end) => {
+            let ip = u32::from_ne_bytes(end.ip().octets());
+            format!("{ip:08X}:{:04X}", end.port())
+        }
+        SocketAddr::V6(_) => unreachable!("{end}"),
+    });
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let queue = |ends: &str, number| {
+        let (_, line) = table.split_once(ends).unwrap();
+        let queues = line.split_whitespace().nth(1).unwrap();
+        usize::from_str_radix(queues.split(':').nth(number).unwrap(), 16).unwrap()
+    };
+    queue(&format!("{there} {here}"), 0) + queue(&format!("{here} {there}"), 1)
+}
+
+#[test]
+fn a_notice_is_whole_though_replies_nearly_fill_the_buffer() {
+    let server = Server::start(&["--timeout", "0.4"]);
+    let line_of = |reply: usize| "x".repeat(reply - received("").len()) + "\n";
+    const REPLY: usize = 60_000;
+
+    // How much is written for a client that reads nothing?
+    let full = server.connect();
+    let writer = full.try_clone().unwrap();
+    let flood =
+        thread::spawn(move || while (&writer).write_all(line_of(REPLY).as_bytes()).is_ok() {});
+    let mut before = 0;
+    let room = eventually(|| {
+        thread::sleep(20 * MS);
+        let now = unread(&full);
+        match now > 0 && now == mem::replace(&mut before, now) {
+            true => Ok(now),
+            false => Err(format!("{now} bytes are unread, and it goes on")),
+        }
+    });
+    drop(full);
+    flood.join().unwrap();
+
+    let notice = "Server closed your connection: a line was not ended within 0.4 s\n";
+    let clients: Vec<(usize, TcpStream)> = (0..notice.len())
+        .step_by(8)
+        .map(|left| {
+            let client = server.connect();
+            let replies = room - left;
+            for reply in std::iter::repeat_n(REPLY, replies / REPLY).chain([replies % REPLY]) {
+                (&client).write_all(line_of(reply).as_bytes()).unwrap();
+            }
+            (&client).write_all(b"begun").unwrap();
+            (replies, client)
+        })
+        .collect();
+    for (replies, client) in clients {
+        let address = client.local_addr().unwrap();
+        server.log_with(&format!("{address} disconnected"));
+        assert_eq!(last_words(client)[replies..], *notice);
+    }
 }
 
 #[test]

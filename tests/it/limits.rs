@@ -1,14 +1,15 @@
 //! What the server does at each of its limits.
 
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Canary, LIMIT, Server, ask, ask_line, eventually, exchange, last_words, number_in_proc,
-    read_line, received, three_rounds,
+    Canary, LIMIT, Server, allow_open_files, ask, ask_line, eventually, exchange, last_words,
+    number_in_proc, read_line, received, run, three_rounds,
 };
 
 #[test]
@@ -59,7 +60,8 @@ fn a_refusal_survives_that_the_client_has_sent_a_mebibyte() {
                 for _ in 0..10 {
                     let mut stream = server.connect();
                     stream.write_all(&sent).unwrap();
-                    let refusal = "Server refused your connection: 1 clients are connected (--max-clients 1)\n";
+                    let refusal =
+                        "Server refused your connection: 1 client is connected (--max-clients 1)\n";
                     assert_eq!(last_words(stream), refusal);
                 }
             });
@@ -68,40 +70,80 @@ fn a_refusal_survives_that_the_client_has_sent_a_mebibyte() {
     canary.stop();
 }
 
-/// Starts the server under a limit of open files.
-fn with_open_files(limit: &str, args: &[&str]) -> Server {
-    let script = format!("ulimit -S -n {limit}; exec \"$0\" --port 0 \"$@\"");
+/// A shell's command line that ends in the server, which has these arguments.
+fn shell(before: &str, args: &[&str]) -> Command {
     let mut shell = Command::new("sh");
-    Server::spawn(
-        shell
-            .args(["-c", &script, env!("CARGO_BIN_EXE_server")])
-            .args(args),
-    )
+    let script = format!("{before} exec \"$0\" --port 0 \"$@\"");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_server")]);
+    shell.args(args).env_remove("RUST_LOG");
+    shell
+}
+
+/// How many clients this server, which serves none yet, can serve with so many
+/// descriptors: an eighth is for those that linger, and a few are to spare.
+fn room_for_clients(server: &Server, limit: usize) -> usize {
+    let files = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
+    let number = |file: io::Result<fs::DirEntry>| file.unwrap().file_name().into_string();
+    let numbers = files.map(|file| number(file).unwrap().parse::<usize>().unwrap());
+    let open = numbers.filter(|number| *number < limit);
+    limit - limit / 8 - open.count() - 6
 }
 
 #[test]
-fn the_open_file_limit_lowers_the_number_of_clients() {
-    let served = 64 - 64 / 8 - 10;
-    let server = with_open_files("64", &["--max-clients", "60"]);
-    server.log_with(&format!(
-        "At most {served} clients are served, not 60: the open-file limit is 64 (ulimit -n raises it)"
-    ));
-    let clients: Vec<TcpStream> = (0..served).map(|_| server.connect()).collect();
-    for client in &clients {
-        ask_line(client, "hello");
+fn the_hard_open_file_limit_lowers_the_number_of_clients() {
+    // Some are inherited; a shell opens only those whose number has one digit.
+    let before = "ulimit -n 64; for fd in 3 4 5 6 7 8 9; do eval \"exec $fd</dev/null\"; done;";
+    for before in ["ulimit -n 64;", before] {
+        let server = Server::spawn(&mut shell(before, &["-q", "--max-clients", "60"]));
+        let served = room_for_clients(&server, 64);
+        let log = server.log_with(&format!(
+            "At most {served} clients are served, not 60, because of the hard open-file limit of 64 (ulimit -Hn raises it)"
+        ));
+        assert!(log.contains("WARN"), "{log}");
+        let clients: Vec<TcpStream> = (0..served).map(|_| server.connect()).collect();
+        clients.iter().for_each(|client| ask_line(client, "hello"));
+        let refused: Vec<TcpStream> = (served..60).map(|_| server.connect()).collect();
+        let why = format!("{served} clients are connected (the hard open-file limit of 64)");
+        let refusal = format!("Server refused your connection: {why}\n");
+        refused
+            .into_iter()
+            .for_each(|client| assert_eq!(last_words(client), refusal));
+        // Nobody has waited for a descriptor.
+        assert_eq!(server.log(), log);
     }
-    let refused: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
-    let refusal = format!("{served} clients are connected (--max-clients {served})");
-    for stream in refused {
-        assert_eq!(
-            last_words(stream),
-            format!("Server refused your connection: {refusal}\n")
-        );
-    }
-    assert!(!server.log().contains("Cannot accept"), "{}", server.log());
+}
 
-    // Nobody asked for more than the machine allows, so nobody is warned.
-    assert_eq!(with_open_files("64", &[]).log(), "");
+#[test]
+fn a_lower_number_of_clients_is_ordinary_where_nobody_asked_for_one() {
+    let server = Server::spawn(&mut shell("ulimit -n 64;", &[]));
+    let served = room_for_clients(&server, 64);
+    let log = server.log_with(&format!("At most {served} clients are served, not 10000, "));
+    assert!(log.contains("INFO"), "{log}");
+}
+
+#[test]
+fn with_too_few_descriptors_for_one_client_it_does_not_start() {
+    for limit in 4..12 {
+        let outcome = run(&mut shell(&format!("ulimit -n {limit};"), &[]), "");
+        outcome.assert_code(1);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+        assert!(outcome.stdout.is_empty(), "{outcome}");
+        let why = match limit {
+            4 => ": cannot read /proc/self/limits: Too many open files (os error 24)\n",
+            _ => &format!(
+                ": not even one client is allowed because of the hard open-file limit of {limit} (ulimit -Hn raises it)\n"
+            ),
+        };
+        assert!(outcome.stderr.ends_with(why), "{outcome}");
+    }
+}
+
+#[test]
+fn warns_of_a_limited_address_space() {
+    let server = Server::spawn(&mut shell("ulimit -v 4000000;", &["-q"]));
+    let log = server.log_with("The address space is limited to 4096000000 bytes (ulimit -v): ");
+    assert!(log.contains("WARN"), "{log}");
+    ask_line(&server.connect(), "hello");
 }
 
 /// How long the processors have worked for this process.
@@ -178,6 +220,25 @@ fn lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each() {
 }
 
 #[test]
+fn a_client_takes_at_most_230_kilobytes_of_memory() {
+    const CLIENTS: u64 = 200;
+    let server = Server::start(&["-q"]);
+    ask_line(&server.connect(), "warm up");
+    let before = server.status("VmRSS");
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    // So many short replies as are not written yet, and after them a long one.
+    let (short, long) = ("\n".repeat(2100), "x".repeat(63_000));
+    for client in &clients {
+        ask_line(client, &"x".repeat(65_536));
+        let expected = received("").repeat(2100) + &received(&long);
+        ask(client, format!("{short}{long}\n"), expected);
+    }
+    let each = (server.status("VmRSS") - before) / CLIENTS;
+    println!("{each} KB for each client");
+    assert!(each <= 230, "{each} KB for each client");
+}
+
+#[test]
 fn clients_that_come_and_go_at_the_limit_leave_nothing_behind() {
     let server = Server::start(&["-q", "--max-clients", "20"]);
     three_rounds(&server, || {
@@ -202,4 +263,24 @@ fn clients_that_come_and_go_at_the_limit_leave_nothing_behind() {
             reply.escape_ascii()
         )),
     });
+}
+
+#[test]
+fn a_thousand_clients_that_connect_at_once_wait_in_the_queue() {
+    const CLIENTS: usize = 1000;
+    let allowed = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    if allowed.trim().parse::<usize>().unwrap() < CLIENTS {
+        println!("skipped: net.core.somaxconn is {allowed}");
+        return;
+    }
+    allow_open_files();
+    let server = Server::start(&["-q"]);
+    server.shell("kill -STOP $0");
+    // Without room in the queue, a connect waits for its SYN to be repeated.
+    let connect = |_| TcpStream::connect_timeout(&server.address, LIMIT).unwrap();
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(connect).collect();
+    server.shell("kill -CONT $0");
+    for client in &clients {
+        ask_line(client, "hello");
+    }
 }

@@ -24,6 +24,9 @@ mod deadlines;
 // What the server survives.
 mod faults;
 
+// Where the server runs: a shell, a container, a service manager.
+mod places;
+
 // Peers that know no framing.
 mod raw;
 

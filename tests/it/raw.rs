@@ -65,6 +65,6 @@ fn a_refusal_has_no_end_of_line_either() {
     let server = Server::start(&["--framing", "raw", "--max-clients", "1"]);
     let stream = server.connect();
     ask(&stream, b"hello", "Server received your message: hello");
-    let refusal = "Server refused your connection: 1 clients are connected (--max-clients 1)";
+    let refusal = "Server refused your connection: 1 client is connected (--max-clients 1)";
     assert_eq!(exchange(server.connect(), b""), refusal.as_bytes());
 }

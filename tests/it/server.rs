@@ -82,7 +82,7 @@ fn closes_after_a_half_close_once_everything_is_answered() {
         exchange(server.connect(), b"last"),
         received("last").as_bytes()
     );
-    server.log_with("disconnected after 1 messages");
+    server.log_with("disconnected after 1 message");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_client_that_resets_in_mid_line_harms_no_other() {
     assert_eq!(resets.peek(&mut byte).unwrap(), 1);
     let address = resets.local_addr().unwrap();
     drop(resets);
-    server.log_with(&format!("{address} disconnected after 1 messages: "));
+    server.log_with(&format!("{address} disconnected after 1 message: "));
     ask_line(&other, "after");
 }
 
@@ -131,7 +131,7 @@ fn logs_connections_and_messages_in_one_line_each_without_control_characters() {
     let server = Server::start(&[]);
     let stream = server.connect();
     let address = stream.local_addr().unwrap();
-    let sent = "\x1b[2J\r\u{9b}\u{7f}\u{202e}\0\tend \"quoted\" C:\\dir\n";
+    let sent = "\x1b[2J\r\u{9b}\u{7f}\u{202e}\u{200b}\u{200d}\0\tend \"quoted\" C:\\dir\n";
     let replies = exchange(stream, sent.as_bytes());
     assert_eq!(replies, received(sent.trim_end_matches('\n')).as_bytes());
     let log = server.log_with("disconnected");
@@ -139,13 +139,14 @@ fn logs_connections_and_messages_in_one_line_each_without_control_characters() {
         .lines()
         .map(|line| line.split_once("] ").unwrap().1)
         .collect();
-    let shown = r#"\u{1b}[2J\u{d}\u{9b}\u{7f}\u{202e}\u{0}\u{9}end "quoted" C:\dir"#;
+    let shown = "\\u{1b}[2J\\u{d}\\u{9b}\\u{7f}\\u{202e}\\u{200b}\u{200d}\\u{0}\\u{9}\
+                 end \"quoted\" C:\\dir";
     assert_eq!(
         lines,
         [
             format!("Accepted connection from {address}"),
             format!("{address}: Received message: {shown}"),
-            format!("{address} disconnected after 1 messages"),
+            format!("{address} disconnected after 1 message"),
         ]
     );
 }

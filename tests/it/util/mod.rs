@@ -31,7 +31,7 @@ pub use canary::{Canary, three_rounds};
 pub use conversation::{
     ask, ask_line, connect, exchange, last_words, printed, read_line, received,
 };
-pub use kernel::number_in_proc;
+pub use kernel::{allow_open_files, number_in_proc};
 pub use own::{own_ip, temporary_file, unused_address};
 pub use peer::{answering, peer};
 pub use program::{Running, client, excerpt, run};

@@ -40,12 +40,14 @@ impl Server {
 
     /// Runs a command that is or becomes the server.
     pub fn spawn(command: &mut Command) -> Self {
+        Self::spawn_with_input(command, Stdio::null())
+    }
+
+    /// Does so with this standard input.
+    pub fn spawn_with_input(command: &mut Command, input: impl Into<Stdio>) -> Self {
         let log = temporary_file();
         let stderr = fs::File::create(&log).unwrap();
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr);
+        command.stdin(input).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())

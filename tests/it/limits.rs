@@ -124,7 +124,9 @@ fn a_lower_number_of_clients_is_ordinary_where_nobody_asked_for_one() {
 #[test]
 fn with_too_few_descriptors_for_one_client_it_does_not_start() {
     for limit in 4..12 {
-        let outcome = run(&mut shell(&format!("ulimit -n {limit};"), &[]), "");
+        // Whatever this test has inherited is closed.
+        let before = "for fd in 3 4 5 6 7 8 9; do eval \"exec $fd<&-\"; done;";
+        let outcome = run(&mut shell(&format!("{before} ulimit -n {limit};"), &[]), "");
         outcome.assert_code(1);
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
         assert!(outcome.stdout.is_empty(), "{outcome}");

@@ -9,6 +9,8 @@
 //! an hour passes in no time.
 
 mod replies;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

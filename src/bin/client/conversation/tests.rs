@@ -1,0 +1,31 @@
+//! What can be proven of the rules when a test plays the network and the clock.
+
+#![allow(clippy::print_stdout)]
+
+// All that can happen to a conversation, and when.
+mod events;
+
+// Every order in which things can happen to a short conversation.
+mod every_order;
+
+// What such a conversation should look like, by rules too simple to be wrong.
+mod model;
+
+// A conversation beside such a model.
+mod world;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A user who goes on trying for an hour, unless told otherwise.
+fn settings() -> Settings {
+    Settings {
+        server: "server".to_string(),
+        window: 16_384,
+        timeout: 10 * SECOND,
+        connect_timeout: 5 * SECOND,
+        retry_for: 3600 * SECOND,
+        half_close: false,
+    }
+}

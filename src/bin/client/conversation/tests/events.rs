@@ -1,0 +1,103 @@
+//! All that can happen to a conversation, and when it can.
+
+use super::model::TEXTS;
+use super::world::World;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Event {
+    Say,
+    SayTooLong,
+    EndInput,
+    FailInput,
+    Connect,
+    FailToConnect,
+    Send,
+    HalfClose,
+    Acknowledge,
+    /// All that is in flight is acknowledged in one read.
+    AcknowledgeAll,
+    Reject,
+    AnswerWrongly,
+    /// Some bytes of a reply come, and not its LF.
+    BeginReply,
+    EndReply,
+    EndReplyWrongly,
+    /// More bytes come than the longest reply has, and no LF.
+    SendTooLongReply,
+    Refuse,
+    Close,
+    /// A read times out soon after the last event.
+    Wait,
+    /// A read times out after the longest time that a reply may take.
+    WaitLong,
+    /// A read times out when the outage has lasted for as long as one may.
+    WaitOutOutage,
+    EndStream,
+    Reset,
+    /// What ended the connection becomes known to the loop that connects.
+    Lose,
+    /// A connect fails when the outage has lasted for as long as one may.
+    GiveUp,
+}
+
+pub(super) const EVENTS: [Event; 25] = [
+    Event::Say,
+    Event::SayTooLong,
+    Event::EndInput,
+    Event::FailInput,
+    Event::Connect,
+    Event::FailToConnect,
+    Event::Send,
+    Event::HalfClose,
+    Event::Acknowledge,
+    Event::AcknowledgeAll,
+    Event::Reject,
+    Event::AnswerWrongly,
+    Event::BeginReply,
+    Event::EndReply,
+    Event::EndReplyWrongly,
+    Event::SendTooLongReply,
+    Event::Refuse,
+    Event::Close,
+    Event::Wait,
+    Event::WaitLong,
+    Event::WaitOutOutage,
+    Event::EndStream,
+    Event::Reset,
+    Event::Lose,
+    Event::GiveUp,
+];
+
+impl World {
+    pub(super) fn is_possible(&self, event: Event) -> bool {
+        let model = &self.model;
+        let settings = &self.conversation.settings;
+        let connects = !model.is_connected && self.end.is_none();
+        let awaits = model.in_flight() > 0;
+        match event {
+            _ if self.outcome.is_some() => false,
+            Event::Say | Event::SayTooLong => {
+                let has_room = model.unacknowledged() < settings.window;
+                has_room && model.input.is_none() && model.lines < TEXTS.len()
+            }
+            Event::EndInput | Event::FailInput => model.input.is_none(),
+            Event::Lose => self.end.is_some(),
+            Event::Connect | Event::FailToConnect => connects,
+            Event::GiveUp => connects && model.is_outage,
+            _ if !model.is_connected => false,
+            Event::Send => model.sent < model.messages.len(),
+            Event::HalfClose => {
+                let is_all_sent = model.sent == model.messages.len() && model.input.is_some();
+                is_all_sent && settings.half_close && !model.is_half_closed && !model.is_done()
+            }
+            Event::EndReply | Event::EndReplyWrongly => self.is_mid_reply,
+            Event::AcknowledgeAll => model.in_flight() > 1 && !self.is_mid_reply,
+            Event::WaitOutOutage => awaits && model.is_outage,
+            Event::Wait | Event::WaitLong | Event::EndStream | Event::Reset => true,
+            // Every connection has a reader of its own, and this takes it long.
+            Event::SendTooLongReply => self.losses == 0,
+            Event::Acknowledge | Event::Reject | Event::AnswerWrongly => !self.is_mid_reply,
+            Event::BeginReply | Event::Refuse | Event::Close => !self.is_mid_reply,
+        }
+    }
+}

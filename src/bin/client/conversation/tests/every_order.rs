@@ -1,0 +1,207 @@
+//! All states that a few lines and a few lost connections can lead to, by every
+//! order of events. In each of them the conversation must look as the model
+//! does, and a server that behaves must be able to bring it to its end.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::Hash;
+
+use super::events::{EVENTS, Event};
+use super::model::Answer;
+use super::world::World;
+use super::*;
+
+/// What was covered.
+#[derive(Default)]
+struct Covered {
+    states: usize,
+    transitions: usize,
+    events: HashSet<Event>,
+    ends: HashSet<&'static str>,
+    outcomes: HashSet<&'static str>,
+}
+
+#[test]
+fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_acknowledged() {
+    let mut covered = Covered::default();
+    let [hour, zero] = [3600 * SECOND, Duration::ZERO];
+    for (window, retry_for, half_close, most_lost) in [
+        (4, hour, false, 3),
+        (2, hour, true, 1),
+        (4, zero, false, 1),
+        (2, zero, true, 1),
+    ] {
+        let settings = Settings {
+            window,
+            retry_for,
+            half_close,
+            ..settings()
+        };
+        explore(&settings, most_lost, &mut covered);
+    }
+    let Covered {
+        states,
+        transitions,
+        events,
+        ends,
+        outcomes,
+    } = covered;
+    println!("{states} states and {transitions} transitions");
+    assert!(states > 5_000 && transitions > 20_000);
+    let unreached = EVENTS.iter().filter(|event| !events.contains(event));
+    assert_eq!(unreached.collect::<Vec<_>>(), Vec::<&Event>::new());
+    assert_eq!(ends.len(), 5, "{ends:?}");
+    assert_eq!(outcomes.len(), 5, "{outcomes:?}");
+}
+
+/// Goes breadth-first through all states. Where more connections than these are
+/// lost, it looks at the loss and not at what comes after it.
+fn explore(settings: &Settings, most_lost: usize, covered: &mut Covered) {
+    let mut seen = HashSet::from([World::new(settings).key()]);
+    let mut paths = VecDeque::from([Vec::new()]);
+    while let Some(path) = paths.pop_front() {
+        let here = World::after(settings, &path);
+        covered.states += 1;
+        if here.losses > most_lost {
+            continue;
+        }
+        for event in EVENTS {
+            if !here.is_possible(event) {
+                continue;
+            }
+            let longer = [&path[..], &[event]].concat();
+            let mut world = World::after(settings, &longer);
+            covered.transitions += 1;
+            covered.events.insert(event);
+            covered.ends.extend(end_of(event, &world));
+            covered.outcomes.extend(outcome_of(&world));
+            world.check();
+            if seen.insert(world.key()) {
+                paths.push_back(longer);
+                world.heal();
+            }
+        }
+    }
+}
+
+/// Which kind of end an event has brought about.
+fn end_of(event: Event, world: &World) -> Option<&'static str> {
+    match &world.end {
+        None if matches!(event, Event::FailToConnect | Event::GiveUp) => Some("unreachable"),
+        None => None,
+        Some(End::Unreachable(_)) => Some("not of a connection"),
+        Some(End::Refused(_)) => Some("refused"),
+        Some(End::Closed) => Some("closed"),
+        Some(End::Broken(_)) => Some("broken"),
+        Some(End::Violation(_)) => Some("violation"),
+    }
+}
+
+fn outcome_of(world: &World) -> Option<&'static str> {
+    Some(match world.outcome.as_ref()? {
+        Ok(()) => "success",
+        Err(why) if why.contains("were not acknowledged") => "not all acknowledged",
+        Err(why) if why.starts_with("cannot read standard input") => "bad input",
+        Err(why) if why.starts_with("cannot reach") => "given up",
+        Err(_) => "lost",
+    })
+}
+
+impl World {
+    /// Asserts that the conversation looks as it should.
+    fn check(&mut self) {
+        let (conversation, model) = (&self.conversation, &self.model);
+        let counts = conversation.counts();
+        assert_eq!(self.printed, model.printed);
+        assert_eq!(counts.acknowledged, model.count(Answer::Acknowledged));
+        assert_eq!(counts.rejected, model.count(Answer::Rejected));
+        assert_eq!(counts.wrong, model.count(Answer::Wrong));
+        assert_eq!(counts.not_sent, model.not_sent);
+        assert_eq!(counts.sent_again, model.sent_again);
+        assert_eq!(counts.outages, model.outages);
+        assert_eq!(conversation.unacknowledged(), model.unacknowledged());
+        assert_eq!(conversation.in_flight(), model.in_flight());
+        let window = conversation.settings.window;
+        assert_eq!(conversation.has_room(), model.unacknowledged() < window);
+        let is_users_turn = model.unacknowledged() == 0 && model.input.is_none();
+        assert_eq!(
+            conversation.awaits_input(),
+            is_users_turn && model.is_connected
+        );
+        assert_eq!(conversation.is_done(), model.is_done());
+        let is_success = conversation.is_done() && conversation.verdict().is_ok();
+        assert_eq!(is_success, model.is_success());
+        if let Some(outcome) = &self.outcome {
+            assert_eq!(outcome.is_ok(), is_success && !self.is_given_up);
+        }
+
+        let told = |text: &str| {
+            let is_it = |told: &&Told| matches!(told, Told::Warning(line) if line.contains(text));
+            self.told.iter().filter(is_it).count() as u64
+        };
+        let began = model.outages + u64::from(model.is_outage);
+        assert_eq!(told("; trying again for up to 3600 s"), began);
+        assert_eq!(told("server is back after "), model.outages);
+        let errors = self
+            .told
+            .iter()
+            .filter(|told| matches!(told, Told::Error(_)));
+        assert_eq!(
+            errors.count() as u64,
+            counts.not_sent + counts.rejected + counts.wrong
+        );
+
+        // Nothing is sent unless it is time for it.
+        if !self.is_possible(Event::Send) && !self.is_possible(Event::HalfClose) {
+            let waits = self.model.is_connected && !self.model.is_done();
+            let nothing = (!waits).then_some(ToSend::Nothing);
+            assert_eq!(self.take_unsent(), (nothing, Vec::new()));
+        }
+    }
+
+    /// Lets a server answer that behaves, until the end, and asserts that it is
+    /// the right one.
+    fn heal(mut self) {
+        for _ in 0..20 {
+            let next = [
+                Event::Lose,
+                Event::EndInput,
+                Event::Connect,
+                Event::Send,
+                Event::EndReply,
+                Event::Acknowledge,
+                Event::EndStream,
+            ];
+            let awaits = self.model.in_flight() > 0;
+            let is_next = |event: &Event| match event {
+                Event::EndReply | Event::Acknowledge => awaits && self.is_possible(*event),
+                _ => self.is_possible(*event),
+            };
+            match next.into_iter().find(is_next) {
+                Some(event) => self.happen(event),
+                None => break,
+            }
+        }
+        self.check();
+        assert!(self.outcome.is_some());
+        assert!(self.is_given_up || self.model.is_done());
+    }
+
+    /// All by which states differ in what can still happen to them: no times, and
+    /// of each count only what the verdict depends on.
+    fn key(&self) -> impl Eq + Hash + use<> {
+        let (conversation, model) = (&self.conversation, &self.model);
+        let acknowledged = model.count(Answer::Acknowledged) as usize;
+        let is_final = matches!(self.end, Some(End::Violation(_))) || self.is_waited_out;
+        (
+            (model.lines, model.messages.len(), model.input),
+            (model.answers.len(), model.answers.len() == acknowledged),
+            (model.sent, model.ever_sent, self.is_mid_reply),
+            (model.was_connected, model.is_half_closed, model.is_outage),
+            (self.losses, self.end.is_some(), is_final),
+            self.outcome.is_some(),
+            // What the conversation knows of it may be something else.
+            (conversation.connected.is_some(), conversation.half_closed),
+            conversation.awaited_since.is_some(),
+        )
+    }
+}

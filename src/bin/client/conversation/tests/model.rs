@@ -1,0 +1,113 @@
+//! A conversation as three lists: what was said, what was answered, what was
+//! printed. It holds everything for ever, so that nothing can go wrong in it.
+
+/// The lines that can be said, each as it comes, without its LF.
+pub(super) const TEXTS: [&[u8]; 4] = [b"one", b"two\r", b"", b"four"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Answer {
+    Acknowledged,
+    Rejected,
+    Wrong,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum InputEnd {
+    Good,
+    Bad,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    /// The lines of the input, of which some are too long to be sent.
+    pub(super) lines: usize,
+    pub(super) not_sent: u64,
+    /// The texts of all messages, answered or not.
+    pub(super) messages: Vec<&'static [u8]>,
+    pub(super) answers: Vec<Answer>,
+    pub(super) printed: Vec<u8>,
+    pub(super) input: Option<InputEnd>,
+    pub(super) is_connected: bool,
+    pub(super) was_connected: bool,
+    /// How many messages were sent over this connection or answered before it.
+    pub(super) sent: usize,
+    /// How many messages were sent over any connection.
+    pub(super) ever_sent: usize,
+    pub(super) sent_again: u64,
+    pub(super) is_half_closed: bool,
+    pub(super) is_outage: bool,
+    pub(super) outages: u64,
+}
+
+impl Model {
+    pub(super) fn in_flight(&self) -> usize {
+        match self.is_connected {
+            true => self.sent - self.answers.len(),
+            false => 0,
+        }
+    }
+
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.messages.len() - self.answers.len()
+    }
+
+    /// How many messages had this answer.
+    pub(super) fn count(&self, answer: Answer) -> u64 {
+        self.answers.iter().filter(|had| **had == answer).count() as u64
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.input.is_some() && self.unacknowledged() == 0 && self.was_connected
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        let acknowledged = self.count(Answer::Acknowledged) as usize;
+        self.is_done() && self.input == Some(InputEnd::Good) && acknowledged == self.lines
+    }
+
+    pub(super) fn say(&mut self, text: Option<&'static [u8]>) {
+        self.lines += 1;
+        match text {
+            Some(text) => self.messages.push(text),
+            None => self.not_sent += 1,
+        }
+    }
+
+    pub(super) fn connect(&mut self) {
+        self.is_connected = true;
+        self.was_connected = true;
+        self.is_half_closed = false;
+        self.sent = self.answers.len();
+    }
+
+    /// Sends all that is unsent; these bytes.
+    pub(super) fn send(&mut self) -> Vec<u8> {
+        let unsent = &self.messages[self.sent..];
+        let bytes = unsent.iter().flat_map(|text| [text, &b"\n"[..]]);
+        let bytes = bytes.collect::<Vec<_>>().concat();
+        self.sent_again += (self.ever_sent - self.sent) as u64;
+        self.sent = self.messages.len();
+        self.ever_sent = self.sent;
+        bytes
+    }
+
+    /// The line that acknowledges the oldest message in flight.
+    pub(super) fn acknowledgement(&self) -> Vec<u8> {
+        let text = self.messages[self.answers.len()];
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        [b"Server received your message: ", text, b"\n"].concat()
+    }
+
+    /// The oldest message in flight is answered by this line.
+    pub(super) fn answer(&mut self, answer: Answer, line: &[u8]) {
+        self.answers.push(answer);
+        self.printed.extend_from_slice(b"Server: ");
+        self.printed.extend_from_slice(line);
+        self.end_outage();
+    }
+
+    pub(super) fn end_outage(&mut self) {
+        self.outages += u64::from(self.is_outage);
+        self.is_outage = false;
+    }
+}

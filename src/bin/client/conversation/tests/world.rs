@@ -1,0 +1,299 @@
+//! A conversation to which anything can happen, beside what it should look like
+//! after that.
+
+use super::events::Event;
+use super::model::{Answer, InputEnd, Model, TEXTS};
+use super::*;
+
+const BEGINNING: &[u8] = b"Server rec";
+
+pub(super) struct World {
+    pub(super) conversation: Conversation,
+    pub(super) model: Model,
+    replies: LineReader,
+    now: Instant,
+    /// Whether a reply has begun and not ended.
+    pub(super) is_mid_reply: bool,
+    /// Whether an outage has lasted for as long as one may.
+    pub(super) is_waited_out: bool,
+    /// Whether there are to be no more attempts.
+    pub(super) is_given_up: bool,
+    /// How many connections were lost.
+    pub(super) losses: usize,
+    /// Why the connection is over, until that is known to the loop that connects.
+    pub(super) end: Option<End>,
+    /// How the run ended.
+    pub(super) outcome: Option<Result<(), String>>,
+    /// All that was handed out to be told, and to be printed.
+    pub(super) told: Vec<Told>,
+    pub(super) printed: Vec<u8>,
+}
+
+impl World {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let now = Instant::now();
+        World {
+            conversation: Conversation::new(settings.clone(), now),
+            model: Model::default(),
+            replies: LineReader::new(MAX_REPLY),
+            now,
+            is_mid_reply: false,
+            is_waited_out: false,
+            is_given_up: false,
+            losses: 0,
+            end: None,
+            outcome: None,
+            told: Vec::new(),
+            printed: Vec::new(),
+        }
+    }
+
+    pub(super) fn after(settings: &Settings, events: &[Event]) -> Self {
+        let mut world = World::new(settings);
+        events.iter().for_each(|event| world.happen(*event));
+        world
+    }
+
+    /// Makes it happen, and asserts all that is to be seen of it.
+    pub(super) fn happen(&mut self, event: Event) {
+        self.now += Duration::from_millis(1);
+        let awaits = self.model.in_flight() > 0;
+        let timeout = self.conversation.settings.timeout;
+        match event {
+            Event::Say => {
+                let text = TEXTS[self.model.lines];
+                self.model.say(Some(text));
+                self.conversation.say(Line::Whole(text), self.now);
+            }
+            Event::SayTooLong => {
+                self.model.say(None);
+                self.conversation.say(Line::TooLong, self.now);
+            }
+            Event::EndInput => {
+                self.model.input = Some(InputEnd::Good);
+                self.conversation.end_input(Ok(()));
+            }
+            Event::FailInput => {
+                self.model.input = Some(InputEnd::Bad);
+                self.conversation.end_input(Err(broken("no input")));
+            }
+            Event::Connect => {
+                self.begin_attempt();
+                self.model.connect();
+                self.conversation.connected(self.now);
+                self.replies = LineReader::new(MAX_REPLY);
+                self.is_mid_reply = false;
+            }
+            Event::FailToConnect => {
+                self.begin_attempt();
+                self.lose(&End::Unreachable("refused".to_string()));
+            }
+            Event::GiveUp => {
+                self.begin_attempt();
+                self.wait_out_outage();
+                self.lose(&End::Unreachable("refused".to_string()));
+            }
+            Event::Send => {
+                let (to_send, batch) = self.take_unsent();
+                assert_eq!(to_send, Some(ToSend::Batch));
+                assert_eq!(batch, self.model.send());
+            }
+            Event::HalfClose => {
+                self.model.is_half_closed = true;
+                assert_eq!(self.take_unsent(), (Some(ToSend::HalfClose), Vec::new()));
+            }
+            Event::Acknowledge if awaits => {
+                self.read_answer(Answer::Acknowledged, &self.model.acknowledgement(), 0);
+            }
+            Event::Acknowledge => self.read_bad(b"Server received your message: one\n"),
+            Event::AcknowledgeAll => {
+                let mut lines = Vec::new();
+                while self.model.in_flight() > 0 {
+                    let line = self.model.acknowledgement();
+                    self.model.answer(Answer::Acknowledged, &line);
+                    lines.extend(line);
+                }
+                self.read(&lines, Ok(self.model.is_done()));
+            }
+            Event::Reject if awaits => {
+                self.read_answer(Answer::Rejected, b"Server rejected your message: no\n", 0);
+            }
+            Event::Reject => self.read_bad(b"Server rejected your message: no\n"),
+            Event::AnswerWrongly if awaits => self.read_answer(Answer::Wrong, b"wrong\n", 0),
+            Event::AnswerWrongly => self.read_bad(b"wrong\n"),
+            Event::BeginReply => {
+                self.is_mid_reply = true;
+                self.read(BEGINNING, Ok(self.model.is_done()));
+            }
+            Event::EndReply if awaits => {
+                let line = self.model.acknowledgement();
+                self.read_answer(Answer::Acknowledged, &line, BEGINNING.len());
+            }
+            Event::EndReply => self.read_bad(b"eived your message: one\n"),
+            Event::EndReplyWrongly if awaits => {
+                self.read_answer(Answer::Wrong, b"Server recalls\n", BEGINNING.len());
+            }
+            Event::EndReplyWrongly => self.read_bad(b"alls\n"),
+            Event::SendTooLongReply => self.read_bad(&vec![b'x'; MAX_REPLY + 1]),
+            Event::Refuse => {
+                let line = "Server refused your connection: full";
+                let expected = self.unless_done(End::Refused(line.to_string()));
+                self.read(format!("{line}\n").as_bytes(), expected);
+            }
+            Event::Close => {
+                let line = "Server closed your connection: idle";
+                let expected = self.unless_done(End::Broken(line.to_string()));
+                self.read(format!("{line}\n").as_bytes(), expected);
+            }
+            Event::Wait => self.time_out(self.now, Ok(self.model.is_done())),
+            Event::WaitLong => {
+                self.now += timeout;
+                let end = End::Broken("no reply within 10 s".to_string());
+                let expected = match awaits {
+                    true => Err(end),
+                    false => Ok(self.model.is_done()),
+                };
+                if expected == Ok(false) {
+                    // A connection that stays is one that works.
+                    self.model.end_outage();
+                }
+                self.time_out(self.now - timeout, expected);
+            }
+            Event::WaitOutOutage => {
+                self.wait_out_outage();
+                let end = End::Broken("no whole reply".to_string());
+                self.time_out(self.now, Err(end));
+            }
+            Event::EndStream => {
+                let why = "closed by the server in the middle of a reply";
+                let end = match self.is_mid_reply {
+                    true => End::Broken(why.to_string()),
+                    false => End::Closed,
+                };
+                self.read(b"", self.unless_done(end));
+            }
+            Event::Reset => {
+                let end = self.unless_done(End::Broken("reset".to_string()));
+                self.receive(Err(broken("reset")), self.now, end);
+            }
+            Event::Lose => {
+                let end = self.end.take().unwrap();
+                self.lose(&end);
+            }
+        }
+        let mut printed = Vec::new();
+        self.conversation.take_printed(&mut printed);
+        self.printed.extend(printed);
+        self.told.extend(self.conversation.take_told());
+        if self.model.is_done() && !self.model.is_connected && self.end.is_none() {
+            // The loop that connects sees that there is no need to.
+            self.outcome.get_or_insert(self.conversation.verdict());
+        }
+    }
+
+    /// What goes out next.
+    pub(super) fn take_unsent(&mut self) -> (Option<ToSend>, Vec<u8>) {
+        let mut batch = Vec::new();
+        let to_send = self.conversation.take_unsent(&mut batch, self.now);
+        (to_send, batch)
+    }
+
+    fn begin_attempt(&mut self) {
+        let limit = self.conversation.connecting(self.now);
+        assert!(limit > Duration::ZERO && limit <= self.conversation.settings.connect_timeout);
+    }
+
+    fn wait_out_outage(&mut self) {
+        let (outage, _) = self.conversation.outage.as_ref().unwrap();
+        self.now += outage.left_of(self.conversation.settings.retry_for, self.now);
+        self.is_waited_out = true;
+    }
+
+    fn lose(&mut self, end: &End) {
+        let is_final = self.conversation.settings.retry_for.is_zero()
+            || matches!(end, End::Violation(_))
+            || self.is_waited_out;
+        let pause = self.conversation.lost(end, self.now);
+        assert_eq!(pause.is_err(), is_final, "{end:?}: {pause:?}");
+        self.model.is_outage |= !is_final;
+        if let Err(why) = pause {
+            assert!(why.contains(&end.to_string()), "{end:?}: {why}");
+            self.is_given_up = true;
+            self.outcome = Some(Err(why));
+        }
+    }
+
+    /// What is to come of the end of a connection, and of what is read from one.
+    fn unless_done(&self, end: End) -> Result<bool, End> {
+        match self.model.is_done() {
+            true => Ok(true),
+            false => Err(end),
+        }
+    }
+
+    /// The oldest message in flight is answered by this line, of which so many
+    /// bytes have come already.
+    fn read_answer(&mut self, answer: Answer, line: &[u8], from: usize) {
+        self.is_mid_reply = false;
+        self.model.answer(answer, line);
+        self.read(&line[from..], Ok(self.model.is_done()));
+    }
+
+    /// Bytes come that no server sends.
+    fn read_bad(&mut self, mut bytes: &[u8]) {
+        let received = loop {
+            let read = self.replies.fill(&mut bytes);
+            let replies = &mut self.replies;
+            let received = self.conversation.receive(replies, read, self.now, self.now);
+            if received != Ok(false) {
+                break received;
+            }
+        };
+        // Of what comes in several reads, the first is enough for the end.
+        let ended_before = !bytes.is_empty() && self.model.is_done() && received == Ok(true);
+        let is_violation = matches!(received, Err(End::Violation(_)));
+        assert!(is_violation || ended_before, "{received:?}");
+        self.take(received);
+    }
+
+    fn read(&mut self, mut bytes: &[u8], expected: Result<bool, End>) {
+        let read = self.replies.fill(&mut bytes);
+        self.receive(read, self.now, expected);
+    }
+
+    fn time_out(&mut self, listening_since: Instant, expected: Result<bool, End>) {
+        let timeout = Err(io::ErrorKind::WouldBlock.into());
+        self.receive(timeout, listening_since, expected);
+    }
+
+    fn receive(
+        &mut self,
+        read: io::Result<usize>,
+        listening_since: Instant,
+        expected: Result<bool, End>,
+    ) {
+        let (replies, now) = (&mut self.replies, self.now);
+        let received = self
+            .conversation
+            .receive(replies, read, listening_since, now);
+        assert_eq!(received, expected);
+        self.take(received);
+    }
+
+    fn take(&mut self, received: Result<bool, End>) {
+        match received {
+            Ok(false) => {}
+            Ok(true) => self.outcome = Some(self.conversation.verdict()),
+            Err(end) => {
+                self.conversation.disconnected();
+                self.model.is_connected = false;
+                self.losses += 1;
+                self.end = Some(end);
+            }
+        }
+    }
+}
+
+fn broken(why: &str) -> io::Error {
+    io::Error::other(why.to_string())
+}

@@ -70,31 +70,18 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// The flags that say how much is shown on standard error.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Verbosity {
-    /// Show less: of the server, warnings only; of the client, errors only
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-    /// Show more: of the server, debugging details; of the client, connections
-    #[arg(short, long)]
-    verbose: bool,
-}
-
-impl Verbosity {
-    /// A logger to standard error, for the caller to refine and start. It shows
-    /// `usual` and above, one level less or more where asked for, unless
-    /// `RUST_LOG` is set and not empty.
-    pub fn logger(self, usual: LevelFilter) -> env_logger::Builder {
-        let mut logger = env_logger::Builder::new();
-        match std::env::var("RUST_LOG") {
-            Ok(filters) if !filters.is_empty() => logger.parse_filters(&filters),
-            _ if self.quiet => logger.filter_level(usual.decrement_severity()),
-            _ if self.verbose => logger.filter_level(usual.increment_severity()),
-            _ => logger.filter_level(usual),
-        };
-        logger
-    }
+/// A logger to standard error, for the caller to refine and start. It shows
+/// `usual` and above, one level less where `quiet`, one more where `verbose`,
+/// unless `RUST_LOG` is set and not empty.
+pub fn logger(usual: LevelFilter, quiet: bool, verbose: bool) -> env_logger::Builder {
+    let mut logger = env_logger::Builder::new();
+    match std::env::var("RUST_LOG") {
+        Ok(filters) if !filters.is_empty() => logger.parse_filters(&filters),
+        _ if quiet => logger.filter_level(usual.decrement_severity()),
+        _ if verbose => logger.filter_level(usual.increment_severity()),
+        _ => logger.filter_level(usual),
+    };
+    logger
 }
 
 /// Says in one line on standard error why a program ends, and gives its exit

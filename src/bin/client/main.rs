@@ -59,7 +59,7 @@ struct Args {
     /// Most messages in flight, up to 65536; 1 is lockstep
     #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     window: u32,
-    /// How long to go on trying in each outage; 0 makes the first the end
+    /// How long to go on trying in each outage; 0 ends the run at the first one
     #[arg(long, value_name = "SECS", default_value = "0", value_parser = cli::seconds)]
     retry_for: Duration,
     /// Longest time without any reply while one is awaited; 0 is for ever
@@ -71,7 +71,8 @@ struct Args {
     /// Lines a second, on a schedule that starts with the first line; an overdue line goes out at once
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
-    /// End this side of the stream after the last line, and still require every reply
+    /// End this side of the stream after the last line, and still require every reply. A server that
+    /// answers only then needs --window to be as large as the input
     #[arg(long)]
     half_close: bool,
     /// Show each second how far the run is
@@ -83,8 +84,12 @@ struct Args {
     /// Write the end of the run to this file, as one JSON object
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    #[command(flatten)]
-    verbosity: cli::Verbosity,
+    /// Show errors only: no outages
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Show each connection, too
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 /// Reads a number of lines a second.
@@ -107,8 +112,7 @@ fn main() -> ExitCode {
 ///
 /// What the one line on standard error says. A closed output has none.
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    args.verbosity
-        .logger(LevelFilter::Warn)
+    cli::logger(LevelFilter::Warn, args.quiet, args.verbose)
         .format(|line, record| writeln!(line, "client: {}", record.args()))
         .init();
 

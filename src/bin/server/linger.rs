@@ -1,7 +1,7 @@
 //! How the server ends a connection that it has something to tell.
 //!
-//! Closing a socket with unread bytes resets the connection, and the reset
-//! destroys a notice that the client has not read yet. So the socket is only
+//! Closing a socket with unread bytes resets the connection, and the reset can
+//! destroy a notice that the client has not read yet. So the socket is only
 //! half-closed after the notice, and what the client still sends is drained,
 //! for at most a second. One thread does this for all clients, with sockets
 //! that do not block, so that no client delays another or the accept loop.

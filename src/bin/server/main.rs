@@ -56,8 +56,12 @@ struct Args {
     /// How messages are told apart: by line, or, for peers that know no framing, by read
     #[arg(long, default_value = "lines")]
     framing: Framing,
-    #[command(flatten)]
-    verbosity: cli::Verbosity,
+    /// Show warnings only: no clients, no messages
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Show each failure to accept, too, and not one a second
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 fn main() -> ExitCode {
@@ -68,8 +72,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    args.verbosity
-        .logger(LevelFilter::Info)
+    cli::logger(LevelFilter::Info, args.quiet, args.verbose)
         .format_target(false)
         .init();
     // For process 1, as of a container, the kernel leaves out what any other

@@ -174,7 +174,7 @@
 //! returns the error, and the client is told. Worse, a new thread that cannot map
 //! its signal stack makes std abort the whole process, so the number of clients
 //! stays below what `vm.max_map_count` allows (`src/bin/server/limits.rs`).
-//! Test: `THREADS`.
+//! Test: `threads::a_client_for_whom_there_is_no_thread_is_told_so_and_others_are_served`.
 //!
 //! ## What a thread costs
 //!
@@ -182,7 +182,7 @@
 //! 11 KB a client here. But a limit of address space counts all of it, so that
 //! each thread asks for 64 KiB, enough for a panic with its backtrace
 //! (`src/bin/server/accept.rs`). Four mappings a thread are the other price.
-//! Test: `STACK`.
+//! Test: `threads::a_client_takes_little_address_space`.
 //!
 //! # Nothing is lost
 //!

@@ -24,6 +24,9 @@ mod deadlines;
 // What the server survives.
 mod faults;
 
+// What a thread per client costs, and what happens without one.
+mod threads;
+
 // Where the server runs: a shell, a container, a service manager.
 mod places;
 

@@ -1,0 +1,77 @@
+//! What a thread per client costs, and what happens without one.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use crate::util::{
+    Server, ask_line, eventually, last_words, read_line, received, server, temporary_file,
+};
+
+#[test]
+fn a_client_takes_little_address_space() {
+    const CLIENTS: u64 = 200;
+    // The allocator takes 64 MiB of it for each of its heaps, however few threads
+    // use them.
+    let mut server = server(&["-q", "--port", "0"]);
+    let server = Server::spawn(server.env("MALLOC_ARENA_MAX", "1"));
+    ask_line(&server.connect(), "warm up");
+    let before = server.status("VmSize");
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    clients.iter().for_each(|client| ask_line(client, "hello"));
+    let each = (server.status("VmSize") - before) / CLIENTS;
+    println!("{each} KB of address space a client");
+    assert!(each < 256, "a client took {each} KB of address space");
+}
+
+#[test]
+fn a_client_for_whom_there_is_no_thread_is_told_so_and_others_are_served() {
+    const CLIENTS: usize = 60;
+    // The limit counts the threads of a user, and does not hold for root. So the
+    // server is a user of whom there is nothing else.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "54321", "--regid", "54321", "--clear-groups"]);
+    command.args(["prlimit", "--nproc=30", env!("CARGO_BIN_EXE_server")]);
+    command.args(["-q", "--port", "0"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut announced = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut announced).unwrap();
+    let Some(address) = announced.strip_prefix("Server listening on ") else {
+        println!("skipped: {command:?}: {}", child.wait().unwrap());
+        return;
+    };
+    let address = address.trim_end().parse().unwrap();
+    let server = Server::new(child, address, temporary_file());
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    let (mut served, mut refused) = (Vec::new(), 0);
+    for client in clients {
+        // A refused one may be closed already.
+        let _ = (&client).write_all(b"hello\n");
+        match read_line(&client).as_str() {
+            reply if reply == received("hello") => served.push(client),
+            notice => {
+                let why = "Server refused your connection: no thread for it: ";
+                assert!(notice.starts_with(why), "{notice:?}");
+                assert_eq!(last_words(client), "");
+                refused += 1;
+            }
+        }
+    }
+    println!("{} served, {refused} refused", served.len());
+    assert!(served.len() > 20 && refused > 20);
+    for client in &served {
+        ask_line(client, "still served");
+    }
+    // Their threads are free for others.
+    drop(served);
+    eventually(|| {
+        let client = server.connect();
+        let _ = (&client).write_all(b"hello\n");
+        match read_line(&client).as_str() {
+            reply if reply == received("hello") => Ok(()),
+            notice => Err(notice.to_string()),
+        }
+    });
+}

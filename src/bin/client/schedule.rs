@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+/// A read that takes so long has waited for input. One of a full pipe or a file
+/// takes far less, if the machine is not busy with something else.
+const IDLE: Duration = Duration::from_millis(10);
+
 /// Lines at a fixed rate, from the first one on.
 ///
 /// A line that cannot go out at its place is overdue and goes out as soon as it
@@ -41,14 +45,26 @@ impl Schedule {
         self.lines += 1;
     }
 
-    /// Nothing else was done than to wait for input. If the place of the next line
-    /// has passed meanwhile, it is the input that is late: the schedule starts
-    /// anew, or times would grow without bound.
+    /// Nothing else was done than to read input, from one time to another. If the
+    /// next line's place has passed meanwhile, that time is the input's fault and
+    /// not the server's: times would grow without bound if it counted.
     pub(crate) fn waited_for_input(&mut self, from: Instant, to: Instant) {
-        let due = self.start.and_then(|start| self.due(start));
-        if due.is_some_and(|due| from <= due && due < to) {
+        let Some((start, due)) = self.start.and_then(|start| Some((start, self.due(start)?)))
+        else {
+            return;
+        };
+        let waited = to.saturating_duration_since(from);
+        let late = to.saturating_duration_since(due);
+        if late.is_zero() {
+            return;
+        }
+        if waited >= late.min(IDLE) {
+            // The line was not there to be sent any earlier.
             self.start = None;
             self.lines = 0;
+        } else {
+            // It was overdue before, and what overdue lines have waited counts.
+            self.start = start.checked_add(waited);
         }
     }
 }
@@ -82,8 +98,32 @@ mod tests {
         // The window was full for a second. Then the next line was there at once.
         let later = now + 1000 * MS;
         assert_eq!(schedule.due(later), Some(now + 10 * MS));
+        schedule.waited_for_input(later, later);
+        assert_eq!(schedule.due(later), Some(now + 10 * MS));
+        // The time that the read took is not the server's.
         schedule.waited_for_input(later, later + MS);
-        assert_eq!(schedule.due(later + MS), Some(now + 10 * MS));
+        assert_eq!(schedule.due(later + MS), Some(now + 11 * MS));
+    }
+
+    #[test]
+    fn an_input_slower_than_the_rate_is_on_time_again_after_a_stall() {
+        for (rate, gap) in [(100.0, 20 * MS), (1000.0, 2 * MS), (10_000.0, MS / 5)] {
+            let mut schedule = Schedule::new(rate);
+            let now = Instant::now();
+            schedule.due(now);
+            schedule.advance();
+            // The server stalls for a second, and then the lines trickle in.
+            let mut now = now + 1000 * MS;
+            for _ in 0..rate as u32 {
+                schedule.waited_for_input(now, now + gap);
+                now += gap;
+                let late = now - schedule.due(now).unwrap();
+                assert!(late <= 1000 * MS, "{late:?} at {rate} lines a second");
+                schedule.advance();
+            }
+            schedule.waited_for_input(now, now + gap);
+            assert_eq!(schedule.due(now + gap), Some(now + gap));
+        }
     }
 
     #[test]

@@ -170,8 +170,14 @@ impl Conversation {
         self.connected.is_some() && self.outbox.len() == 0 && !self.input_has_ended()
     }
 
+    /// Whether there will be no more lines.
     pub(crate) fn input_has_ended(&self) -> bool {
         !matches!(self.input, Input::Open)
+    }
+
+    /// Whether all that there was of the input was read.
+    pub(crate) fn input_was_read(&self) -> bool {
+        matches!(self.input, Input::Ended)
     }
 
     /// Whether all input was read and everything is answered. Without any input,

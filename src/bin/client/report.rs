@@ -42,7 +42,7 @@ impl Display for Report<'_> {
         writeln!(
             f,
             "  \"input_ended\": {},",
-            self.conversation.input_has_ended()
+            self.conversation.input_was_read()
         )?;
         let unacknowledged = self.conversation.unacknowledged();
         writeln!(

@@ -91,7 +91,7 @@ pub(crate) fn summary(conversation: &Conversation, elapsed: Duration) -> String 
         ..
     } = counts;
     let unacknowledged = conversation.unacknowledged();
-    let cut_short = match conversation.input_has_ended() {
+    let cut_short = match conversation.input_was_read() {
         true => "",
         false => "; the input was not read to its end",
     };

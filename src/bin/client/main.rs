@@ -22,14 +22,15 @@ mod threads;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use log::LevelFilter;
-use tcp_chat::{cli, signals};
+use tcp_chat::cli;
+use tcp_chat::signals::{self, Signal};
 
 use conversation::Settings;
 use ending::Ending;
@@ -40,6 +41,9 @@ use threads::Shared;
 
 /// The exit code of a program ended by SIGPIPE, as a shell reports it.
 const CLOSED_OUTPUT: u8 = 141;
+
+/// How long a signal is kept from ending the run by whoever reads the last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Sends the lines of standard input, verifies and prints every reply.
 ///
@@ -127,11 +131,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let ending = Ending::new(settings, args.summary, args.report.as_deref())?;
     let ending = Arc::new(ending);
     let in_signal = Arc::clone(&ending);
-    signals::watch(move |signal| {
-        // That the report cannot be written is no news beside the signal.
-        let _ = in_signal.say(128 + signal.number() as u8, Some(signal.name()));
-    })
-    .context("cannot watch for signals")?;
+    signals::watch(move |signal| say_in_time(in_signal, signal))
+        .context("cannot watch for signals")?;
 
     let end = converse(args, &ending.shared, &ending.output);
     let code = match &end {
@@ -140,10 +141,34 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(_) => 1,
     };
     let error = end.err().map(|error| format!("{error:#}"));
-    ending.say(code, error.as_deref())?;
-    match error {
-        Some(error) if code != CLOSED_OUTPUT => bail!(error),
-        _ => Ok(ExitCode::from(code)),
+    let said = ending.say(code, error.as_deref());
+    match (error, said) {
+        (None, said) => said?,
+        (Some(error), said) => {
+            // Neither error is to hide the other.
+            if let Err(unwritten) = said {
+                log::error!("{unwritten:#}");
+            }
+            if code != CLOSED_OUTPUT {
+                bail!(error);
+            }
+        }
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// Says how the run went, which a signal ends now, unless nobody takes what is
+/// said: a pager reads no further than a page.
+fn say_in_time(ending: Arc<Ending>, signal: Signal) {
+    let (ended, end) = mpsc::channel();
+    let thread = thread::Builder::new().name("last words".to_string());
+    let started = thread.spawn(move || {
+        // That the report cannot be written is no news beside the signal.
+        let _ = ending.say(128 + signal.number() as u8, Some(signal.name()));
+        let _ = ended.send(());
+    });
+    if started.is_ok() {
+        let _ = end.recv_timeout(LAST_WORDS);
     }
 }
 

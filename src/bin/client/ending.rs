@@ -5,7 +5,7 @@
 //! is never given back, and the other waits for it until the process is gone.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::mem;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,7 +47,7 @@ impl Ending {
         let report = report.map(|path| {
             let name = Printable(path.as_os_str().as_encoded_bytes());
             let what = format!("cannot write the report {name}");
-            File::create(path)
+            create(path)
                 .with_context(|| what.clone())
                 .map(|file| (file, what))
         });
@@ -95,4 +95,13 @@ impl Ending {
         self.output.end(summary.as_deref().unwrap_or_default());
         written
     }
+}
+
+/// An empty file, to be written at its end: it may be the standard output, too,
+/// and then the report stands after the replies.
+fn create(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).append(true).open(path)?;
+    // A terminal or pipe has no length to be set.
+    let _ = file.set_len(0);
+    Ok(file)
 }

@@ -8,6 +8,7 @@
 //! the time is told to it. So every order of events can be tried in a test, and
 //! an hour passes in no time.
 
+mod connections;
 mod replies;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::printable::Excerpt;
 use tcp_chat::wire::{self, MAX_REPLY, ServerLine, is_timeout};
 
-use replies::counted;
+pub(crate) use connections::End;
 
 use crate::outage::{Outage, SHORTEST_PAUSE};
 use crate::outbox::Outbox;
@@ -102,23 +103,6 @@ pub(crate) enum ToSend {
     HalfClose,
     /// Nothing more, since the connection is over, or everything is answered.
     Nothing,
-}
-
-/// Why an attempt or a connection ended before everything was answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// No connection came about.
-    Unreachable(String),
-    /// The server sent a notice that it does not serve this client.
-    Refused(String),
-    /// The peer ended the stream between two replies and did not say why. Another
-    /// error on the connection may tell more.
-    Closed,
-    /// The connection broke, fell silent, or was closed with a notice.
-    Broken(String),
-    /// The peer does not keep to the protocol, so another connection would not
-    /// help.
-    Violation(String),
 }
 
 impl Conversation {
@@ -246,32 +230,6 @@ impl Conversation {
         };
     }
 
-    /// An attempt to connect begins. Returns how long it may take.
-    pub(crate) fn connecting(&mut self, now: Instant) -> Duration {
-        self.first_attempt.get_or_insert(now);
-        let Settings {
-            connect_timeout,
-            retry_for,
-            ..
-        } = self.settings;
-        match &self.outage {
-            Some((outage, _)) => {
-                let left = outage.left_of(retry_for, now);
-                connect_timeout.min(left.max(SHORTEST_PAUSE))
-            }
-            None if retry_for.is_zero() => connect_timeout,
-            None => connect_timeout.min(retry_for),
-        }
-    }
-
-    /// There is a new connection, over which nothing was sent yet.
-    pub(crate) fn connected(&mut self, now: Instant) {
-        self.connected = Some(now);
-        self.was_connected = true;
-        self.half_closed = false;
-        self.outbox.rewind();
-    }
-
     /// Appends to `batch` what is to be sent; `None` while there is nothing.
     pub(crate) fn take_unsent(&mut self, batch: &mut Vec<u8>, now: Instant) -> Option<ToSend> {
         let ended = self.input_has_ended();
@@ -320,76 +278,6 @@ impl Conversation {
         }
         self.judge_deadlines(listening_since, now)?;
         Ok(false)
-    }
-
-    /// The connection is over. What is still to come of it does not count.
-    pub(crate) fn disconnected(&mut self) {
-        self.connected = None;
-    }
-
-    /// An attempt or a connection was of no use. Returns the pause before the
-    /// next attempt.
-    ///
-    /// # Errors
-    ///
-    /// There is to be none; the one line says why.
-    pub(crate) fn lost(&mut self, end: &End, now: Instant) -> Result<Duration, String> {
-        self.connected = None;
-        let Settings {
-            server, retry_for, ..
-        } = &self.settings;
-        let (server, retry_for) = (server.clone(), *retry_for);
-        if retry_for.is_zero() || matches!(end, End::Violation(_)) {
-            return Err(self.describe(end));
-        }
-        let seconds = retry_for.as_secs_f64();
-        if self.outage.is_none() {
-            let what = self.describe(end);
-            self.told.push(Told::Warning(format!(
-                "{what}; trying again for up to {seconds} s"
-            )));
-            // Before the first connection, the outage began with the first attempt.
-            let known = match self.was_connected {
-                true => now,
-                false => self.first_attempt.unwrap_or(now),
-            };
-            let in_flight = self.outbox.in_flight() > 0;
-            let began = self.awaited_since.filter(|_| in_flight).unwrap_or(known);
-            let outage = Outage::new(began, known, what);
-            self.outage = Some((outage, self.counts.sent_again));
-        }
-        let left = |(outage, _): &(Outage, u64)| {
-            let left = outage.left_of(retry_for, now);
-            (!left.is_zero()).then(|| outage.pause(now).min(left))
-        };
-        self.outage.as_ref().and_then(left).ok_or_else(|| {
-            let unacknowledged = self.what_is_unacknowledged();
-            format!("cannot reach {server} for {seconds} s, with {unacknowledged}: {end}")
-        })
-    }
-
-    /// An outage, if there is one, has ended, and the user is told so.
-    fn end_outage(&mut self, at: Instant) {
-        if let Some(past) = self.finish(at) {
-            let (server, seconds) = (&self.settings.server, past.length.as_secs_f64());
-            let lines = counted(past.sent_again, "line");
-            self.told.push(Told::Warning(format!(
-                "{server} is back after {seconds:.3} s, {lines} sent again"
-            )));
-        }
-    }
-
-    /// The run is over, and with it an outage that still goes on.
-    pub(crate) fn finish(&mut self, now: Instant) -> Option<PastOutage> {
-        let (outage, sent_before) = self.outage.take()?;
-        let past = PastOutage {
-            began: outage.began.saturating_duration_since(self.began),
-            length: now.saturating_duration_since(outage.began),
-            cause: outage.cause,
-            sent_again: self.counts.sent_again - sent_before,
-        };
-        self.counts.add_outage(past.clone());
-        Some(past)
     }
 
     // What is for the user.

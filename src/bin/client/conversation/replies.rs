@@ -2,10 +2,6 @@
 
 use super::*;
 
-/// How long a connection without anything to answer must stay to end an outage:
-/// a proxy accepts for a dead server too, and closes soon.
-const STAYS: Duration = Duration::from_secs(1);
-
 impl Conversation {
     /// Verifies every line that is here, and prints what answers a message.
     pub(super) fn take_replies(
@@ -98,33 +94,6 @@ impl Conversation {
         self.end_outage(now);
     }
 
-    pub(super) fn judge_deadlines(
-        &mut self,
-        listening_since: Instant,
-        now: Instant,
-    ) -> Result<(), End> {
-        let Settings {
-            timeout, retry_for, ..
-        } = self.settings;
-        let since = self.awaited_since.filter(|_| self.outbox.in_flight() > 0);
-        let Some(since) = since else {
-            let stays = |at: &Instant| now.saturating_duration_since(*at) >= STAYS;
-            if let Some(connected) = self.connected.filter(stays) {
-                self.end_outage(connected);
-            }
-            return Ok(());
-        };
-        if now.saturating_duration_since(since.max(listening_since)) >= timeout {
-            let seconds = timeout.as_secs_f64();
-            return Err(End::Broken(format!("no reply within {seconds} s")));
-        }
-        let is_over = |(outage, _): &(Outage, u64)| outage.left_of(retry_for, now).is_zero();
-        if self.outage.as_ref().is_some_and(is_over) {
-            return Err(End::Broken("no whole reply".to_string()));
-        }
-        Ok(())
-    }
-
     /// Tells of trouble with a single line, the first few times that there is
     /// some of its kind.
     pub(super) fn report(&mut self, count: u64, kind: &str, report: String) {
@@ -134,45 +103,6 @@ impl Conversation {
             _ => return,
         };
         self.told.push(Told::Error(report));
-    }
-
-    /// What there is to say when a connection cannot be had or is lost.
-    pub(super) fn describe(&self, end: &End) -> String {
-        let server = &self.settings.server;
-        match end {
-            End::Unreachable(why) => format!("cannot connect to {server}: {why}"),
-            End::Refused(why) | End::Violation(why) => format!("{server}: {why}"),
-            End::Closed | End::Broken(_) => {
-                let answered = self.counts.answered();
-                let sent = answered + self.outbox.in_flight() as u64;
-                let unacknowledged = self.what_is_unacknowledged();
-                format!(
-                    "{server} lost with {unacknowledged}: {end} ({sent} sent, {answered} answered)"
-                )
-            }
-        }
-    }
-
-    pub(super) fn what_is_unacknowledged(&self) -> String {
-        match self.outbox.first_line() {
-            Some(line) => {
-                let messages = counted(self.outbox.len() as u64, "message");
-                format!("{messages} unacknowledged, the first is line {line}")
-            }
-            None if self.counts.answered() == 0 => "no message sent yet".to_string(),
-            None => "every message answered, so nothing is missing".to_string(),
-        }
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            End::Closed => f.write_str("closed by the server"),
-            End::Unreachable(why) | End::Refused(why) | End::Broken(why) | End::Violation(why) => {
-                f.write_str(why)
-            }
-        }
     }
 }
 
@@ -194,11 +124,4 @@ fn difference(expected: ServerLine<'_>, got: &[u8]) -> String {
     };
     let [wanted, got] = lines;
     format!("{column}expected \"{wanted}\", got \"{got}\"")
-}
-
-pub(super) fn counted(count: u64, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        _ => format!("{count} {noun}s"),
-    }
 }

@@ -45,5 +45,8 @@ mod outages;
 // The client over a path that damages what it carries.
 mod relay;
 
+// The real proxies, balancers and other clients, where they are installed.
+mod neighbours;
+
 // Both command lines: usage, addresses, failures to start.
 mod cli;

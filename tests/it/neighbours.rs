@@ -1,0 +1,432 @@
+//! The real programs among which ours live: proxies, a balancer, TLS, and other
+//! clients, with the configuration files that a user starts them with.
+//!
+//! They are no part of a checkout, so `cargo test` leaves these tests out. With the
+//! programs installed:
+//!
+//! ```text
+//! cargo test --test it neighbours -- --ignored
+//! ```
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::util::{
+    LIMIT, Running, Server, client, eventually, peer, printed, received, run, temporary_file,
+    unused_address,
+};
+
+/// A program that is not ours and serves at an address, for as long as this value
+/// lives.
+struct Neighbour {
+    command: String,
+    child: Child,
+    address: SocketAddr,
+    log: PathBuf,
+    configuration: PathBuf,
+}
+
+impl Neighbour {
+    /// Starts a program with one of the files in `tests/neighbours`, and waits
+    /// until it accepts connections at this address.
+    fn start(
+        command: &mut Command,
+        file: &str,
+        changes: &[(&str, &str)],
+        address: SocketAddr,
+    ) -> Self {
+        let configuration = configuration(file, changes);
+        let log = temporary_file();
+        let stdout = File::create(&log).unwrap();
+        command
+            .arg(&configuration)
+            .stdin(Stdio::null())
+            .stderr(stdout.try_clone().unwrap())
+            .stdout(stdout);
+        // As a user would type it, without what the environment is given.
+        let shown = format!("{command:?}");
+        let child = match with_system_programs(command).spawn() {
+            Ok(child) => child,
+            Err(error) => panic!("cannot start {shown}: {error}"),
+        };
+        let mut neighbour = Neighbour {
+            command: shown,
+            child,
+            address,
+            log,
+            configuration,
+        };
+        eventually(|| {
+            if let Ok(Some(status)) = neighbour.child.try_wait() {
+                panic!("{} ended: {status}", neighbour.command);
+            }
+            let why = |error| format!("{} at {address}: {error}", neighbour.command);
+            TcpStream::connect(address).map_err(why)
+        });
+        neighbour
+    }
+
+    /// What the program has said so far.
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        // SIGTERM comes first: killed, nginx would leave its worker behind.
+        let _ = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        let begun = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < LIMIT {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _ = self.child.kill();
+        let end = self.child.wait().map(|status| status.to_string());
+        if thread::panicking() {
+            println!("{}: {end:?}\noutput:\n{}", self.command, self.log());
+        }
+        let _ = fs::remove_file(&self.log);
+        let _ = fs::remove_file(&self.configuration);
+    }
+}
+
+/// A copy of a file in `tests/neighbours` with these changes to its text. All
+/// else in it is what a user has.
+fn configuration(file: &str, changes: &[(&str, &str)]) -> PathBuf {
+    let original = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/neighbours")
+        .join(file);
+    let mut text = fs::read_to_string(original).unwrap();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{file} has no {from:?}:\n{text}");
+        text = text.replace(from, to);
+    }
+    let copy = temporary_file();
+    fs::write(&copy, text).unwrap();
+    copy
+}
+
+/// Lets a command be found where Debian keeps daemons, which is not in every
+/// user's PATH.
+fn with_system_programs(command: &mut Command) -> &mut Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin"))
+}
+
+/// nginx before the server at this address, with further changes to its file.
+fn nginx(server: SocketAddr, changes: &[(&str, &str)]) -> Neighbour {
+    let address = unused_address();
+    let listen = format!("listen {address};");
+    let proxy_pass = format!("proxy_pass {server};");
+    let pid = format!("pid {};", temporary_file().display());
+    let mut all = vec![
+        ("listen 127.0.0.1:12346;", listen.as_str()),
+        ("proxy_pass 127.0.0.1:12345;", &proxy_pass),
+        ("pid /tmp/tcp-chat-nginx.pid;", &pid),
+    ];
+    all.extend(changes);
+    Neighbour::start(Command::new("nginx").arg("-c"), "nginx.conf", &all, address)
+}
+
+/// HAProxy before the servers at these addresses.
+fn haproxy(servers: [SocketAddr; 2]) -> Neighbour {
+    let address = unused_address();
+    let bind = format!("bind {address}");
+    let [one, two] = servers.map(|server| server.to_string());
+    let changes = [
+        ("bind 127.0.0.1:12345", bind.as_str()),
+        ("127.0.0.1:12351", &one),
+        ("127.0.0.1:12352", &two),
+    ];
+    let mut command = Command::new("haproxy");
+    Neighbour::start(command.arg("-f"), "haproxy.cfg", &changes, address)
+}
+
+/// A certificate for `localhost` and its key, as long as this value lives.
+struct Certificate {
+    key: PathBuf,
+    certificate: PathBuf,
+}
+
+impl Certificate {
+    /// Makes them as the head of `stunnel-server.conf` says.
+    fn make() -> Self {
+        let [key, certificate] = [(); 2].map(|()| temporary_file());
+        let mut openssl = Command::new("openssl");
+        openssl
+            .args("req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=localhost".split(' '))
+            .args("-addext subjectAltName=DNS:localhost".split(' '))
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate);
+        run(&mut openssl, "").assert_code(0);
+        Certificate { key, certificate }
+    }
+}
+
+impl Drop for Certificate {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.key);
+        let _ = fs::remove_file(&self.certificate);
+    }
+}
+
+/// A TLS connection's two ends.
+struct Tls {
+    client_end: Neighbour,
+    _server_end: Neighbour,
+    _certificate: Certificate,
+}
+
+impl Tls {
+    /// Stunnel beside the server at this address and stunnel beside the client,
+    /// which expects the certificate to be for this name.
+    fn start(server: SocketAddr, name: &str) -> Self {
+        let files = Certificate::make();
+        let (key, certificate) = (files.key.display(), files.certificate.display());
+        let address = unused_address();
+        let changes = [
+            ("accept = 0.0.0.0:12443", format!("accept = {address}")),
+            ("connect = 127.0.0.1:12345", format!("connect = {server}")),
+            ("cert = cert.pem", format!("cert = {certificate}")),
+            ("key = key.pem", format!("key = {key}")),
+        ];
+        let server_end = stunnel("stunnel-server.conf", &changes, address);
+
+        let connect = format!("connect = {address}");
+        let address = unused_address();
+        let changes = [
+            ("accept = 127.0.0.1:12444", format!("accept = {address}")),
+            ("connect = localhost:12443", connect),
+            ("CAfile = cert.pem", format!("CAfile = {certificate}")),
+            ("checkHost = localhost", format!("checkHost = {name}")),
+        ];
+        Tls {
+            client_end: stunnel("stunnel-client.conf", &changes, address),
+            _server_end: server_end,
+            _certificate: files,
+        }
+    }
+}
+
+fn stunnel(file: &str, changes: &[(&str, String)], address: SocketAddr) -> Neighbour {
+    let changes: Vec<_> = changes
+        .iter()
+        .map(|(from, to)| (*from, to.as_str()))
+        .collect();
+    Neighbour::start(&mut Command::new("stunnel"), file, &changes, address)
+}
+
+/// So many that neither a window nor any buffer on the way takes them all.
+const LINES: usize = 100_000;
+
+fn input() -> String {
+    (0..LINES).map(|number| format!("{number}\n")).collect()
+}
+
+/// Asserts that the client has every reply over this path.
+#[track_caller]
+fn assert_every_reply(address: SocketAddr, args: &[&str]) {
+    run(&mut client(address, args), input()).assert(0, printed(0..LINES), "");
+}
+
+/// A server that answers at the end of the stream only. So each reply through a
+/// proxy shows that a half-close came through first.
+fn answering_at_the_end() -> SocketAddr {
+    peer(|mut stream| {
+        let mut lines = String::new();
+        // Whoever only tries whether it is there may end with a reset.
+        if stream.read_to_string(&mut lines).is_ok() {
+            let replies: String = lines.lines().map(received).collect();
+            let _ = stream.write_all(replies.as_bytes());
+        }
+    })
+}
+
+/// Asserts that a half-close passes this proxy before a server that answers at the
+/// end only.
+#[track_caller]
+fn assert_passes_half_close(proxy: &Neighbour) {
+    run(&mut client(proxy.address, &["--half-close"]), "1\n2\n3\n").assert(0, printed(1..=3), "");
+}
+
+#[test]
+#[ignore = "needs nginx with its stream module"]
+fn every_reply_comes_through_nginx() {
+    let server = Server::start(&["-q"]);
+    assert_every_reply(nginx(server.address, &[]).address, &[]);
+}
+
+#[test]
+#[ignore = "needs nginx with its stream module"]
+fn nginx_takes_a_half_close_for_the_end_and_the_client_says_what_is_missing() {
+    let nginx = nginx(answering_at_the_end(), &[]);
+    let address = nginx.address;
+    let why = "closed by the server (3 sent, 0 answered)";
+    run(&mut client(address, &["--half-close"]), "1\n2\n3\n").assert(
+        1,
+        "",
+        &format!(
+            "client: {address} lost with 3 messages unacknowledged, the first is line 1: {why}\n"
+        ),
+    );
+}
+
+#[test]
+#[ignore = "needs nginx with its stream module, 1.21.4 or later"]
+fn the_line_that_nginx_needs_to_pass_a_half_close_is_in_its_file() {
+    let cure = [("#proxy_half_close on;", "proxy_half_close on;")];
+    assert_passes_half_close(&nginx(answering_at_the_end(), &cure));
+    let server = Server::start(&["-q"]);
+    assert_every_reply(nginx(server.address, &cure).address, &["--half-close"]);
+}
+
+#[test]
+#[ignore = "needs nginx with its stream module, and OpenBSD's nc"]
+fn nc_loses_replies_through_nginx_and_does_not_say_so() {
+    let nginx = nginx(answering_at_the_end(), &[]);
+    run(&mut nc(nginx.address), "1\n2\n3\n").assert(0, "", "");
+}
+
+#[test]
+#[ignore = "needs haproxy"]
+fn every_reply_and_a_half_close_come_through_haproxy() {
+    let servers = [(); 2].map(|()| Server::start(&["-q"]));
+    let proxy = haproxy(servers.each_ref().map(|server| server.address));
+    assert_every_reply(proxy.address, &[]);
+    assert_every_reply(proxy.address, &["--half-close"]);
+    assert_passes_half_close(&haproxy([(); 2].map(|()| answering_at_the_end())));
+}
+
+#[test]
+#[ignore = "needs haproxy"]
+fn nothing_is_lost_when_servers_behind_haproxy_are_killed_in_turn() {
+    let mut servers = [(); 2].map(|()| Server::start(&["-q"]));
+    let proxy = haproxy(servers.each_ref().map(|server| server.address));
+    let mut command = client(proxy.address, &["-q", "--retry-for", "20", "--summary"]);
+    let mut client = Running::start(&mut command);
+    let mut stdin = client.stdin.take().unwrap();
+    let enough = AtomicBool::new(false);
+    let (lines, outcome) = thread::scope(|scope| {
+        let feeder = scope.spawn(|| {
+            let (mut lines, begun) = (0, Instant::now());
+            // When something fails, nobody says that it is enough.
+            while !enough.load(Ordering::Relaxed) && begun.elapsed() < LIMIT {
+                let part: String = (lines..lines + 50)
+                    .map(|line| format!("{line}\n"))
+                    .collect();
+                if stdin.write_all(part.as_bytes()).is_err() {
+                    break;
+                }
+                lines += 50;
+                thread::sleep(Duration::from_millis(1));
+            }
+            drop(stdin);
+            lines
+        });
+        let client = scope.spawn(|| client.finish());
+        // Lines are sent all the while, to one of the two; each is killed twice.
+        for _ in 0..2 {
+            for server in &mut servers {
+                thread::sleep(Duration::from_millis(200));
+                server.kill();
+                // Time to turn to the other one.
+                thread::sleep(Duration::from_millis(200));
+                *server = Server::start_at(server.address, &["-q"]);
+            }
+        }
+        enough.store(true, Ordering::Relaxed);
+        (feeder.join().unwrap(), client.join().unwrap())
+    });
+    outcome.assert_code(0);
+    assert!(
+        outcome.stdout == printed(0..lines).as_bytes(),
+        "of {lines} lines: {outcome}"
+    );
+    let counts =
+        format!("client: {lines} acknowledged, 0 rejected, 0 wrong, 0 unacknowledged, 0 not sent");
+    assert!(outcome.stderr.starts_with(&counts), "{outcome}");
+    assert!(!outcome.stderr.contains("outages: 0,"), "{outcome}");
+}
+
+#[test]
+#[ignore = "needs stunnel and openssl"]
+fn every_reply_and_a_half_close_come_through_tls() {
+    let server = Server::start(&["-q"]);
+    let tls = Tls::start(server.address, "localhost");
+    assert_every_reply(tls.client_end.address, &[]);
+    assert_every_reply(tls.client_end.address, &["--half-close"]);
+    let tls = Tls::start(answering_at_the_end(), "localhost");
+    assert_passes_half_close(&tls.client_end);
+}
+
+#[test]
+#[ignore = "needs stunnel and openssl"]
+fn a_certificate_for_another_name_is_refused() {
+    let server = Server::start(&[]);
+    let tls = Tls::start(server.address, "example.org");
+    let address = tls.client_end.address;
+    let outcome = run(&mut client(address, &[]), "secret\n");
+    outcome.assert_code(1);
+    assert_eq!(outcome.stdout, b"", "{outcome}");
+    // Whether the client meets an end or a reset depends on what stunnel had read.
+    let lost = format!("client: {address} lost with 1 message unacknowledged, ");
+    assert!(outcome.stderr.starts_with(&lost), "{outcome}");
+    assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+    // It failed for the name and nothing else, and before anything was sent.
+    let log = tls.client_end.log();
+    assert!(log.contains("CERT: Subject checks failed"), "{log}");
+    assert!(!server.log().contains("secret"), "{}", server.log());
+}
+
+/// OpenBSD's nc, which ends its side of the stream after the input (`-N`).
+fn nc(address: SocketAddr) -> Command {
+    let mut nc = Command::new("nc");
+    nc.args(["-N", &address.ip().to_string(), &address.port().to_string()]);
+    nc
+}
+
+/// Asserts that another client of the server has every reply.
+#[track_caller]
+fn assert_is_served(other: impl FnOnce(SocketAddr) -> Command) {
+    let server = Server::start(&["-q"]);
+    let replies: String = (0..LINES).map(|line| received(&line.to_string())).collect();
+    run(&mut other(server.address), input()).assert(0, replies, "");
+}
+
+#[test]
+#[ignore = "needs OpenBSD's nc"]
+fn nc_is_served() {
+    assert_is_served(nc);
+}
+
+#[test]
+#[ignore = "needs ncat"]
+fn ncat_is_served() {
+    assert_is_served(|address| {
+        let mut ncat = Command::new("ncat");
+        ncat.args([address.ip().to_string(), address.port().to_string()]);
+        ncat
+    });
+}
+
+#[test]
+#[ignore = "needs socat"]
+fn socat_is_served() {
+    assert_is_served(|address| {
+        let mut socat = Command::new("socat");
+        // Once the input has ended, it waits half a second for replies, unless it
+        // is told otherwise.
+        socat.args(["-t", "30", "-", &format!("TCP:{address}")]);
+        socat
+    });
+}

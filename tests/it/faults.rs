@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::util::{
-    Canary, Server, ask_line, eventually, exchange, read_line, received, server, temporary_file,
-    three_rounds, unused_address,
+    Canary, Running, Server, ask_line, connect, eventually, exchange, read_line, received, server,
+    temporary_file, three_rounds, unused_address,
 };
 
 #[test]
@@ -191,4 +191,23 @@ fn no_client_can_hold_up_the_refusal_of_others() {
         }
     });
     canary.stop();
+}
+
+#[test]
+fn a_connection_that_is_gone_before_it_is_accepted_is_no_trouble() {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", "trace=accept4"]);
+    strace.args(["-e", "inject=accept4:error=ECONNABORTED:when=1"]);
+    strace.args([env!("CARGO_BIN_EXE_server"), "--port", "0"]);
+    let mut traced = Running::start(&mut strace);
+    let announced = traced.read_line();
+    let Some(address) = announced.strip_prefix("Server listening on ") else {
+        println!("skipped: strace: {}", traced.finish().stderr);
+        return;
+    };
+    // The first connection is what the injected error is about.
+    ask_line(&connect(address.trim_end().parse().unwrap()), "hello");
+    traced.signal_child("TERM");
+    let outcome = traced.finish();
+    assert!(!outcome.stderr.contains("WARN"), "{outcome}");
 }

@@ -86,18 +86,13 @@ pub(crate) fn serve(stream: &TcpStream, peer: SocketAddr, settings: Settings) ->
         1 => "1 message".to_string(),
         number => format!("{number} messages"),
     };
-    let why = match end {
-        Ok(None) => {
-            log::info!("{peer} disconnected after {messages}");
-            return None;
-        }
-        Ok(Some(why)) => why,
-        Err(error) => {
-            log::info!("{peer} disconnected after {messages}: {error}");
-            return None;
-        }
+    let why = match &end {
+        Ok(None) => String::new(),
+        Ok(Some(why)) => format!(": {why}"),
+        Err(error) => format!(": {error}"),
     };
-    log::info!("{peer} disconnected after {messages}: {why}");
+    log::info!("{peer} disconnected after {messages}{why}");
+    let why = end.ok()??;
     Some(settings.framing.notice(ServerLine::Closed(why.as_bytes())))
 }
 

@@ -59,6 +59,14 @@ impl Running {
         self.child.as_ref().unwrap().id()
     }
 
+    /// Signals the one program that this one runs, as `unshare` does.
+    pub fn signal_child(&self, signal: &str) {
+        let script = "kill -s $1 $(cat /proc/$0/task/$0/children)";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, &self.id().to_string(), signal]);
+        assert!(shell.status().unwrap().success(), "sh -c '{script}'");
+    }
+
     pub fn send(&mut self, text: &str) {
         self.stdin
             .as_mut()

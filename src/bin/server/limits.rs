@@ -47,15 +47,8 @@ pub(crate) struct Limits {
 pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
     let path = "/proc/self/limits";
     let table = match fs::read_to_string(path) {
-        // Not Linux, or a sandbox: what is not known does not limit.
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::PermissionDenied
-            ) =>
-        {
-            String::new()
-        }
+        // Not Linux, so there is nothing to be known.
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         table => table.with_context(|| format!("cannot read {path}"))?,
     };
     let address_space = soft_and_hard(&table, "Max address space").0;
@@ -68,8 +61,8 @@ pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
 
     let (soft, hard) = soft_and_hard(&table, "Max open files");
     let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
-    let open = open_files(soft);
-    let needed = wanted + MOST_LINGERING + open + SPARE_FILES;
+    let open = open_files(hard);
+    let needed = wanted.saturating_add(MOST_LINGERING + open + SPARE_FILES);
     let files = match needed.min(hard) {
         raised if raised > soft && set_open_file_limit(raised, hard).is_ok() => raised,
         _ => soft,
@@ -103,12 +96,9 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
         bail!("not even one client is allowed because of {cause} ({remedy})");
     }
     if clients < wanted {
+        let level = asked.map_or(Level::Info, |_| Level::Warn);
         log::log!(
-            if asked.is_some() {
-                Level::Warn
-            } else {
-                Level::Info
-            },
+            level,
             "At most {} served, not {wanted}, because of {cause} ({remedy})",
             clients_are(clients)
         );
@@ -163,19 +153,17 @@ fn max_map_count() -> usize {
 
 /// Sets the soft limit of open files. Shells and service managers leave it at
 /// 1,024 for programs that use `select`, and whatever needs more is to raise it.
-#[cfg(all(
-    target_os = "linux",
-    any(
-        target_arch = "x86_64",
-        target_arch = "aarch64",
-        target_arch = "riscv64"
-    )
-))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn set_open_file_limit(soft: usize, hard: usize) -> io::Result<()> {
     use std::ffi::c_int;
 
-    /// The number of this limit on most of Linux's architectures.
-    const RLIMIT_NOFILE: c_int = 7;
+    const RLIMIT_NOFILE: c_int = if cfg!(any(target_arch = "mips64", target_arch = "mips64r6")) {
+        5
+    } else if cfg!(target_arch = "sparc64") {
+        6
+    } else {
+        7
+    };
 
     #[repr(C)]
     struct Rlimit {
@@ -199,14 +187,7 @@ fn set_open_file_limit(soft: usize, hard: usize) -> io::Result<()> {
     }
 }
 
-#[cfg(not(all(
-    target_os = "linux",
-    any(
-        target_arch = "x86_64",
-        target_arch = "aarch64",
-        target_arch = "riscv64"
-    )
-)))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 fn set_open_file_limit(_: usize, _: usize) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }

@@ -48,5 +48,8 @@ mod relay;
 // The real proxies, balancers and other clients, where they are installed.
 mod neighbours;
 
+// What the client says of outages, reply times and rates, and what was true.
+mod probe;
+
 // Both command lines: usage, addresses, failures to start.
 mod cli;

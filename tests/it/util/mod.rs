@@ -27,15 +27,27 @@ mod own;
 // Numbers that look random.
 mod random;
 
+// JSON, read strictly.
+mod json;
+
+// What the client writes for `--report`.
+mod report;
+
+// A client that probes its server without end.
+mod probe;
+
 pub use canary::{Canary, three_rounds};
 pub use conversation::{
     ask, ask_line, connect, exchange, last_words, printed, read_line, received,
 };
 pub use kernel::{allow_open_files, number_in_proc};
+pub use json::Json;
 pub use own::{own_ip, temporary_file, unused_address};
 pub use peer::{answering, peer};
+pub use probe::Probe;
 pub use program::{Running, client, excerpt, run};
 pub use random::Random;
+pub use report::take_report;
 pub use server_process::{Server, server};
 
 /// What no step of any test should take, and a hang is taken for.

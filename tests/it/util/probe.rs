@@ -1,0 +1,71 @@
+//! A client that probes its server without end, as an engineer's would.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use super::{Json, client, eventually, take_report, temporary_file};
+
+/// A client with an input that never ends, until it is interrupted.
+pub struct Probe {
+    child: Child,
+    report: PathBuf,
+    stderr: PathBuf,
+    printed: Arc<AtomicU64>,
+}
+
+impl Probe {
+    pub fn start(address: SocketAddr, args: &[&str]) -> Self {
+        let (report, stderr) = (temporary_file(), temporary_file());
+        let mut child = client(address, args)
+            .arg("--report")
+            .arg(&report)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&stderr).unwrap())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        thread::spawn(move || while stdin.write_all(&b"x\n".repeat(500)).is_ok() {});
+        let printed = Arc::new(AtomicU64::new(0));
+        let (stdout, count) = (child.stdout.take().unwrap(), Arc::clone(&printed));
+        thread::spawn(move || {
+            let lines = BufReader::new(stdout).lines();
+            for _ in lines.map_while(Result::ok) {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Probe {
+            child,
+            report,
+            stderr,
+            printed,
+        }
+    }
+
+    /// Waits until so many replies more are printed.
+    pub fn await_replies(&self, more: u64) {
+        let wanted = self.printed.load(Ordering::Relaxed) + more;
+        eventually(|| match self.printed.load(Ordering::Relaxed) {
+            printed if printed >= wanted => Ok(()),
+            printed => Err(format!("{printed} replies instead of {wanted}")),
+        });
+    }
+
+    /// Ends it as Ctrl-C does. Returns its report and its standard error.
+    pub fn interrupt(mut self) -> (Json, String) {
+        let id = self.child.id().to_string();
+        Command::new("kill").args(["-INT", &id]).status().unwrap();
+        let status = self.child.wait().unwrap();
+        let stderr = fs::read_to_string(&self.stderr).unwrap();
+        assert_eq!(status.signal(), Some(2), "{status}: {stderr}");
+        fs::remove_file(&self.stderr).unwrap();
+        (take_report(&self.report), stderr)
+    }
+}

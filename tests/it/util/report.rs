@@ -1,0 +1,37 @@
+//! What the client writes for `--report`.
+
+use std::fs;
+use std::path::Path;
+
+use super::Json;
+
+/// Reads a report and asserts its shape. The file is gone afterwards.
+#[track_caller]
+pub fn take_report(path: &Path) -> Json {
+    let report = Json::read(&fs::read_to_string(path).unwrap());
+    fs::remove_file(path).unwrap();
+    let names = report.names().join(" ");
+    assert_eq!(
+        names,
+        "server began seconds exit error input_ended lines replies_per_second reply_time_ms \
+         outages outage_count longest_outage_seconds"
+    );
+    let lines = report["lines"].names().join(" ");
+    assert_eq!(
+        lines,
+        "acknowledged rejected wrong unacknowledged not_sent sent_again"
+    );
+    if report["reply_time_ms"] != Json::Null {
+        let times = &report["reply_time_ms"];
+        assert_eq!(times.names().join(" "), "p50 p90 p99 p999 max");
+        let names = times.names();
+        let times = names.iter().map(|name| times[name].number());
+        assert!(times.is_sorted(), "{report:?}");
+    }
+    for outage in report["outages"].list() {
+        assert_eq!(outage.names().join(" "), "began seconds cause sent_again");
+        assert!(outage["began"].number() >= report["began"].number());
+        assert!(outage["seconds"].number() <= report["longest_outage_seconds"].number());
+    }
+    report
+}

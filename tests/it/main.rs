@@ -51,5 +51,11 @@ mod neighbours;
 // What the client says of outages, reply times and rates, and what was true.
 mod probe;
 
+// The client's time limits where names and addresses do not answer.
+mod names;
+
+// How a signal ends the client.
+mod signals;
+
 // Both command lines: usage, addresses, failures to start.
 mod cli;

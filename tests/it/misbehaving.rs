@@ -1,11 +1,13 @@
 //! The client against peers that misbehave.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Running, answering, client, number_in_proc, peer, printed, received, run};
+use crate::util::{
+    Running, answering, client, fill_queue, number_in_proc, peer, printed, received, run,
+};
 
 #[test]
 fn a_wrong_reply_is_printed_and_reported_with_wanted_and_got() {
@@ -193,14 +195,9 @@ fn without_a_message_in_flight_no_reply_is_awaited() {
 
 #[test]
 fn a_connect_that_is_not_answered_ends_in_time() {
-    // Fills the queue of connections that nobody accepts.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let waits = Duration::from_millis(100);
-    let queue: Vec<TcpStream> = (0..1000)
-        .map_while(|_| TcpStream::connect_timeout(&address, waits).ok())
-        .collect();
-    assert!(queue.len() < 1000);
+    let _queue = fill_queue(&listener);
     let outcome = run(
         &mut client(address, &["--connect-timeout", "0.3"]),
         "hello\n",

@@ -3,14 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Json, Probe, Running, Server, answering, client, peer, printed, received, run, take_report,
-    temporary_file,
+    Json, Probe, Running, Server, answering, client, peer, printed, received, run, signal,
+    take_report, temporary_file,
 };
 
 /// By how many seconds the scheduling of a busy machine may falsify a figure.
@@ -206,8 +205,7 @@ fn a_rate_too_low_for_the_clock_lets_one_line_pass() {
         let mut client = Running::start(client.arg("--report").arg(&report));
         client.send("one\ntwo\n");
         assert_eq!(client.read_line(), printed(["one"]));
-        let id = client.id().to_string();
-        Command::new("kill").args(["-INT", &id]).status().unwrap();
+        signal(client.id(), "INT");
         let outcome = client.finish();
         assert!(
             outcome.stdout.is_empty() && outcome.stderr.is_empty(),

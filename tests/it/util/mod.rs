@@ -36,16 +36,20 @@ mod report;
 // A client that probes its server without end.
 mod probe;
 
+// Files in `/etc` that only one process sees.
+mod etc;
+
 pub use canary::{Canary, three_rounds};
 pub use conversation::{
     ask, ask_line, connect, exchange, last_words, printed, read_line, received,
 };
-pub use kernel::{allow_open_files, number_in_proc};
+pub use etc::{NameServer, etc_hosts};
 pub use json::Json;
+pub use kernel::{allow_open_files, number_in_proc};
 pub use own::{own_ip, temporary_file, unused_address};
-pub use peer::{answering, peer};
+pub use peer::{answering, fill_queue, peer};
 pub use probe::Probe;
-pub use program::{Running, client, excerpt, run};
+pub use program::{Outcome, Running, client, excerpt, run, signal};
 pub use random::Random;
 pub use report::take_report;
 pub use server_process::{Server, server};

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 /// A server of a test's own, which may misbehave: serves one client after the
 /// other, each as told, while there is somebody to be served.
@@ -27,4 +28,16 @@ pub fn answering(mut answer: impl FnMut(u64, &str) -> String + Send + 'static) -
             }
         }
     })
+}
+
+/// Fills the queue of connections that nobody accepts at this address, so that
+/// it drops what further clients send. They are let go with what is returned.
+pub fn fill_queue(listener: &TcpListener) -> Vec<TcpStream> {
+    let address = listener.local_addr().unwrap();
+    let waits = Duration::from_millis(100);
+    let queue: Vec<TcpStream> = (0..1000)
+        .map_while(|_| TcpStream::connect_timeout(&address, waits).ok())
+        .collect();
+    assert!(queue.len() < 1000);
+    queue
 }

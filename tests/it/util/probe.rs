@@ -5,12 +5,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::{Json, client, eventually, take_report, temporary_file};
+use super::{Json, client, eventually, signal, take_report, temporary_file};
 
 /// A client with an input that never ends, until it is interrupted.
 pub struct Probe {
@@ -60,8 +60,7 @@ impl Probe {
 
     /// Ends it as Ctrl-C does. Returns its report and its standard error.
     pub fn interrupt(mut self) -> (Json, String) {
-        let id = self.child.id().to_string();
-        Command::new("kill").args(["-INT", &id]).status().unwrap();
+        signal(self.child.id(), "INT");
         let status = self.child.wait().unwrap();
         let stderr = fs::read_to_string(&self.stderr).unwrap();
         assert_eq!(status.signal(), Some(2), "{status}: {stderr}");

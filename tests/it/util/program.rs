@@ -32,6 +32,14 @@ pub fn run(command: &mut Command, input: impl Into<Vec<u8>>) -> Outcome {
     running.finish()
 }
 
+/// Sends a signal to a process: INT, TERM and so on.
+pub fn signal(process: u32, name: &str) {
+    let kill = Command::new("kill")
+        .args(["-s", name, &process.to_string()])
+        .status();
+    assert!(kill.unwrap().success(), "kill -s {name} {process}");
+}
+
 /// A program with pipes for its standard streams.
 pub struct Running {
     command: String,

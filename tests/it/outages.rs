@@ -148,7 +148,7 @@ fn a_refused_client_comes_again_until_it_is_served() {
     client.stdin.take();
     let outcome = client.finish();
     outcome.assert_code(0);
-    let refusal = "Server refused your connection: 1 clients are connected (--max-clients 1)";
+    let refusal = "Server refused your connection: 1 client is connected (--max-clients 1)";
     let address = server.address;
     let lines: Vec<&str> = outcome.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{outcome}");

@@ -70,11 +70,11 @@
 //! Whoever closes a socket as soon as all is sent gives up the replies. The
 //! client may end its own direction (`shutdown`), and the server has to answer
 //! all that came before that end, a last line without an LF too, before it closes
-//! (`src/bin/server/connection.rs`). Who closes first keeps the connection's
-//! port in TIME-WAIT for a minute, and that is why `TcpListener::bind` sets
-//! SO_REUSEADDR.
-//! Tests: `server::closes_after_a_half_close_once_everything_is_answered`,
-//! `faults::killed_and_started_again_it_has_its_port_at_once`.
+//! (`src/bin/server/connection.rs`). Better still, the client closes first: who
+//! does keeps the connection in TIME-WAIT for a minute, and a server that starts
+//! again finds its port in use. (`TcpListener::bind` sets SO_REUSEADDR on Unix, so
+//! that it may have it all the same.)
+//! Test: `server::closes_after_a_half_close_once_everything_is_answered`.
 //!
 //! ## Closing resets, and the reset destroys replies
 //!
@@ -134,11 +134,12 @@
 //!
 //! A client that sends everything first and then reads blocks against a server
 //! that answers at once: both wait in `write` for the other to read. So the
-//! client reads and writes in two threads (`src/bin/client/threads.rs`). A window
-//! bounds what is in flight, and when it is full, the input is not read any
+//! client reads and writes in two threads (`src/bin/client/threads.rs`), and a
+//! window bounds what is in flight. When it is full, the input is not read any
 //! further: backpressure, up to whoever writes that input.
-//! Tests: `misbehaving::no_more_messages_are_in_flight_than_the_window_allows`,
-//! `misbehaving::a_million_empty_lines_pass_a_peer_that_answers_before_it_reads_on_and_pauses`.
+//! Tests: `misbehaving::no_more_messages_are_in_flight_than_the_window_allows`;
+//! without window and threads,
+//! `client::more_than_all_buffers_hold_passes_a_server_that_reads_no_further_than_it_can_answer`.
 //!
 //! ## Coordinated omission: a stall that no figure shows
 //!
@@ -147,7 +148,7 @@
 //! users would have waited, and the 99th percentile looks fine. With `--rate`,
 //! each line has a place in a schedule, and its reply time counts from there
 //! (`src/bin/client/schedule.rs`).
-//! Test: COORDINATED.
+//! Test: `probe::reply_times_show_a_stall_whatever_the_window`.
 //!
 //! # Limits of the machine
 //!

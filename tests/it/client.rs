@@ -28,6 +28,14 @@ fn sends_crlf_empty_and_cut_lines_without_a_mismatch() {
 }
 
 #[test]
+fn more_than_all_buffers_hold_passes_a_server_that_reads_no_further_than_it_can_answer() {
+    let server = Server::start(&["-q"]);
+    let line = "x".repeat(65_000);
+    let input = format!("{line}\n").repeat(500);
+    run(&mut server.client(&[]), input).assert(0, printed([&line]).repeat(500), "");
+}
+
+#[test]
 fn prints_each_reply_before_the_next_line_is_typed() {
     let server = Server::start(&[]);
     let mut client = Running::start(&mut server.client(&["--window", "1"]));

@@ -2,6 +2,9 @@
 
 #![allow(clippy::print_stdout)]
 
+// Streams that are cut after any byte.
+mod every_byte;
+
 // All that can happen to a conversation, and when.
 mod events;
 
@@ -10,6 +13,9 @@ mod every_order;
 
 // What such a conversation should look like, by rules too simple to be wrong.
 mod model;
+
+// A stream of bytes to a server and back.
+mod stream;
 
 // A conversation beside such a model.
 mod world;

@@ -1,0 +1,226 @@
+//! The conversation against the library's own replies, over a stream that ends
+//! after any byte, in either direction and in any manner.
+
+use tcp_chat::wire::MAX_MESSAGE_LINE;
+
+use super::stream::{Connection, Damage, How, Input, Way};
+use super::*;
+
+/// Lines that are alike, empty, end in CR LF, hold characters of several bytes,
+/// and a last one that lacks its LF.
+const GOOD: &[u8] = "hello\n\ngr\u{fc}\u{df}e\r\n\r\n\u{1f389} \u{4e16}\nhello\nbye".as_bytes();
+
+/// The same with lines that are rejected.
+const BAD: &[u8] = b"hello\nab\xff\n\xe4\xb8\r\nhello\n\xf0";
+
+/// Of what a connection may be lost here.
+const CAUSES: [&str; 4] = [
+    "closed by the server (",
+    "closed by the server in the middle of a reply",
+    "connection reset",
+    "no reply within 10 s",
+];
+
+/// What a run comes to.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    printed: String,
+    acknowledged: u64,
+    rejected: u64,
+    wrong: u64,
+    /// Why not everything is answered, if it is not.
+    missing: Option<&'static str>,
+}
+
+#[test]
+fn wherever_a_stream_is_cut_the_output_is_exact_or_the_run_fails() {
+    let (mut bytes, mut runs, mut complete) = (0, 0, 0);
+    for input in [GOOD, BAD] {
+        let sent = sent(input);
+        let replies = replies(&sent.concat(), false);
+        let lengths = [sent.concat().len(), replies.len()];
+        bytes += lengths[0] + lengths[1];
+        for damage in every_damage(lengths) {
+            for (settings, part) in every_setting() {
+                let expected = expected(&sent, damage, settings.retry_for.is_zero());
+                let shown = format!("{damage:?}, {settings:?}");
+                assert_eq!(run(settings, input, damage, part), expected, "{shown}");
+                runs += 1;
+                complete += u32::from(expected.missing.is_none());
+            }
+        }
+    }
+    let incomplete = runs - complete;
+    println!("{bytes} bytes, {runs} runs: {complete} complete, {incomplete} not");
+    assert!(complete > 1000 && incomplete > 1000);
+}
+
+/// Cuts after every byte of the messages and of their replies, which have these
+/// lengths, on one connection or two.
+fn every_damage(lengths: [usize; 2]) -> Vec<Damage> {
+    let mut every = Vec::new();
+    for (way, length) in [Way::There, Way::Back].into_iter().zip(lengths) {
+        for how in [How::EndOfFile, How::Reset, How::Silence] {
+            for (after, connections) in (0..=length).flat_map(|after| [(after, 1), (after, 2)]) {
+                every.push(Damage {
+                    way,
+                    how,
+                    after,
+                    connections,
+                });
+            }
+        }
+    }
+    every
+}
+
+/// Settings that differ in what is in flight and in what a loss means, each with
+/// how many bytes come in a read.
+fn every_setting() -> Vec<(Settings, usize)> {
+    let mut every = Vec::new();
+    for retry_for in [Duration::ZERO, 3600 * SECOND] {
+        for window in [1, 3, 100] {
+            let settings = Settings {
+                window,
+                retry_for,
+                ..settings()
+            };
+            every.extend([1, 7, 1024].map(|part| (settings.clone(), part)));
+        }
+    }
+    every
+}
+
+/// The messages of an input as they go out.
+fn sent(input: &[u8]) -> Vec<Vec<u8>> {
+    let lines = input.split_inclusive(|byte| *byte == b'\n');
+    lines
+        .map(|line| [line.strip_suffix(b"\n").unwrap_or(line), b"\n"].concat())
+        .collect()
+}
+
+/// What the server answers to these bytes, and to their end if that comes too.
+fn replies(bytes: &[u8], is_end: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let (mut source, mut lines) = (bytes, LineReader::new(MAX_MESSAGE_LINE));
+    while !source.is_empty() || is_end {
+        let read = lines.fill(&mut source).unwrap();
+        while let Some(line) = lines.next_line() {
+            let _ = wire::reply(wire::text(line), &mut out);
+        }
+        if read == 0 {
+            break;
+        }
+    }
+    out
+}
+
+/// What must come of it, said without a conversation.
+fn expected(sent: &[Vec<u8>], damage: Damage, is_first_loss_the_end: bool) -> Outcome {
+    let Damage {
+        way, how, after, ..
+    } = damage;
+    let mut answers: Vec<Vec<u8>> = Vec::new();
+    let mut lost = None;
+    for _ in 0..damage.connections {
+        let unanswered = sent[answers.len()..].concat();
+        if unanswered.is_empty() {
+            break;
+        }
+        // Only the end of a stream makes a message of a line that was cut.
+        let is_end = how == How::EndOfFile;
+        let answered = match way {
+            Way::There => replies(&unanswered[..after.min(unanswered.len())], is_end),
+            Way::Back => {
+                let replies = replies(&unanswered, false);
+                replies[..after.min(replies.len())].to_vec()
+            }
+        };
+        let lines = answered.split_inclusive(|byte| *byte == b'\n');
+        let (whole, cut): (Vec<_>, Vec<_>) = lines.partition(|line| line.ends_with(b"\n"));
+        answers.extend(whole.into_iter().map(<[u8]>::to_vec));
+        if answers.len() < sent.len() {
+            let is_mid_reply = !cut.is_empty();
+            lost = Some(match how {
+                How::EndOfFile => CAUSES[usize::from(is_mid_reply)],
+                How::Reset => CAUSES[2],
+                How::Silence => CAUSES[3],
+            });
+            if is_first_loss_the_end {
+                break;
+            }
+        }
+    }
+    if !is_first_loss_the_end {
+        lost = None;
+        answers.extend(
+            sent[answers.len()..]
+                .iter()
+                .map(|line| replies(line, false)),
+        );
+    }
+    let mut outcome = Outcome {
+        printed: String::new(),
+        acknowledged: 0,
+        rejected: 0,
+        wrong: 0,
+        missing: lost,
+    };
+    for (answer, line) in answers.iter().zip(sent) {
+        let answer = String::from_utf8(answer.clone()).unwrap();
+        let right = replies(line, false);
+        match answer.starts_with("Server rejected your message: ") {
+            true => outcome.rejected += 1,
+            false if answer.as_bytes() == right => outcome.acknowledged += 1,
+            false => outcome.wrong += 1,
+        }
+        outcome.printed += &format!("Server: {answer}");
+    }
+    outcome
+}
+
+/// Lets a conversation have this input, over connections of which the first ones
+/// are damaged, and that bring at most so many bytes in each read.
+fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome {
+    let mut now = Instant::now();
+    let mut conversation = Conversation::new(settings, now);
+    let mut input = Input::new(input);
+    let mut printed = Vec::new();
+    let mut missing = None;
+    for number in 0.. {
+        conversation.connecting(now);
+        conversation.connected(now);
+        let mut connection = Connection::new(damage, number < damage.connections);
+        let received = loop {
+            input.say(&mut conversation, now);
+            match connection.step(&mut conversation, part, &mut now) {
+                Ok(false) => {}
+                received => break received,
+            }
+        };
+        let mut part = Vec::new();
+        conversation.take_printed(&mut part);
+        printed.extend(part);
+        let Err(end) = received else { break };
+        conversation.disconnected();
+        match conversation.lost(&end, now) {
+            Ok(pause) => now += pause,
+            Err(why) => {
+                missing = CAUSES.into_iter().find(|cause| why.contains(cause));
+                assert!(missing.is_some(), "{why}");
+                break;
+            }
+        }
+    }
+    assert_eq!(missing.is_none(), conversation.is_done());
+    let counts = conversation.counts();
+    let failed = counts.rejected + counts.wrong > 0;
+    assert_eq!(conversation.verdict().is_err(), failed);
+    Outcome {
+        printed: String::from_utf8(printed).unwrap(),
+        acknowledged: counts.acknowledged,
+        rejected: counts.rejected,
+        wrong: counts.wrong,
+        missing,
+    }
+}

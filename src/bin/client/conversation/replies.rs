@@ -90,8 +90,11 @@ impl Conversation {
         self.outbox.pop(count, |due, messages| {
             times.record(now.saturating_duration_since(due), messages);
         });
+        // A connection is not away while nothing is asked of it.
+        let asked = self.awaited_since.zip(self.connected);
+        let unasked = asked.map(|(asked, connected)| asked.saturating_duration_since(connected));
         self.awaited_since = Some(now);
-        self.end_outage(now);
+        self.end_outage(now - unasked.unwrap_or_default());
     }
 
     /// Tells of trouble with a single line, the first few times that there is

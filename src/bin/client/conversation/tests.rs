@@ -14,8 +14,14 @@ mod every_order;
 // What such a conversation should look like, by rules too simple to be wrong.
 mod model;
 
+// A server that is away at times.
+mod network;
+
 // A stream of bytes to a server and back.
 mod stream;
+
+// Hours of outages.
+mod virtual_time;
 
 // A conversation beside such a model.
 mod world;

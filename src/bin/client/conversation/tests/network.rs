@@ -1,0 +1,196 @@
+//! A server that is away at times, the path to it, and a client's run against
+//! it, all in virtual time.
+
+use std::collections::VecDeque;
+
+use super::*;
+
+/// How long a reply takes.
+const ROUND_TRIP: Duration = Duration::from_micros(200);
+
+/// When the system sends a SYN that is not answered, counted from the first.
+const SYNS: [u64; 7] = [0, 1, 3, 7, 15, 31, 63];
+
+/// What is to be seen of a server that is away.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Away {
+    /// Its connections break, and connects are refused.
+    Refuses,
+    /// Its connections break, and a proxy accepts and closes at once.
+    Proxy,
+    /// Its connections break, and nothing answers a SYN.
+    Vanishes,
+    /// Nothing at all comes from it.
+    Silent,
+    /// It accepts, and does not answer.
+    Mute,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Absence {
+    pub(super) from: Instant,
+    pub(super) to: Instant,
+    pub(super) away: Away,
+}
+
+/// A user's lines, one in each interval, and the server that they go to.
+pub(super) struct Network {
+    pub(super) conversation: Conversation,
+    pub(super) now: Instant,
+    pub(super) absences: Vec<Absence>,
+    pub(super) interval: Duration,
+    pub(super) next_line: Instant,
+    pub(super) last_line: Instant,
+    /// Of each attempt to connect when it began.
+    pub(super) attempts: Vec<Instant>,
+    /// Of each connection that was of no use any more when that was known.
+    pub(super) losses: Vec<Instant>,
+    /// When messages were sent that nobody answers.
+    pub(super) missed: Vec<Instant>,
+    pub(super) told: Vec<Told>,
+}
+
+impl Network {
+    /// A client that starts now, and has a line in each interval for so long.
+    pub(super) fn new(settings: Settings, interval: Duration, length: Duration) -> Self {
+        let now = Instant::now();
+        Network {
+            conversation: Conversation::new(settings, now),
+            now,
+            absences: Vec::new(),
+            interval,
+            next_line: now + interval,
+            last_line: now + length,
+            attempts: Vec::new(),
+            losses: Vec::new(),
+            missed: Vec::new(),
+            told: Vec::new(),
+        }
+    }
+
+    fn absence(&self, at: Instant) -> Option<Absence> {
+        let absences = self.absences.iter();
+        absences
+            .copied()
+            .find(|absence| (absence.from..absence.to).contains(&at))
+    }
+
+    /// Runs to the end, as the loop that connects does.
+    pub(super) fn run(&mut self) -> Result<(), String> {
+        while !self.conversation.is_done() {
+            let limit = self.conversation.connecting(self.now);
+            self.attempts.push(self.now);
+            let end = match self.connect(limit) {
+                Err(why) => End::Unreachable(why.to_string()),
+                Ok(()) => match self.converse() {
+                    Ok(()) => break,
+                    Err(end) => {
+                        self.losses.push(self.now);
+                        end
+                    }
+                },
+            };
+            self.conversation.disconnected();
+            let pause = self.conversation.lost(&end, self.now);
+            self.told.extend(self.conversation.take_told());
+            self.now += pause?;
+            self.say();
+        }
+        Ok(())
+    }
+
+    /// Makes an attempt, which takes its time.
+    fn connect(&mut self, limit: Duration) -> Result<(), &'static str> {
+        let began = self.now;
+        for after in SYNS.map(Duration::from_secs) {
+            if after >= limit {
+                break;
+            }
+            self.now = began + after;
+            match self.absence(self.now).map(|absence| absence.away) {
+                None | Some(Away::Proxy | Away::Mute) => return Ok(()),
+                Some(Away::Refuses) => return Err("refused"),
+                Some(Away::Vanishes | Away::Silent) => {}
+            }
+        }
+        self.now = began + limit;
+        Err("timed out")
+    }
+
+    /// When a connection that is made now breaks.
+    fn breaks_at(&self) -> Option<Instant> {
+        match self.absence(self.now) {
+            Some(absence) if absence.away == Away::Proxy => Some(self.now + ROUND_TRIP),
+            _ => {
+                let breaks =
+                    |absence: &&Absence| absence.away != Away::Silent && absence.from > self.now;
+                self.absences
+                    .iter()
+                    .find(breaks)
+                    .map(|absence| absence.from)
+            }
+        }
+    }
+
+    /// Says what there is to say by now.
+    fn say(&mut self) {
+        while self.next_line <= self.now.min(self.last_line) && self.conversation.has_room() {
+            self.conversation.say(Line::Whole(b"line"), self.next_line);
+            self.next_line += self.interval;
+        }
+        if self.now >= self.last_line && self.next_line > self.last_line {
+            self.conversation.end_input(Ok(()));
+        }
+    }
+
+    /// Sends and receives until the connection is of no more use.
+    fn converse(&mut self) -> Result<(), End> {
+        self.conversation.connected(self.now);
+        let tick = SECOND.min(self.conversation.shortest_limit() / 8);
+        let breaks_at = self.breaks_at();
+        let mut replies = LineReader::new(MAX_REPLY);
+        let mut carried = VecDeque::new();
+        let mut is_heard = true;
+        let (mut listening_since, mut reading_since) = (self.now, self.now);
+        loop {
+            self.say();
+            let mut batch = Vec::new();
+            match self.conversation.take_unsent(&mut batch, self.now) {
+                Some(ToSend::Batch) => {
+                    is_heard &= self.absence(self.now).is_none();
+                    match is_heard {
+                        true => carried.push_back((self.now + ROUND_TRIP, batch)),
+                        false => self.missed.push(self.now),
+                    }
+                }
+                Some(_) => return Ok(()),
+                None => {}
+            }
+            let arrives = carried.front().map(|(at, _)| *at);
+            let says = Some(self.next_line.min(self.last_line)).filter(|at| *at > self.now);
+            let times_out = reading_since + tick;
+            let next = [arrives, says, breaks_at].into_iter().flatten();
+            self.now = next.fold(times_out, Instant::min);
+
+            let (now, conversation) = (self.now, &mut self.conversation);
+            if breaks_at == Some(now) {
+                let reset = Err(io::ErrorKind::ConnectionReset.into());
+                conversation.receive(&mut replies, reset, listening_since, now)?;
+            } else if arrives == Some(now) {
+                let messages = carried.pop_front().map(|(_, batch)| batch);
+                let messages = messages.unwrap_or_default().len() / b"line\n".len();
+                let line = b"Server received your message: line\n";
+                for _ in 0..messages {
+                    let read = replies.fill(&mut &line[..]);
+                    conversation.receive(&mut replies, read, listening_since, now)?;
+                }
+                (listening_since, reading_since) = (now, now);
+            } else if now == times_out {
+                let timeout = Err(io::ErrorKind::WouldBlock.into());
+                conversation.receive(&mut replies, timeout, listening_since, now)?;
+                reading_since = now;
+            }
+            self.told.extend(self.conversation.take_told());
+        }
+    }
+}

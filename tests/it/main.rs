@@ -57,5 +57,8 @@ mod names;
 // How a signal ends the client.
 mod signals;
 
+// The client over a path that ends after any byte.
+mod every_byte;
+
 // Both command lines: usage, addresses, failures to start.
 mod cli;

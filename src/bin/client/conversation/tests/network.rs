@@ -173,6 +173,7 @@ impl Network {
             self.now = next.fold(times_out, Instant::min);
 
             let (now, conversation) = (self.now, &mut self.conversation);
+            assert!(now < self.last_line + 60 * SECOND, "it goes on without end");
             if breaks_at == Some(now) {
                 let reset = Err(io::ErrorKind::ConnectionReset.into());
                 conversation.receive(&mut replies, reset, listening_since, now)?;

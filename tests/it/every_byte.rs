@@ -1,0 +1,201 @@
+//! The client over a path that ends after any byte, in either direction.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::util::{Server, client, connect, exchange, temporary_file};
+
+/// An empty line, one that ends in CR LF and holds a character of two bytes, and
+/// a last one that lacks its LF; and lines of which one is rejected.
+const INPUTS: [&[u8]; 2] = [b"one\n\ngr\xc3\xbcn\r\nbye", b"ab\xff\nbye"];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    There,
+    Back,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum How {
+    EndOfFile,
+    Reset,
+}
+
+/// A run of the client.
+#[derive(Clone)]
+struct Case {
+    input: &'static [u8],
+    /// All that it sends, and all that is answered to it.
+    sent: Vec<u8>,
+    replies: Vec<u8>,
+    way: Way,
+    how: How,
+    after: usize,
+    retries: bool,
+}
+
+fn every_case(server: &Server) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for input in INPUTS {
+        let sent = [input, b"\n"].concat();
+        let replies = exchange(server.connect(), &sent);
+        for (way, length) in [(Way::There, sent.len()), (Way::Back, replies.len())] {
+            for after in 0..length {
+                for (how, retries) in [
+                    (How::EndOfFile, false),
+                    (How::EndOfFile, true),
+                    (How::Reset, false),
+                    (How::Reset, true),
+                ] {
+                    cases.push(Case {
+                        input,
+                        sent: sent.clone(),
+                        replies: replies.clone(),
+                        way,
+                        how,
+                        after,
+                        retries,
+                    });
+                }
+            }
+        }
+    }
+    cases
+}
+
+/// How many bytes whole lines at the beginning are.
+fn whole_lines(bytes: &[u8]) -> usize {
+    let lf = bytes.iter().rposition(|byte| *byte == b'\n');
+    lf.map_or(0, |at| at + 1)
+}
+
+fn lines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
+}
+
+impl Case {
+    /// The replies that the client has when the first connection ends, the last
+    /// of them perhaps cut.
+    fn first_replies(&self, server: SocketAddr) -> Vec<u8> {
+        match (self.way, self.how) {
+            (Way::Back, _) => self.replies[..self.after].to_vec(),
+            // The end of the stream makes a message of a line that was cut.
+            (Way::There, How::EndOfFile) => exchange(connect(server), &self.sent[..self.after]),
+            (Way::There, How::Reset) => {
+                let answered = lines(&self.sent[..self.after]);
+                let replies = self.replies.split_inclusive(|byte| *byte == b'\n');
+                replies.take(answered).flatten().copied().collect()
+            }
+        }
+    }
+
+    /// Carries the first connection as far as it goes, and what comes after it
+    /// as it is.
+    fn relay(&self, listener: &TcpListener, server: SocketAddr) -> io::Result<()> {
+        let first_replies = self.first_replies(server);
+        let (mut client, _) = listener.accept()?;
+        let mut served = connect(server);
+        client.read_exact(&mut vec![0; self.sent.len() - 1])?;
+        match self.how {
+            How::EndOfFile => client.read_exact(&mut [0])?,
+            // Closing resets where a byte was not read.
+            How::Reset => _ = client.peek(&mut [0])?,
+        }
+        match self.way {
+            Way::There => served.write_all(&self.sent[..self.after])?,
+            Way::Back => served.write_all(&self.sent)?,
+        }
+        if (self.way, self.how) == (Way::There, How::EndOfFile) {
+            served.shutdown(Shutdown::Write)?;
+        }
+        let mut replies = vec![0; first_replies.len()];
+        served.read_exact(&mut replies)?;
+        assert_eq!(replies, first_replies);
+        client.write_all(&replies)?;
+        if self.how == How::EndOfFile {
+            client.shutdown(Shutdown::Write)?;
+            client.read_to_end(&mut Vec::new())?;
+        }
+        drop((client, served));
+
+        let (client, _) = listener.accept()?;
+        let served = connect(server);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let _ = io::copy(&mut &client, &mut &served);
+                served.shutdown(Shutdown::Write)
+            });
+            let _ = io::copy(&mut &served, &mut &client);
+            let _ = client.shutdown(Shutdown::Both);
+        });
+        Ok(())
+    }
+
+    /// Runs the client. Returns whether its output was complete.
+    fn run(&self, server: SocketAddr) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let case = self.clone();
+        // It may wait for a second connection that has no reason to come.
+        thread::spawn(move || case.relay(&listener, server));
+        let retry_for = if self.retries { "20" } else { "0" };
+        let file = temporary_file();
+        fs::write(&file, self.input).unwrap();
+        let mut client = client(address, &["-q", "--retry-for", retry_for]);
+        let outcome = client.stdin(File::open(&file).unwrap()).output().unwrap();
+        fs::remove_file(file).unwrap();
+
+        let mut answers = self.first_replies(server);
+        answers.truncate(whole_lines(&answers));
+        if self.retries {
+            let rest = self.replies.split_inclusive(|byte| *byte == b'\n');
+            let rest = rest.skip(lines(&answers)).collect::<Vec<_>>();
+            answers.extend(rest.concat());
+        }
+        let expected = answers.split_inclusive(|byte| *byte == b'\n');
+        let expected = expected.map(|line| [b"Server: ", line].concat());
+        let shown = format!(
+            "{:?} after {} bytes {:?}, retries: {}\n{}\n{}",
+            self.how,
+            self.after,
+            self.way,
+            self.retries,
+            String::from_utf8_lossy(&outcome.stdout),
+            String::from_utf8_lossy(&outcome.stderr),
+        );
+        assert_eq!(
+            outcome.stdout,
+            expected.collect::<Vec<_>>().concat(),
+            "{shown}"
+        );
+        let rejected = b"Server rejected your message: ";
+        let is_rejected = answers.windows(rejected.len()).any(|part| part == rejected);
+        let is_complete = answers == self.replies;
+        let code = if is_complete && !is_rejected { 0 } else { 1 };
+        assert_eq!(outcome.status.code(), Some(code), "{shown}");
+        is_complete
+    }
+}
+
+#[test]
+fn wherever_a_connection_is_cut_the_output_is_exact_or_the_client_says_that_it_is_not() {
+    let server = Server::start(&["-q"]);
+    let cases = every_case(&server);
+    let [next, complete] = [(); 2].map(|()| AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let is_complete = case.run(server.address);
+                    complete.fetch_add(usize::from(is_complete), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let (all, complete) = (cases.len(), complete.into_inner());
+    println!("{all} connections were cut, {complete} outputs were complete");
+    assert!(all > 500 && complete > all / 3 && complete < all);
+}

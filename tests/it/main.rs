@@ -60,5 +60,8 @@ mod signals;
 // The client over a path that ends after any byte.
 mod every_byte;
 
+// The server's word against the client's.
+mod server_log;
+
 // Both command lines: usage, addresses, failures to start.
 mod cli;

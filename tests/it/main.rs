@@ -36,6 +36,9 @@ mod raw;
 // The client in pipes, in files and at a terminal.
 mod client;
 
+// The client's streams where they are not what they should be.
+mod streams;
+
 // The client against peers that misbehave.
 mod misbehaving;
 

@@ -1,0 +1,190 @@
+//! The client's standard streams where they are not what they should be, and
+//! the ends of its input and of its connections.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::{PROMPT, at_terminal};
+use crate::util::{Running, Server, answering, client, eventually, peer, printed, received, run};
+
+/// A shell's command line in which `$0` is the client, to be run against this
+/// server.
+fn shell(address: SocketAddr, script: &str) -> Command {
+    let to_server = format!("\"$0\" --host {} --port {}", address.ip(), address.port());
+    let mut shell = Command::new("sh");
+    let script = script.replace("client", &to_server);
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_client")]);
+    shell
+}
+
+#[test]
+fn an_output_that_is_not_open_for_writing_is_an_error() {
+    let server = Server::start(&[]);
+    let outcome = run(&mut shell(server.address, "client 1</dev/null"), "hello\n");
+    let why = "cannot write to standard output: Bad file descriptor (os error 9)";
+    outcome.assert(1, "", &format!("client: {why}\n"));
+}
+
+#[test]
+fn an_input_that_is_not_open_for_reading_is_an_error() {
+    let server = Server::start(&[]);
+    let outcome = run(&mut shell(server.address, "client 0>/dev/null"), "");
+    let why = "cannot read standard input: Bad file descriptor (os error 9)";
+    outcome.assert(1, "", &format!("client: {why}\n"));
+}
+
+/// Whether a connect to this address is under way that nobody answers.
+fn connect_hangs(address: SocketAddr) -> Result<(), String> {
+    // Of each socket the kernel shows its address, its peer's and its state, of
+    // which 02 is SYN_SENT.
+    let hangs = format!("0100007F:{:04X} 02", address.port());
+    let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+    match sockets.contains(&hangs) {
+        true => Ok(()),
+        false => Err(format!("no connect hangs:\n{sockets}")),
+    }
+}
+
+#[test]
+fn an_end_of_input_while_a_connect_hangs_is_the_end_if_everything_is_acknowledged() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut client = Running::start(&mut client(address, &["-q", "--retry-for", "60"]));
+    client.send("hello\n");
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.read_exact(&mut [0; 6]).unwrap();
+    stream.write_all(received("hello").as_bytes()).unwrap();
+    assert_eq!(client.read_line(), printed(["hello"]));
+    // From now on nobody accepts, and the queue for that is full.
+    let waits = Duration::from_millis(100);
+    let queue: Vec<TcpStream> = (0..1000)
+        .map_while(|_| TcpStream::connect_timeout(&address, waits).ok())
+        .collect();
+    assert!(queue.len() < 1000);
+    drop(stream);
+    eventually(|| connect_hangs(address));
+    let ended = Instant::now();
+    client.stdin.take();
+    client.finish().assert(0, "", "");
+    assert!(
+        ended.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        ended.elapsed()
+    );
+}
+
+/// Fills a pipe to the last byte.
+fn fill(pipe: &io::PipeWriter) {
+    const O_NONBLOCK: i32 = 0o4000;
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let mut options = File::options();
+    let options = options.write(true).custom_flags(O_NONBLOCK);
+    let mut pipe = options.open(path).unwrap();
+    let block = [b'x'; 4096];
+    for size in [block.len(), 1] {
+        while pipe.write(&block[..size]).is_ok() {}
+    }
+}
+
+#[test]
+fn replies_that_have_come_are_printed_though_nobody_reads_the_reports() {
+    let address = peer(|mut stream| {
+        let mut sent = [0; b"one\ntw\xff\nthree\n".len()];
+        stream.read_exact(&mut sent).unwrap();
+        let rejection = "Server rejected your message: not UTF-8 at byte 2\n";
+        let replies = received("one") + rejection + &received("three");
+        stream.write_all(replies.as_bytes()).unwrap();
+        let _ = stream.read(&mut [0]);
+    });
+    let (mut reports, stderr) = io::pipe().unwrap();
+    fill(&stderr);
+    let (stdout, printed_part) = io::pipe().unwrap();
+    let mut command = client(address, &[]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(printed_part)
+        .stderr(stderr);
+    let mut client = command.spawn().unwrap();
+    // It holds the writers' ends.
+    drop(command);
+    let mut stdin = client.stdin.take().unwrap();
+    stdin.write_all(b"one\ntw\xff\nthree\n").unwrap();
+
+    let rejected = "Server: Server rejected your message: not UTF-8 at byte 2\n";
+    let expected = printed(["one"]) + rejected + &printed(["three"]);
+    let mut replies = vec![0; expected.len()];
+    (&stdout).read_exact(&mut replies).unwrap();
+    assert_eq!(String::from_utf8(replies).unwrap(), expected);
+    drop(stdin);
+    let mut told = Vec::new();
+    reports.read_to_end(&mut told).unwrap();
+    assert_eq!(client.wait().unwrap().code(), Some(1));
+    let told = String::from_utf8(told).unwrap();
+    assert_eq!(
+        told.trim_start_matches('x'),
+        "client: line 2: rejected: not UTF-8 at byte 2\n\
+         client: 1 of 3 lines were not acknowledged: 0 not sent, 1 rejected, 0 with a wrong reply\n"
+    );
+}
+
+#[test]
+fn at_a_terminal_a_report_is_on_a_line_of_its_own_though_the_last_line_lacks_its_end() {
+    let server = Server::start(&[]);
+    let mut terminal = at_terminal(server.address, "");
+    terminal.read_until(PROMPT);
+    let mut typed = terminal.stdin.take().unwrap();
+    typed.write_all(b"ab\xff\x04\x04").unwrap();
+    terminal.finish().assert(
+        1,
+        "\r\nServer: Server rejected your message: not UTF-8 at byte 2\r\n\
+         client: line 1: rejected: not UTF-8 at byte 2\r\n\
+         client: 1 of 1 lines were not acknowledged: 0 not sent, 1 rejected, 0 with a wrong reply\r\n",
+        "",
+    );
+    drop(typed);
+}
+
+#[test]
+fn a_cr_at_the_end_of_the_input_does_not_count_for_the_limit() {
+    let server = Server::start(&["-q"]);
+    let longest = "x".repeat(65_536);
+    run(&mut server.client(&[]), longest.clone() + "\r").assert(0, printed([longest]), "");
+}
+
+#[test]
+fn a_cr_at_the_end_of_a_reply_counts_for_the_limit() {
+    let address = answering(|_, line| received(&format!("{line}\r")));
+    let outcome = run(&mut client(address, &[]), "x".repeat(65_536) + "\n");
+    outcome.assert(
+        1,
+        "",
+        &format!("client: {address}: a reply of more than 65566 bytes\n"),
+    );
+}
+
+#[test]
+fn an_address_in_brackets_is_the_address() {
+    let server = Server::start(&["--host", "::1"]);
+    let port = server.address.port().to_string();
+    let mut client = Command::new(env!("CARGO_BIN_EXE_client"));
+    client.args(["--host", "[::1]", "--port", &port]);
+    run(&mut client, "hello\n").assert(0, printed(["hello"]), "");
+}
+
+#[test]
+fn it_says_which_address_of_a_name_it_has_connected_to() {
+    let server = Server::start(&["--host", "127.0.0.1"]);
+    let port = server.address.port().to_string();
+    let mut client = Command::new(env!("CARGO_BIN_EXE_client"));
+    client.args(["-v", "--host", "localhost", "--port", &port]);
+    run(&mut client, "hello\n").assert(
+        0,
+        printed(["hello"]),
+        &format!("client: connected to localhost:{port} (127.0.0.1:{port})\n"),
+    );
+}

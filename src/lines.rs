@@ -424,6 +424,27 @@ mod tests {
     }
 
     #[test]
+    fn takes_few_reads_for_a_long_line_and_little_room_for_short_ones() {
+        let line = vec![b'x'; 65_536];
+        let (mut source, mut lines) = (&line[..], LineReader::new(65_536));
+        let mut reads = 0;
+        while !source.is_empty() {
+            lines.fill(&mut source).unwrap();
+            assert_eq!(lines.next_line(), None);
+            reads += 1;
+        }
+        assert_eq!(reads, 4);
+
+        let mut lines = LineReader::new(65_536);
+        for _ in 0..FIRST_ROOM {
+            lines.fill(&mut &b"short\n"[..]).unwrap();
+            assert_eq!(lines.next_line(), Some(Line::Whole(b"short")));
+            assert_eq!(lines.next_line(), None);
+        }
+        assert_eq!(lines.buffer.len(), FIRST_ROOM);
+    }
+
+    #[test]
     fn grows_for_long_lines_and_shrinks_again() {
         let input = [vec![b'x'; 60_000], b"\nbegun".to_vec()].concat();
         let mut source = &input[..];
@@ -438,6 +459,27 @@ mod tests {
         let mut rest = &b" and ended\n"[..];
         lines.fill(&mut rest).unwrap();
         assert_eq!(lines.next_line(), Some(Line::Whole(b"begun and ended")));
+    }
+
+    #[test]
+    fn shrinks_only_where_the_line_at_hand_leaves_room_to_read_into() {
+        for begun in [0, 1, FIRST_ROOM - 1, FIRST_ROOM] {
+            let input = [vec![b'x'; 60_000], b"\n".to_vec()].concat();
+            let (mut source, mut lines) = (&input[..], LineReader::new(65_536));
+            while !source.is_empty() {
+                lines.fill(&mut source).unwrap();
+                while lines.next_line().is_some() {}
+            }
+            let begun = vec![b'y'; begun];
+            if !begun.is_empty() {
+                lines.fill(&mut &begun[..]).unwrap();
+                assert_eq!(lines.next_line(), None);
+            }
+            lines.shrink();
+            assert_eq!(lines.buffer.len() == FIRST_ROOM, begun.len() < FIRST_ROOM);
+            lines.fill(&mut &b"\n"[..]).unwrap();
+            assert_eq!(lines.next_line(), Some(Line::Whole(&begun)));
+        }
     }
 
     #[test]
@@ -459,6 +501,15 @@ mod tests {
         // Those two bytes and another beginning are no character.
         assert_eq!(read(true), b"\xe4\xb8");
         assert_eq!(read(false), b"\xe4");
+    }
+
+    #[test]
+    fn lets_no_byte_wait_that_begins_no_character() {
+        let mut lines = LineReader::raw(8);
+        for read in [&b"a\xff"[..], b"\xe4\x28", b"\x80", b"\xc0"] {
+            lines.fill(&mut &read[..]).unwrap();
+            assert_eq!(lines.next_read(), Some(read));
+        }
     }
 
     #[test]

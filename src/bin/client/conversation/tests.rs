@@ -11,6 +11,9 @@ mod events;
 // Every order in which things can happen to a short conversation.
 mod every_order;
 
+// Each limit, and what is said when it is met.
+mod limits;
+
 // What such a conversation should look like, by rules too simple to be wrong.
 mod model;
 

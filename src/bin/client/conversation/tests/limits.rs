@@ -1,0 +1,397 @@
+//! Each limit at its last moment and one before, and what is said word for word.
+
+use super::*;
+
+const NANOSECOND: Duration = Duration::from_nanos(1);
+
+/// A conversation that has a connection, and when it began.
+fn connected(settings: Settings) -> (Conversation, Instant) {
+    let now = Instant::now();
+    let mut conversation = Conversation::new(settings, now);
+    conversation.connecting(now);
+    conversation.connected(now);
+    (conversation, now)
+}
+
+/// A conversation with these lines in flight, and when that began.
+fn in_flight(settings: Settings, lines: &[&str]) -> (Conversation, Instant) {
+    let (mut conversation, now) = connected(settings);
+    for line in lines {
+        conversation.say(Line::Whole(line.as_bytes()), now);
+    }
+    conversation.take_unsent(&mut Vec::new(), now);
+    (conversation, now)
+}
+
+fn without_retry() -> Settings {
+    Settings {
+        retry_for: Duration::ZERO,
+        ..settings()
+    }
+}
+
+/// Lets these bytes come.
+fn read(conversation: &mut Conversation, bytes: &str, now: Instant) -> Result<bool, End> {
+    let mut replies = LineReader::new(MAX_REPLY);
+    let read = replies.fill(&mut bytes.as_bytes());
+    conversation.receive(&mut replies, read, now, now)
+}
+
+/// Lets a read time out.
+fn wait(conversation: &mut Conversation, since: Instant, now: Instant) -> Result<bool, End> {
+    let timeout = Err(io::ErrorKind::TimedOut.into());
+    conversation.receive(&mut LineReader::new(MAX_REPLY), timeout, since, now)
+}
+
+fn acknowledgement(text: &str) -> String {
+    format!("Server received your message: {text}\n")
+}
+
+/// The errors that are told.
+fn errors(conversation: &mut Conversation) -> Vec<String> {
+    let told = conversation.take_told().into_iter();
+    told.filter_map(|told| match told {
+        Told::Error(line) => Some(line),
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn there_is_room_for_a_window_of_messages_and_for_half_a_mebibyte() {
+    let (mut conversation, now) = connected(Settings {
+        window: 3,
+        ..settings()
+    });
+    for _ in 0..3 {
+        assert!(conversation.has_room());
+        conversation.say(Line::Whole(b""), now);
+    }
+    assert!(!conversation.has_room());
+
+    let (mut conversation, now) = connected(settings());
+    let line = [b'x'; 65_535];
+    for _ in 0..8 {
+        assert!(conversation.has_room());
+        conversation.say(Line::Whole(&line), now);
+    }
+    assert!(!conversation.has_room());
+}
+
+#[test]
+fn no_reply_is_missed_until_the_whole_timeout_has_passed() {
+    let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
+    let last = now + 10 * SECOND - NANOSECOND;
+    assert_eq!(wait(&mut conversation, now, last), Ok(false));
+    let end = End::Broken("no reply within 10 s".to_string());
+    let over = last + NANOSECOND;
+    assert_eq!(wait(&mut conversation, now, over), Err(end.clone()));
+    // It counts again from each reply, and from when there was somebody to listen.
+    assert_eq!(
+        read(&mut conversation, &acknowledgement("one"), last),
+        Ok(false)
+    );
+    assert_eq!(wait(&mut conversation, now, last + 9 * SECOND), Ok(false));
+    let listening = last + SECOND;
+    assert_eq!(
+        wait(&mut conversation, listening, last + 10 * SECOND),
+        Ok(false)
+    );
+    assert_eq!(
+        wait(&mut conversation, listening, last + 11 * SECOND),
+        Err(end)
+    );
+}
+
+#[test]
+fn a_connection_that_is_not_used_ends_an_outage_when_it_has_stayed_for_a_second() {
+    let (mut conversation, now) = connected(settings());
+    assert!(conversation.lost(&End::Closed, now).is_ok());
+    let back = now + 3 * SECOND;
+    conversation.connected(back);
+    let last = back + SECOND - NANOSECOND;
+    assert_eq!(wait(&mut conversation, back, last), Ok(false));
+    assert_eq!(conversation.outage(last), Some(last - now));
+    assert_eq!(wait(&mut conversation, back, last + NANOSECOND), Ok(false));
+    assert_eq!(conversation.outage(last), None);
+    let told = conversation.take_told();
+    let told = told.last().unwrap();
+    let back = "server is back after 3.000 s, 0 lines sent again";
+    assert_eq!(told, &Told::Warning(back.to_string()));
+}
+
+#[test]
+fn a_connection_in_an_outage_has_no_longer_for_its_first_reply_than_is_left() {
+    let (mut conversation, now) = in_flight(
+        Settings {
+            retry_for: 12 * SECOND,
+            ..settings()
+        },
+        &["one"],
+    );
+    assert!(conversation.lost(&End::Closed, now).is_ok());
+    conversation.connected(now + 5 * SECOND);
+    conversation.take_unsent(&mut Vec::new(), now + 5 * SECOND);
+    let last = now + 12 * SECOND - NANOSECOND;
+    assert_eq!(wait(&mut conversation, now, last), Ok(false));
+    let end = End::Broken("no whole reply".to_string());
+    assert_eq!(
+        wait(&mut conversation, now, last + NANOSECOND),
+        Err(end.clone())
+    );
+    let why = conversation.lost(&end, last + NANOSECOND).unwrap_err();
+    assert_eq!(
+        why,
+        "cannot reach server for 12 s, with 1 message unacknowledged, the first is line 1: \
+         no whole reply"
+    );
+}
+
+#[test]
+fn an_outage_begins_with_the_first_reply_that_is_missed() {
+    let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
+    let answered = now + SECOND;
+    assert_eq!(
+        read(&mut conversation, &acknowledgement("one"), answered),
+        Ok(false)
+    );
+    let lost = now + 3 * SECOND;
+    assert!(conversation.lost(&End::Closed, lost).is_ok());
+    assert_eq!(conversation.outage(lost), Some(2 * SECOND));
+    let back = now + 5 * SECOND;
+    conversation.connected(back);
+    conversation.take_unsent(&mut Vec::new(), back);
+    assert_eq!(
+        read(&mut conversation, &acknowledgement("two"), back),
+        Ok(false)
+    );
+    let outage = &conversation.counts().first_outages[0];
+    assert_eq!(
+        (outage.began, outage.length, outage.sent_again),
+        (SECOND, 4 * SECOND, 1)
+    );
+    assert_eq!(
+        conversation.take_told(),
+        [
+            "server lost with 1 message unacknowledged, the first is line 2: \
+             closed by the server (2 sent, 1 answered); trying again for up to 3600 s",
+            "server is back after 4.000 s, 1 line sent again",
+        ]
+        .map(|line| Told::Warning(line.to_string()))
+    );
+}
+
+#[test]
+fn an_outage_at_the_start_begins_with_the_first_attempt() {
+    let now = Instant::now();
+    let mut conversation = Conversation::new(settings(), now - SECOND);
+    assert_eq!(conversation.connecting(now), 5 * SECOND);
+    let end = End::Unreachable("refused".to_string());
+    // Two of the three seconds count for the pause, too.
+    let later = now + 3 * SECOND;
+    assert_eq!(conversation.lost(&end, later), Ok(3 * SECOND / 16));
+    assert_eq!(conversation.outage(later), Some(3 * SECOND));
+    let outage = conversation.finish(later).unwrap();
+    assert_eq!((outage.began, outage.length), (SECOND, 3 * SECOND));
+}
+
+#[test]
+fn an_attempt_to_connect_takes_no_longer_than_the_shortest_limit() {
+    let limit = |retry_for| {
+        let settings = Settings {
+            retry_for,
+            ..settings()
+        };
+        Conversation::new(settings, Instant::now()).connecting(Instant::now())
+    };
+    assert_eq!(limit(Duration::ZERO), 5 * SECOND);
+    assert_eq!(limit(4 * SECOND), 4 * SECOND);
+    assert_eq!(limit(6 * SECOND), 5 * SECOND);
+
+    let (mut conversation, now) = connected(settings());
+    assert!(conversation.lost(&End::Closed, now).is_ok());
+    for (left, limit) in [
+        (6 * SECOND, 5 * SECOND),
+        (4 * SECOND, 4 * SECOND),
+        (NANOSECOND, SHORTEST_PAUSE),
+    ] {
+        let at = now + settings().retry_for - left;
+        assert_eq!(conversation.connecting(at), limit);
+        // There is no pause beyond the last moment.
+        let pause = conversation.lost(&End::Closed, at);
+        assert_eq!(pause, Ok(SECOND.min(left)));
+    }
+}
+
+#[test]
+fn deadlines_are_judged_by_the_shortest_limit() {
+    let limit = |timeout, retry_for| {
+        let settings = Settings {
+            timeout,
+            retry_for,
+            ..settings()
+        };
+        Conversation::new(settings, Instant::now()).shortest_limit()
+    };
+    assert_eq!(limit(2 * SECOND, Duration::ZERO), 2 * SECOND);
+    assert_eq!(limit(2 * SECOND, 3 * SECOND), 2 * SECOND);
+    assert_eq!(limit(4 * SECOND, 3 * SECOND), 3 * SECOND);
+}
+
+#[test]
+fn a_line_is_due_when_it_is_said_and_its_reply_time_counts_from_then() {
+    let (mut conversation, now) = connected(settings());
+    conversation.say(Line::Whole(b"one"), now);
+    conversation.take_unsent(&mut Vec::new(), now + SECOND);
+    assert_eq!(
+        read(&mut conversation, &acknowledgement("one"), now + 3 * SECOND),
+        Ok(false)
+    );
+    assert_eq!(conversation.counts().reply_times.max(), Some(3 * SECOND));
+}
+
+#[test]
+fn ten_errors_of_a_kind_are_told_and_then_that_there_are_more() {
+    let (mut conversation, now) = connected(settings());
+    for _ in 0..12 {
+        conversation.say(Line::TooLong, now);
+    }
+    let told = errors(&mut conversation);
+    assert_eq!(told.len(), 11);
+    assert_eq!(told[9], "line 10: longer than 65536 bytes: not sent");
+    assert_eq!(told[10], "further lines over the limit are only counted");
+
+    for (reply, first, more) in [
+        (
+            "Server rejected your message: no\n",
+            "line 1: rejected: no",
+            "further rejections are only counted",
+        ),
+        (
+            "no\n",
+            "line 1: wrong reply: expected \"Server received your message: x\", got \"no\"",
+            "further wrong replies are only counted",
+        ),
+    ] {
+        let (mut conversation, now) = in_flight(settings(), &["x"; 12]);
+        assert_eq!(read(&mut conversation, &reply.repeat(12), now), Ok(false));
+        let told = errors(&mut conversation);
+        assert_eq!(told.len(), 11);
+        assert_eq!((&told[0][..], &told[10][..]), (first, more));
+    }
+}
+
+#[test]
+fn the_verdict_counts_what_was_not_acknowledged() {
+    let (mut conversation, now) = in_flight(settings(), &["x"; 6]);
+    conversation.say(Line::TooLong, now);
+    let replies =
+        acknowledgement("x").repeat(2) + "Server rejected your message: no\n" + "?\n?\n?\n";
+    assert_eq!(read(&mut conversation, &replies, now), Ok(false));
+    let counted =
+        "5 of 7 lines were not acknowledged: 1 not sent, 1 rejected, 3 with a wrong reply";
+    assert_eq!(conversation.verdict(), Err(counted.to_string()));
+    conversation.end_input(Err(io::Error::other("bad")));
+    let unread = "cannot read standard input: bad";
+    assert_eq!(conversation.verdict(), Err(unread.to_string()));
+    assert!(conversation.input_has_ended() && !conversation.input_was_read());
+    conversation.end_input(Ok(()));
+    assert!(conversation.input_was_read());
+}
+
+#[test]
+fn a_long_wrong_reply_is_shown_from_where_it_differs() {
+    let (mut conversation, now) = in_flight(settings(), &[&"x".repeat(100)]);
+    let wrong = acknowledgement(&("x".repeat(99) + "y"));
+    assert_eq!(read(&mut conversation, &wrong, now), Ok(false));
+    let x = "x".repeat(20);
+    assert_eq!(
+        errors(&mut conversation),
+        [format!(
+            "line 1: wrong reply: from column 130 on \
+             expected \"…{x}x… (130 bytes)\", got \"…{x}y… (130 bytes)\""
+        )]
+    );
+}
+
+#[test]
+fn without_retries_the_end_says_what_is_missing() {
+    for (lines, answered, end, why) in [
+        (
+            &["one", "two"][..],
+            1,
+            End::Broken("reset".to_string()),
+            "server lost with 1 message unacknowledged, the first is line 2: \
+             reset (2 sent, 1 answered)",
+        ),
+        (
+            &["one", "two"],
+            0,
+            End::Closed,
+            "server lost with 2 messages unacknowledged, the first is line 1: \
+             closed by the server (2 sent, 0 answered)",
+        ),
+        (
+            &["one"],
+            1,
+            End::Closed,
+            "server lost with every message answered, so nothing is missing: \
+             closed by the server (1 sent, 1 answered)",
+        ),
+        (
+            &[],
+            0,
+            End::Closed,
+            "server lost with no message sent yet: closed by the server (0 sent, 0 answered)",
+        ),
+        (&[], 0, End::Refused("full".to_string()), "server: full"),
+        (
+            &[],
+            0,
+            End::Unreachable("refused".to_string()),
+            "cannot connect to server: refused",
+        ),
+    ] {
+        let (mut conversation, now) = in_flight(without_retry(), lines);
+        for line in &lines[..answered] {
+            assert_eq!(
+                read(&mut conversation, &acknowledgement(line), now),
+                Ok(false)
+            );
+        }
+        assert_eq!(conversation.lost(&end, now), Err(why.to_string()));
+    }
+}
+
+#[test]
+fn a_reply_of_more_than_the_longest_is_no_reply_before_its_end_and_after_it() {
+    for end in ["", "\n"] {
+        let (mut conversation, now) = in_flight(settings(), &["one"]);
+        let bytes = "x".repeat(MAX_REPLY + 1) + end;
+        let (mut source, mut replies) = (bytes.as_bytes(), LineReader::new(MAX_REPLY));
+        let received = loop {
+            let read = replies.fill(&mut source);
+            match conversation.receive(&mut replies, read, now, now) {
+                Ok(false) => {}
+                received => break received,
+            }
+        };
+        let why = "a reply of more than 65566 bytes";
+        assert_eq!(received, Err(End::Violation(why.to_string())));
+    }
+}
+
+#[test]
+fn a_notice_is_the_end_though_it_comes_with_replies() {
+    let refused = "Server refused your connection: full";
+    let closed = "Server closed your connection: idle";
+    for (notice, end) in [
+        (refused, End::Refused(refused.to_string())),
+        (closed, End::Broken(closed.to_string())),
+    ] {
+        let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
+        let bytes = acknowledgement("one") + notice + "\n";
+        assert_eq!(read(&mut conversation, &bytes, now), Err(end));
+        assert_eq!(conversation.unacknowledged(), 1);
+    }
+}

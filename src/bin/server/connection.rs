@@ -173,14 +173,10 @@ impl Connection<'_> {
     /// bytes gains no time.
     fn catch_up(&mut self) -> io::Result<bool> {
         while !self.lines.is_over_limit() {
-            match without_waiting(self.stream, |mut stream| self.lines.fill(&mut stream)) {
-                Err(error) if is_timeout(&error) => break,
-                read => {
-                    let has_ended = read? == 0;
-                    if self.answer()? || has_ended {
-                        return Ok(true);
-                    }
-                }
+            let read = without_waiting(self.stream, |mut stream| self.lines.fill(&mut stream));
+            let Ok(read) = read else { break };
+            if self.answer()? || read == 0 {
+                return Ok(true);
             }
         }
         Ok(false)

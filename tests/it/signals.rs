@@ -1,1 +1,96 @@
+//! A signal ends the client wherever it is: at once, with its last words, by that
+//! signal.
 
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::mpsc;
+
+use crate::util::{
+    NameServer, SIGNALS, Server, Signalled, answering, client, eventually, fill_queue, full_pipe,
+    own_ip, peer, received, unused_address,
+};
+
+#[test]
+fn a_signal_ends_a_client_that_reads_its_input() {
+    let server = Server::start(&["-q"]);
+    for which in SIGNALS {
+        let mut client = Signalled::start(&mut server.client(&[]));
+        client.await_reply();
+        client.assert_ends_by(which);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_client_that_waits_for_a_reply() {
+    let (read, is_read) = mpsc::channel();
+    let address = peer(move |stream| {
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        read.send(lines.next().unwrap()).unwrap();
+        assert_eq!(lines.next(), None);
+    });
+    for which in SIGNALS {
+        let client = Signalled::start(&mut client(address, &[]));
+        assert_eq!(is_read.recv().unwrap(), "hello");
+        client.assert_ends_by(which);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_client_between_two_attempts_to_connect() {
+    let address = unused_address();
+    for which in SIGNALS {
+        let client = Signalled::start(&mut client(address, &["--retry-for", "20"]));
+        client.await_stderr("trying again");
+        client.assert_ends_by(which);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_client_whose_connect_is_not_answered() {
+    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let _queue = fill_queue(&listener);
+    for which in SIGNALS {
+        let client = Signalled::start(&mut client(listener.local_addr().unwrap(), &[]));
+        let threads = format!("/proc/{}/task", client.child.id());
+        eventually(|| {
+            let threads = fs::read_dir(&threads).unwrap().flatten();
+            let names = threads.flat_map(|thread| fs::read(thread.path().join("comm")));
+            let mut attempts = names.filter(|name| name == b"connect\n");
+            attempts.next().ok_or_else(|| "no attempt".to_string())
+        });
+        client.assert_ends_by(which);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_client_that_looks_up_a_name() {
+    for which in SIGNALS {
+        let Some(names) = NameServer::start() else {
+            return;
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        let Some(mut command) = names.serve(command.args(["--host", "host.test"])) else {
+            return;
+        };
+        let client = Signalled::start(&mut command);
+        names.await_question();
+        client.assert_ends_by(which);
+    }
+}
+
+#[test]
+fn a_signal_ends_a_client_whose_output_nobody_reads() {
+    let (answered, is_answered) = mpsc::channel();
+    let address = answering(move |_, line| {
+        answered.send(()).unwrap();
+        received(line)
+    });
+    for which in SIGNALS {
+        let (_reader, full) = full_pipe();
+        let client = Signalled::start_with(&mut client(address, &[]), full);
+        is_answered.recv().unwrap();
+        client.assert_ends_by(which);
+    }
+}

@@ -36,6 +36,9 @@ mod report;
 // A client that probes its server without end.
 mod probe;
 
+// A client that is sent a signal.
+mod signalled;
+
 // Files in `/etc` that only one process sees.
 mod etc;
 
@@ -53,6 +56,7 @@ pub use program::{Outcome, Running, client, excerpt, run, signal};
 pub use random::Random;
 pub use report::take_report;
 pub use server_process::{Server, server};
+pub use signalled::{SIGNALS, Signalled, assert_last_words, full_pipe};
 
 /// What no step of any test should take, and a hang is taken for.
 pub const LIMIT: Duration = Duration::from_secs(30);

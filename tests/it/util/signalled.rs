@@ -1,0 +1,113 @@
+//! A client that is sent a signal.
+
+use std::fs::{self, File};
+use std::io::{self, PipeReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Json, LIMIT, eventually, printed, signal, take_report, temporary_file};
+
+/// Each signal that asks a program to end.
+pub const SIGNALS: [(i32, &str); 3] = [(1, "HUP"), (2, "INT"), (15, "TERM")];
+
+/// A client with a summary and a report. One line is its input, which stays open.
+pub struct Signalled {
+    pub child: Child,
+    report: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Signalled {
+    pub fn start(command: &mut Command) -> Self {
+        Self::start_with(command, Stdio::piped())
+    }
+
+    pub fn start_with(command: &mut Command, stdout: Stdio) -> Self {
+        let (report, stderr) = (temporary_file(), temporary_file());
+        command.args(["--summary", "--report"]).arg(&report);
+        command.stdin(Stdio::piped()).stdout(stdout);
+        command.stderr(File::create(&stderr).unwrap());
+        let mut child = command.spawn().unwrap();
+        child.stdin.as_mut().unwrap().write_all(b"hello\n").unwrap();
+        Signalled {
+            child,
+            report,
+            stderr,
+        }
+    }
+
+    /// Waits until its standard error contains this text.
+    pub fn await_stderr(&self, text: &str) {
+        eventually(|| {
+            let stderr = fs::read_to_string(&self.stderr).unwrap();
+            let is_there = stderr.contains(text).then_some(());
+            is_there.ok_or_else(|| format!("no {text:?} in:\n{stderr}"))
+        });
+    }
+
+    /// Waits until a reply is printed.
+    pub fn await_reply(&mut self) {
+        let stdout = self.child.stdout.as_mut().unwrap();
+        let mut line = [0; 64];
+        let read = stdout.read(&mut line).unwrap();
+        let line = String::from_utf8_lossy(&line[..read]);
+        assert_eq!(line, printed(["hello"]));
+    }
+
+    /// Waits for its end. Returns the report and the standard error, too.
+    #[track_caller]
+    pub fn end(self) -> (ExitStatus, Json, String) {
+        let mut child = self.child;
+        // Waiting would close it first.
+        let _stdin = child.stdin.take();
+        let (ended, end) = mpsc::channel();
+        let id = child.id();
+        thread::spawn(move || ended.send(child.wait().unwrap()));
+        let Ok(status) = end.recv_timeout(LIMIT) else {
+            signal(id, "KILL");
+            panic!("the client hangs");
+        };
+        let stderr = fs::read_to_string(&self.stderr).unwrap();
+        fs::remove_file(&self.stderr).unwrap();
+        assert_eq!(stderr.matches(" acknowledged, ").count(), 1, "{stderr}");
+        (status, take_report(&self.report), stderr)
+    }
+
+    /// Sends it a signal, and asserts that it says its last words and ends at
+    /// once.
+    #[track_caller]
+    pub fn assert_ends_by(self, (number, name): (i32, &str)) {
+        let begun = Instant::now();
+        signal(self.child.id(), name);
+        let (status, report, stderr) = self.end();
+        let took = begun.elapsed();
+        println!("SIG{name}: ended after {took:?}");
+        assert_eq!(status.signal(), Some(number), "{status}: {stderr}");
+        assert!(took < Duration::from_millis(500), "{took:?}");
+        assert_last_words(&stderr, &report, (number, name));
+    }
+}
+
+#[track_caller]
+pub fn assert_last_words(stderr: &str, report: &Json, (number, name): (i32, &str)) {
+    let acknowledged = report["lines"]["acknowledged"].number();
+    let summary = format!("client: {acknowledged} acknowledged, 0 rejected, 0 wrong, ");
+    assert!(stderr.contains(&summary), "{stderr}");
+    let cut_short = "; the input was not read to its end\n";
+    assert!(stderr.contains(cut_short), "{stderr}");
+    assert_eq!(report["exit"].number(), f64::from(128 + number));
+    assert_eq!(report["error"].text(), format!("SIG{name}"));
+    assert_eq!(report["input_ended"], Json::Bool(false));
+}
+
+/// A pipe that takes nothing more.
+pub fn full_pipe() -> (PipeReader, Stdio) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    // That is how much a pipe takes.
+    writer.write_all(&[b'x'; 65_536]).unwrap();
+    (reader, writer.into())
+}

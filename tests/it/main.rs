@@ -57,7 +57,7 @@ mod probe;
 // The client's time limits where names and addresses do not answer.
 mod names;
 
-// How a signal ends the client.
+// A signal ends the client wherever it is.
 mod signals;
 
 // The client over a path that ends after any byte.
@@ -65,6 +65,21 @@ mod every_byte;
 
 // The server's word against the client's.
 mod server_log;
+
+// The client's last words after a signal.
+mod last_words;
+
+// What the client tells of outages, and of a run that was cut short.
+mod told;
+
+// Both ends of a stream, and who takes one for the other.
+mod half_close;
+
+// What `--progress` shows.
+mod progress;
+
+// What `--report` writes after each kind of end.
+mod report;
 
 // Both command lines: usage, addresses, failures to start.
 mod cli;

@@ -1,0 +1,94 @@
+//! The end of one direction of a stream, and paths that take it for the end of
+//! both.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crate::util::{Server, client, peer, printed, received, run};
+
+/// A server that reads everything before it answers anything. It hangs up on so
+/// many clients instead of answering them.
+fn answering_at_the_end(mut hangs_up: usize) -> SocketAddr {
+    peer(move |mut stream| {
+        let mut text = String::new();
+        if stream.read_to_string(&mut text).is_err() {
+            return;
+        }
+        if hangs_up > 0 {
+            hangs_up -= 1;
+            return;
+        }
+        let replies: String = text.lines().map(received).collect();
+        let _ = stream.write_all(replies.as_bytes());
+    })
+}
+
+fn input(lines: usize) -> String {
+    (0..lines).map(|n| format!("{n}\n")).collect()
+}
+
+#[test]
+fn a_server_that_answers_at_the_end_of_the_stream_is_verified_too() {
+    let address = answering_at_the_end(0);
+    let outcome = run(&mut client(address, &["--half-close"]), input(10_000));
+    outcome.assert(0, printed(0..10_000), "");
+}
+
+#[test]
+fn such_a_server_needs_a_window_as_large_as_the_input() {
+    let address = answering_at_the_end(0);
+    let args = ["--half-close", "--window", "9", "--timeout", "0.5"];
+    let outcome = run(&mut client(address, &args), input(10));
+    let why = "lost with 9 messages unacknowledged, the first is line 1: \
+               no reply within 0.5 s (9 sent, 0 answered)";
+    outcome.assert(1, "", &format!("client: {address} {why}\n"));
+}
+
+#[test]
+fn each_connection_is_half_closed_once_everything_is_sent() {
+    let address = answering_at_the_end(3);
+    let args = ["-q", "--half-close", "--retry-for", "20"];
+    run(&mut client(address, &args), input(100)).assert(0, printed(0..100), "");
+}
+
+#[test]
+fn with_nothing_to_send_a_half_close_changes_nothing() {
+    let server = Server::start(&[]);
+    run(&mut server.client(&["--half-close"]), "").assert(0, "", "");
+}
+
+/// A path to this server that delays replies, and takes the end of the client's
+/// direction for the end of both.
+fn closing_path(server: SocketAddr) -> SocketAddr {
+    peer(move |client| {
+        let server = TcpStream::connect(server).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let _ = io::copy(&mut &client, &mut &server);
+                let _ = client.shutdown(Shutdown::Both);
+                let _ = server.shutdown(Shutdown::Both);
+            });
+            let mut replies = [0; 4096];
+            while let Ok(length @ 1..) = (&server).read(&mut replies) {
+                thread::sleep(Duration::from_millis(300));
+                if (&client).write_all(&replies[..length]).is_err() {
+                    break;
+                }
+            }
+            let _ = client.shutdown(Shutdown::Both);
+        });
+    })
+}
+
+#[test]
+fn a_path_that_closes_both_directions_is_found_out() {
+    let server = Server::start(&["-q"]);
+    let address = closing_path(server.address);
+    run(&mut client(address, &[]), input(3)).assert(0, printed(0..3), "");
+    let outcome = run(&mut client(address, &["--half-close"]), input(3));
+    let why = "lost with 3 messages unacknowledged, the first is line 1: \
+               closed by the server (3 sent, 0 answered)";
+    outcome.assert(1, "", &format!("client: {address} {why}\n"));
+}

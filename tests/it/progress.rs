@@ -1,0 +1,79 @@
+//! What `--progress` shows.
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use crate::util::{Probe, Running, Server};
+
+/// Asserts that a line says how far a run is. Returns how many lines it counts.
+#[track_caller]
+fn assert_progress(line: &str) -> u64 {
+    let parts: Vec<&str> = line.split(", ").collect();
+    let count = parts[0]
+        .strip_prefix("client: ")
+        .and_then(|rest| rest.strip_suffix(" acknowledged"));
+    let rate = parts[1].strip_suffix("/s").map(str::parse::<u64>);
+    assert!(matches!(rate, Some(Ok(_))), "{line:?}");
+    assert!(line.contains(" in flight"), "{line:?}");
+    count.unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_line_a_second_says_how_far_the_run_is_and_how_long_an_outage_lasts() {
+    let mut server = Server::start(&["-q"]);
+    let address = server.address;
+    let args = ["--rate", "100", "--progress", "--retry-for", "20"];
+    let probe = Probe::start(address, &args);
+    probe.await_replies(250);
+    server.kill();
+    thread::sleep(Duration::from_millis(2200));
+    let _server = Server::start_at(address, &["-q"]);
+    probe.await_replies(250);
+    let (_, stderr) = probe.interrupt();
+    let lines = stderr.lines();
+    let progress: Vec<&str> = lines.filter(|line| line.contains(" in flight")).collect();
+    println!("{stderr}");
+    assert!((4..=10).contains(&progress.len()), "{stderr}");
+    let counts = progress.iter().map(|line| assert_progress(line));
+    assert!(counts.is_sorted(), "{stderr}");
+    let of_outage: Vec<&&str> = progress
+        .iter()
+        .filter(|line| line.contains(" in flight, outage for "))
+        .collect();
+    assert!((1..=3).contains(&of_outage.len()), "{stderr}");
+    // While nothing is answered, there are no reply times.
+    assert!(
+        of_outage.last().unwrap().contains(", 0/s, 0 in flight"),
+        "{stderr}"
+    );
+    assert!(progress[0].contains(" ms, "), "{stderr}");
+}
+
+#[test]
+fn at_a_terminal_progress_is_shown_in_place_and_gone_at_the_end() {
+    let server = Server::start(&["-q"]);
+    let (program, address) = (env!("CARGO_BIN_EXE_client"), server.address);
+    let (host, port) = (address.ip(), address.port());
+    for (args, end) in [("", ""), ("--summary", "client: 250 acknowledged, ")] {
+        let mut script = Command::new("script");
+        let line = format!(
+            "seq 250 | {program} --host {host} -p {port} --rate 100 --progress {args} >/dev/null"
+        );
+        script.args(["-E", "never", "-qec", &line, "/dev/null"]);
+        let outcome = Running::start(script.env_remove("RUST_LOG")).finish();
+        outcome.assert_code(0);
+        let shown = String::from_utf8(outcome.stdout).unwrap();
+        let lines: Vec<&str> = shown.split("\r\x1b[K").collect();
+        let (last, progress) = lines.split_last().unwrap();
+        assert_eq!(progress.len(), 2, "{shown:?}");
+        for line in progress {
+            assert!(assert_progress(line) < 250, "{shown:?}");
+            assert!(!line.contains(['\r', '\n']), "{shown:?}");
+        }
+        assert!(
+            last.starts_with(end) && last.is_empty() == end.is_empty(),
+            "{shown:?}"
+        );
+    }
+}

@@ -1,0 +1,180 @@
+//! What `--report` writes after each kind of end.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+
+use crate::util::{
+    Json, Outcome, Server, answering, client, own_ip, peer, received, run, take_report,
+    temporary_file, unused_address,
+};
+
+/// Runs the client with this input, and returns how it ended and its report,
+/// which say the same.
+#[track_caller]
+fn report(command: &mut Command, input: impl Into<Vec<u8>>) -> (Outcome, Json) {
+    let path = temporary_file();
+    let outcome = run(command.arg("--report").arg(&path), input);
+    let report = take_report(&path);
+    assert_agree(&report, outcome.status.code().unwrap(), &outcome.stderr);
+    (outcome, report)
+}
+
+#[track_caller]
+fn assert_agree(report: &Json, code: i32, stderr: &str) {
+    assert_eq!(report["exit"].number(), f64::from(code), "{stderr}");
+    match stderr.lines().last() {
+        None if code == 0 => assert_eq!(report["error"], Json::Null),
+        None => assert_eq!(code, 141),
+        Some(line) => assert_eq!(format!("client: {}", report["error"].text()), line),
+    }
+}
+
+#[test]
+fn after_a_success_the_report_says_so() {
+    let server = Server::start(&[]);
+    let (outcome, report) = report(&mut server.client(&[]), "x\n".repeat(1000));
+    outcome.assert_code(0);
+    assert_eq!(report["server"].text(), server.address.to_string());
+    assert_eq!(report["input_ended"], Json::Bool(true));
+    assert_eq!(report["lines"]["acknowledged"].number(), 1000.0);
+    assert_eq!(report["outages"], Json::List(Vec::new()));
+    assert_eq!(report["longest_outage_seconds"].number(), 0.0);
+    let rate = report["replies_per_second"].number() * report["seconds"].number();
+    assert!((999.0..1001.0).contains(&rate), "{report:?}");
+    let began = report["began"].number();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    assert!((now - 60.0..now).contains(&began), "{began}");
+}
+
+#[test]
+fn after_a_failure_the_report_says_what_standard_error_says() {
+    let server = Server::start(&[]);
+    let server = server.address;
+    let wrong = answering(|_, _| "hello\n".to_string());
+    let lost = peer(|mut stream| _ = stream.read(&mut [0; 9]));
+    let over_long = "x".repeat(70_000);
+    for (address, input, kind) in [
+        (unused_address(), "one\n", "unacknowledged"),
+        (lost, "one\n", "unacknowledged"),
+        (wrong, "one\n", "wrong"),
+        (server, "nul\0\none\n", ""),
+        (server, &*over_long, "not_sent"),
+    ] {
+        let (outcome, report) = report(&mut client(address, &[]), input);
+        outcome.assert_code(i32::from(!kind.is_empty()));
+        if !kind.is_empty() {
+            assert_eq!(report["lines"][kind].number(), 1.0, "{outcome}");
+        }
+        let is_answered = kind.is_empty() || kind == "wrong";
+        assert_eq!(
+            report["reply_time_ms"] != Json::Null,
+            is_answered,
+            "{outcome}"
+        );
+    }
+    let (_, report) = report(&mut client(server, &[]), b"one\ntw\xff\n");
+    assert_eq!(report["lines"]["rejected"].number(), 1.0);
+}
+
+#[test]
+fn after_an_unreadable_input_and_an_unwritable_output_there_is_a_report_too() {
+    let server = Server::start(&[]);
+    let with = |stdin: Stdio, stdout: Stdio| {
+        let path = temporary_file();
+        let mut client = server.client(&["--report"]);
+        let client = client.arg(&path).stdin(stdin).stdout(stdout);
+        let outcome = client.output().unwrap();
+        let (code, stderr) = (outcome.status.code().unwrap(), outcome.stderr);
+        let stderr = String::from_utf8(stderr).unwrap();
+        let report = take_report(&path);
+        assert_agree(&report, code, &stderr);
+        (code, stderr, report)
+    };
+    let (code, stderr, report) = with(File::open("/").unwrap().into(), Stdio::piped());
+    assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
+    assert_eq!(report["input_ended"], Json::Bool(false));
+
+    let input = temporary_file();
+    fs::write(&input, "hello\n").unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let (code, stderr, _) = with(File::open(&input).unwrap().into(), full.into());
+    assert_eq!((code, stderr.lines().count()), (1, 1), "{stderr}");
+
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let (code, stderr, _) = with(File::open(&input).unwrap().into(), closed.into());
+    assert_eq!((code, &*stderr), (141, ""));
+    fs::remove_file(input).unwrap();
+}
+
+#[test]
+fn a_name_is_escaped() {
+    let host = "a\"b\\c\td\x1b[2J\u{7f}\u{2028}é";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+    // A name server that is dead must not make this a test of patience.
+    command.args(["--host", host, "-p", "7", "--connect-timeout", "0.2"]);
+    let (outcome, report) = report(command.env_remove("RUST_LOG"), "");
+    outcome.assert_code(1);
+    let shown = "a\"b\\c\\u{9}d\\u{1b}[2J\\u{7f}\\u{2028}é:7";
+    assert_eq!(report["server"].text(), shown);
+}
+
+#[test]
+fn a_notice_is_escaped_as_a_cause_too() {
+    let notice = b"Server closed your connection: \"\\ \t\x1b[2J\x7f \xff\xfe\xe2\x80\xa8\n";
+    let address = peer(move |mut stream| {
+        let _ = stream.read(&mut [0; 9]);
+        let _ = stream.write_all(notice);
+    });
+    let shown = "Server closed your connection: \"\\ \\u{9}\\u{1b}[2J\\u{7f} \\xff\\xfe\\u{2028}";
+    let mut command = client(address, &["--retry-for", "0.3"]);
+    let (outcome, report) = report(&mut command, "hello\n");
+    outcome.assert_code(1);
+    assert!(report["error"].text().contains(shown), "{outcome}");
+    assert_eq!(report["outage_count"].number(), 1.0);
+    let outage = &report["outages"].list()[0];
+    assert!(outage["cause"].text().contains(shown), "{outcome}");
+    assert!(outage["sent_again"].number() > 0.0, "{outcome}");
+}
+
+#[test]
+fn a_report_that_cannot_be_created_ends_the_run_before_it_begins() {
+    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    for (path, why) in [
+        ("/nowhere/report", "No such file or directory (os error 2)"),
+        ("/", "Is a directory (os error 21)"),
+    ] {
+        let outcome = run(&mut client(address, &["--report", path]), "hello\n");
+        let line = format!("client: cannot write the report {path}: {why}\n");
+        outcome.assert(1, "", &line);
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "it has connected");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_fails_the_run_and_hides_no_other_failure() {
+    let line = "client: cannot write the report /dev/full: No space left on device (os error 28)\n";
+    let args = ["--report", "/dev/full"];
+    let run = |address: SocketAddr| run(&mut client(address, &args), "hello\n");
+    let server = Server::start(&[]);
+    run(server.address).assert(1, format!("Server: {}", received("hello")), line);
+    let address = unused_address();
+    let why = format!("client: cannot connect to {address}: Connection refused (os error 111)\n");
+    run(address).assert(1, "", &format!("{line}{why}"));
+}
+
+#[test]
+fn a_report_in_the_file_of_the_replies_stands_after_them() {
+    let server = Server::start(&[]);
+    let path = temporary_file();
+    fs::write(&path, "what was there before\n".repeat(99)).unwrap();
+    let mut client = server.client(&["--report"]);
+    let stdout = File::create(&path).unwrap();
+    let client = client.arg(&path).stdin(Stdio::null()).stdout(stdout);
+    assert!(client.status().unwrap().success());
+    take_report(&path);
+}

@@ -1,0 +1,123 @@
+//! What the client tells of outages, and of a run that was cut short.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+
+use crate::util::{
+    Running, Server, Signalled, client, peer, printed, received, run, unused_address,
+};
+
+/// Asserts that the standard error begins with the two lines of one outage.
+#[track_caller]
+fn assert_outage(stderr: &str, address: SocketAddr, what: &str, sent_again: &str) {
+    let begin = format!("client: {what}; trying again for up to 20 s\n");
+    let end = format!("client: {address} is back after ");
+    let seconds = stderr
+        .strip_prefix(&begin)
+        .and_then(|rest| rest.strip_prefix(&end))
+        .and_then(|rest| rest.split_once(&format!(" s, {sent_again} sent again\n")))
+        .and_then(|(seconds, _)| seconds.split_once('.'));
+    let is_right = seconds.is_some_and(|(whole, fraction)| {
+        whole.parse::<u32>().is_ok() && fraction.parse::<u32>().is_ok() && fraction.len() == 3
+    });
+    assert!(
+        is_right,
+        "expected:\n{begin}{end}S.SSS s, {sent_again} sent again\ngot:\n{stderr}"
+    );
+}
+
+#[test]
+fn an_outage_with_messages_in_flight_is_told_when_it_begins_and_ends() {
+    let mut is_first = true;
+    let address = peer(move |mut stream| {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        if std::mem::take(&mut is_first) {
+            let line = lines.next().unwrap().unwrap();
+            assert_eq!(lines.by_ref().take(2).count(), 2);
+            stream.write_all(received(&line).as_bytes()).unwrap();
+            return;
+        }
+        for line in lines.map_while(Result::ok) {
+            stream.write_all(received(&line).as_bytes()).unwrap();
+        }
+    });
+    let outcome = run(&mut client(address, &["--retry-for", "20"]), "1\n2\n3\n");
+    outcome.assert_code(0);
+    assert_eq!(outcome.stdout, printed(1..=3).as_bytes());
+    let what = "lost with 2 messages unacknowledged, the first is line 2: \
+                closed by the server (3 sent, 1 answered)";
+    assert_outage(
+        &outcome.stderr,
+        address,
+        &format!("{address} {what}"),
+        "2 lines",
+    );
+}
+
+#[test]
+fn an_outage_from_the_first_connect_on_is_told_when_it_begins_and_ends() {
+    let address = unused_address();
+    let mut client = client(address, &["--retry-for", "20"]);
+    let mut client = Running::start(&mut client);
+    client.send("hello\n");
+    let _server = Server::start_at(address, &[]);
+    assert_eq!(client.read_line(), printed(["hello"]));
+    client.stdin.take();
+    let outcome = client.finish();
+    outcome.assert_code(0);
+    // The server may have been there in time.
+    if !outcome.stderr.is_empty() {
+        let what = format!("cannot connect to {address}: Connection refused (os error 111)");
+        assert_outage(&outcome.stderr, address, &what, "0 lines");
+    }
+}
+
+#[test]
+fn a_close_of_an_idle_connection_is_told_with_nothing_missing() {
+    let server = Server::start(&["--idle-timeout", "0.5"]);
+    let mut client = Signalled::start(&mut server.client(&["--retry-for", "20"]));
+    client.await_reply();
+    client.await_stderr("; trying again for up to 20 s\n");
+    let mut stdin = client.child.stdin.take().unwrap();
+    stdin.write_all(b"hello\n").unwrap();
+    client.await_reply();
+    drop(stdin);
+    let (status, report, stderr) = client.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    let what = "lost with every message answered, so nothing is missing: \
+                Server closed your connection: idle for 0.5 s (1 sent, 1 answered)";
+    let address = server.address;
+    assert_outage(&stderr, address, &format!("{address} {what}"), "0 lines");
+    assert_eq!(
+        report["outages"].list()[0]["cause"].text(),
+        format!("{address} {what}")
+    );
+}
+
+#[test]
+fn a_run_that_was_cut_short_does_not_look_healthy() {
+    let address = peer(|mut stream| {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let line = lines.next().unwrap().unwrap();
+        stream.write_all(received(&line).as_bytes()).unwrap();
+    });
+    let mut running = Running::start(&mut client(address, &["--summary"]));
+    running.send("one\n");
+    let outcome = running.finish();
+    outcome.assert_code(1);
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert_eq!(
+        lines[0],
+        "client: 1 acknowledged, 0 rejected, 0 wrong, 0 unacknowledged, 0 not sent; \
+         0 sent again; the input was not read to its end"
+    );
+    for figure in ["reply time p50 ", ", p90 ", ", p99 ", ", p99.9 ", ", max "] {
+        assert!(lines[1].contains(figure), "{outcome}");
+    }
+    let outcome = run(&mut client(unused_address(), &["--summary"]), "one\n");
+    outcome.assert_code(1);
+    assert!(
+        outcome.stderr.contains(" s, 0 replies/s; no reply times\n"),
+        "{outcome}"
+    );
+}

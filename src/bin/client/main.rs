@@ -131,10 +131,9 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let ending = Ending::new(settings, args.summary, args.report.as_deref())?;
     let ending = Arc::new(ending);
     let in_signal = Arc::clone(&ending);
-    signals::watch(move |signal| say_in_time(in_signal, signal))
-        .context("cannot watch for signals")?;
-
-    let end = converse(args, &ending.shared, &ending.output);
+    let end = signals::watch(move |signal| say_in_time(in_signal, signal))
+        .context("cannot watch for signals")
+        .and_then(|()| converse(args, &ending.shared, &ending.output));
     let code = match &end {
         Ok(()) => 0,
         Err(error) if is_closed_output(error) => CLOSED_OUTPUT,

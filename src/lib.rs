@@ -212,7 +212,7 @@
 //! for writing is worse: std's `Stdout` takes it for success. So the client writes
 //! to it as to a file (`src/bin/client/output.rs`).
 //! Tests: `client::a_closed_output_is_quiet_with_exit_code_141`,
-//! `EBADF`.
+//! `streams::an_output_that_is_not_open_for_writing_is_an_error`.
 //!
 //! # Places
 //!

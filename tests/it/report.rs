@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use crate::util::{
-    Json, Outcome, Server, answering, client, own_ip, peer, received, run, take_report,
+    Json, Outcome, Server, answering, client, own_ip, peer, printed, received, run, take_report,
     temporary_file, unused_address,
 };
 
@@ -172,9 +172,20 @@ fn a_report_in_the_file_of_the_replies_stands_after_them() {
     let server = Server::start(&[]);
     let path = temporary_file();
     fs::write(&path, "what was there before\n".repeat(99)).unwrap();
-    let mut client = server.client(&["--report"]);
-    let stdout = File::create(&path).unwrap();
-    let client = client.arg(&path).stdin(Stdio::null()).stdout(stdout);
-    assert!(client.status().unwrap().success());
-    take_report(&path);
+    let appended = File::options().append(true).open(&path).unwrap();
+    for stdout in [appended, File::options().write(true).open(&path).unwrap()] {
+        let mut client = server.client(&["--report"]);
+        let mut client = client
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(stdout)
+            .spawn()
+            .unwrap();
+        client.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+        assert!(client.wait().unwrap().success());
+        let written = fs::read_to_string(&path).unwrap();
+        let report = written.strip_prefix(&printed(["hello"])).unwrap();
+        assert_eq!(Json::read(report)["exit"].number(), 0.0);
+    }
+    fs::remove_file(&path).unwrap();
 }

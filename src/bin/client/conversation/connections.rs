@@ -100,11 +100,10 @@ impl Conversation {
             return Err(self.describe(end));
         }
         let seconds = retry_for.as_secs_f64();
+        let mut news = None;
         if self.outage.is_none() {
             let what = self.describe(end);
-            self.told.push(Told::Warning(format!(
-                "{what}; trying again for up to {seconds} s"
-            )));
+            news = Some(format!("{what}; trying again for up to {seconds} s"));
             // Before the first connection, the outage began with the first attempt.
             let known = match self.was_connected {
                 true => now,
@@ -115,14 +114,16 @@ impl Conversation {
             let outage = Outage::new(began, known, what);
             self.outage = Some((outage, self.counts.sent_again));
         }
-        let left = |(outage, _): &(Outage, u64)| {
+        let pause = |(outage, _): &(Outage, u64)| {
             let left = outage.left_of(retry_for, now);
             (!left.is_zero()).then(|| outage.pause(now).min(left))
         };
-        self.outage.as_ref().and_then(left).ok_or_else(|| {
+        let pause = self.outage.as_ref().and_then(pause).ok_or_else(|| {
             let unacknowledged = self.what_is_unacknowledged();
             format!("cannot reach {server} for {seconds} s, with {unacknowledged}: {end}")
-        })
+        })?;
+        self.told.extend(news.map(Told::Warning));
+        Ok(pause)
     }
 
     /// An outage, if there is one, has ended, and the user is told so.

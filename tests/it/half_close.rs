@@ -32,8 +32,6 @@ fn input(lines: usize) -> String {
 #[test]
 fn a_server_that_answers_at_the_end_of_the_stream_is_verified_too() {
     let address = answering_at_the_end(0);
-    let outcome = run(&mut client(address, &["--half-close"]), input(8_000));
-    outcome.assert(0, printed(0..8_000), "");
     let args = ["--half-close", "--window", "10000"];
     let outcome = run(&mut client(address, &args), input(10_000));
     outcome.assert(0, printed(0..10_000), "");

@@ -359,6 +359,21 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_reply_is_that_to_the_longest_message() {
+        let mut longest = Vec::new();
+        ServerLine::Received(&[b'x'; MAX_MESSAGE]).write(&mut longest);
+        assert_eq!(longest.len(), MAX_REPLY + b"\n".len());
+    }
+
+    #[test]
+    fn a_time_limit_has_either_name_and_no_other() {
+        for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut] {
+            assert!(is_timeout(&kind.into()));
+        }
+        assert!(!is_timeout(&io::ErrorKind::ConnectionReset.into()));
+    }
+
+    #[test]
     fn takes_off_only_the_cr_right_before_an_lf() {
         assert_eq!(text(Line::Whole(b"a\r\r")), Ok(&b"a\r"[..]));
         assert_eq!(text(Line::Whole(b"\ra\0")), Ok(&b"\ra\0"[..]));

@@ -134,5 +134,13 @@ mod tests {
             times.since(&earlier).quantile(0.99),
             Some(Duration::from_nanos(50))
         );
+        let since_the_start = times.since(&Histogram::default());
+        let longest = since_the_start.quantile(1.0);
+        assert_eq!(longest, Some(Duration::from_secs(9)));
+        let earlier = times.clone();
+        times.record(Duration::from_nanos(1), 200);
+        times.record(Duration::from_nanos(2), 1);
+        let longest = times.since(&earlier).quantile(1.0);
+        assert_eq!(longest, Some(Duration::from_nanos(2)));
     }
 }

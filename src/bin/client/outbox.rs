@@ -262,6 +262,24 @@ mod tests {
         assert!(outbox.batches.is_empty());
     }
 
+    #[test]
+    fn room_in_front_is_used_again_once_there_is_enough_of_it() {
+        let (mut outbox, now) = outbox(&["waits"]);
+        let (mut moved_at, mut before) = (Vec::new(), 0);
+        for line in 2..100_000 {
+            outbox.push(line, b"waits", now);
+            if outbox.start < before {
+                moved_at.push(before);
+            }
+            outbox.take_unsent(&mut Vec::new());
+            outbox.pop(1, |_, _| {});
+            before = outbox.start;
+        }
+        // It is 64 KiB of messages of six bytes.
+        assert_eq!(moved_at, [65_538; 9]);
+        assert!(outbox.bytes.len() < 66_000);
+    }
+
     /// Pushes, batches, acknowledgements and lost connections in an order that
     /// looks random, beside a model that is too simple to be wrong.
     #[test]

@@ -187,11 +187,14 @@ fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome
     let mut input = Input::new(input);
     let mut printed = Vec::new();
     let mut missing = None;
+    let mut rounds = 0;
     for number in 0.. {
         conversation.connecting(now);
         conversation.connected(now);
         let mut connection = Connection::new(damage, number < damage.connections);
         let received = loop {
+            rounds += 1;
+            assert!(rounds < 10_000, "it goes on without end");
             input.say(&mut conversation, now);
             match connection.step(&mut conversation, part, &mut now) {
                 Ok(false) => {}

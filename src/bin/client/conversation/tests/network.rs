@@ -80,6 +80,7 @@ impl Network {
         while !self.conversation.is_done() {
             let limit = self.conversation.connecting(self.now);
             self.attempts.push(self.now);
+            assert!(self.attempts.len() < 100_000, "it goes on without end");
             let end = match self.connect(limit) {
                 Err(why) => End::Unreachable(why.to_string()),
                 Ok(()) => match self.converse() {
@@ -152,7 +153,8 @@ impl Network {
         let mut carried = VecDeque::new();
         let mut is_heard = true;
         let (mut listening_since, mut reading_since) = (self.now, self.now);
-        loop {
+        for round in 0.. {
+            assert!(round < 100_000, "it goes on without end");
             self.say();
             let mut batch = Vec::new();
             match self.conversation.take_unsent(&mut batch, self.now) {
@@ -173,7 +175,7 @@ impl Network {
             self.now = next.fold(times_out, Instant::min);
 
             let (now, conversation) = (self.now, &mut self.conversation);
-            assert!(now < self.last_line + 60 * SECOND, "it goes on without end");
+            assert!(now < self.last_line + 60 * SECOND, "it goes on too long");
             if breaks_at == Some(now) {
                 let reset = Err(io::ErrorKind::ConnectionReset.into());
                 conversation.receive(&mut replies, reset, listening_since, now)?;
@@ -193,5 +195,6 @@ impl Network {
             }
             self.told.extend(self.conversation.take_told());
         }
+        Ok(())
     }
 }

@@ -174,7 +174,7 @@ fn a_line_that_came_while_the_server_was_stopped_is_answered() {
     for client in [&ended, &half_closed, &late] {
         ask(client, "\nbegun", received(""));
     }
-    server.shell("kill -STOP $0");
+    server.stop();
     // More than the server reads at once.
     let rest = "x".repeat(5000);
     writeln!(&mut &ended, "{rest}").unwrap();
@@ -182,7 +182,7 @@ fn a_line_that_came_while_the_server_was_stopped_is_answered() {
     half_closed.shutdown(Shutdown::Write).unwrap();
     write!(&mut &late, "{rest}").unwrap();
     thread::sleep(1000 * MS);
-    server.shell("kill -CONT $0");
+    server.go_on();
     let begun = Instant::now();
     let notice = "Server closed your connection: a line was not ended within 0.8 s\n";
     assert_eq!(last_words(late), notice);
@@ -195,12 +195,19 @@ fn a_line_that_came_while_the_server_was_stopped_is_answered() {
 }
 
 #[test]
-fn says_in_its_log_that_replies_were_not_taken() {
-    let server = Server::start(&["--timeout", "0.3"]);
-    let client = server.connect();
+fn the_log_tells_a_client_that_takes_no_replies_from_one_that_is_gone() {
     let line = "x".repeat(65_536) + "\n";
-    while (&client).write_all(line.as_bytes()).is_ok() {}
-    server.log_with(" messages: replies were not taken in time\n");
+    for (timeout, end) in [
+        ("0.3", "replies were not taken in time"),
+        ("0", "Connection reset by peer (os error 104)"),
+    ] {
+        let server = Server::start(&["--timeout", timeout]);
+        let client = server.connect();
+        client.set_write_timeout(Some(500 * MS)).unwrap();
+        while (&client).write_all(line.as_bytes()).is_ok() {}
+        drop(client);
+        server.log_with(&format!(" messages: {end}\n"));
+    }
 }
 
 #[test]
@@ -225,12 +232,12 @@ fn a_client_that_takes_its_replies_while_the_server_is_stopped_is_served_on() {
             read
         };
         (0..100).for_each(|_| _ = take());
-        server.shell("kill -STOP $0");
+        server.stop();
         let stopped = Instant::now();
         thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(500 * MS);
-                server.shell("kill -CONT $0");
+                server.go_on();
             });
             while take() > 0 {}
         });

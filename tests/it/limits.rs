@@ -277,11 +277,11 @@ fn a_thousand_clients_that_connect_at_once_wait_in_the_queue() {
     }
     allow_open_files();
     let server = Server::start(&["-q"]);
-    server.shell("kill -STOP $0");
+    server.stop();
     // Without room in the queue, a connect waits for its SYN to be repeated.
     let connect = |_| TcpStream::connect_timeout(&server.address, LIMIT).unwrap();
     let clients: Vec<TcpStream> = (0..CLIENTS).map(connect).collect();
-    server.shell("kill -CONT $0");
+    server.go_on();
     for client in &clients {
         ask_line(client, "hello");
     }

@@ -101,6 +101,18 @@ impl Server {
         assert!(status.success(), "sh -c '{script}' {id}: {status}");
     }
 
+    /// Stops the process, until all its threads stand still.
+    pub fn stop(&self) {
+        let moving = "grep -L '^State:.T' /proc/$0/task/*/status";
+        self.shell(&format!(
+            "kill -STOP $0; while {moving} | grep -q .; do :; done"
+        ));
+    }
+
+    pub fn go_on(&self) {
+        self.shell("kill -CONT $0");
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }

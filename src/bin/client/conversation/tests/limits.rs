@@ -253,7 +253,7 @@ fn a_line_is_due_when_it_is_said_and_its_reply_time_counts_from_then() {
 #[test]
 fn ten_errors_of_a_kind_are_told_and_then_that_there_are_more() {
     let (mut conversation, now) = connected(settings());
-    for _ in 0..12 {
+    for _ in 0..14 {
         conversation.say(Line::TooLong, now);
     }
     let told = errors(&mut conversation);
@@ -273,8 +273,8 @@ fn ten_errors_of_a_kind_are_told_and_then_that_there_are_more() {
             "further wrong replies are only counted",
         ),
     ] {
-        let (mut conversation, now) = in_flight(settings(), &["x"; 12]);
-        assert_eq!(read(&mut conversation, &reply.repeat(12), now), Ok(false));
+        let (mut conversation, now) = in_flight(settings(), &["x"; 14]);
+        assert_eq!(read(&mut conversation, &reply.repeat(14), now), Ok(false));
         let told = errors(&mut conversation);
         assert_eq!(told.len(), 11);
         assert_eq!((&told[0][..], &told[10][..]), (first, more));

@@ -35,10 +35,10 @@ pub fn host(text: &str) -> Result<String, Infallible> {
 /// `[::1]:12345`.
 pub fn address(host: &str, port: u16) -> String {
     let host = Printable(host.as_bytes()).to_string();
-    match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
+    if host.contains(':') {
+        return format!("[{host}]:{port}");
     }
+    format!("{host}:{port}")
 }
 
 /// Reads a number of seconds: 0, or from 0.001 on, fractions allowed.
@@ -68,6 +68,12 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
     } else {
         timeout
     })
+}
+
+/// A number of things as it is said: `1 line`, `2 lines`.
+pub fn counted(count: u64, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
 }
 
 /// A logger to standard error, for the caller to refine and start. It shows

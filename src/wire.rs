@@ -209,13 +209,12 @@ pub fn reply<'a>(
     text: Result<&'a [u8], Rejection>,
     out: &mut Vec<u8>,
 ) -> Result<&'a [u8], Rejection> {
-    let checked = text.and_then(|text| match text.is_ascii() {
+    let checked = text.and_then(|text| {
         // Most texts are ASCII, which is quicker to see.
-        true => Ok(text),
-        false => match str::from_utf8(text) {
-            Ok(_) => Ok(text),
-            Err(error) => Err(Rejection::NotUtf8(error.valid_up_to())),
-        },
+        if !text.is_ascii() {
+            str::from_utf8(text).map_err(|error| Rejection::NotUtf8(error.valid_up_to()))?;
+        }
+        Ok(text)
     });
     match checked {
         Ok(text) => ServerLine::Received(text).write(out),

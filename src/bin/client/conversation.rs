@@ -13,20 +13,18 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
 use tcp_chat::lines::{Line, LineReader};
-use tcp_chat::printable::Excerpt;
-use tcp_chat::wire::{self, MAX_REPLY, ServerLine, is_timeout};
+use tcp_chat::wire::{self, is_timeout};
 
 pub(crate) use connections::End;
 
-use crate::outage::{Outage, SHORTEST_PAUSE};
+use crate::outage::Outage;
 use crate::outbox::Outbox;
-use crate::summary::{Counts, PastOutage};
+use crate::summary::Counts;
 
 /// How many bytes of messages are held at most, up to one message more. Enough
 /// to keep a fast path busy, and little enough to forget about.
@@ -69,15 +67,15 @@ pub(crate) struct Conversation {
     half_closed: bool,
     /// The beginning of the first attempt to connect.
     first_attempt: Option<Instant>,
-    /// The last reply, or the sending that ended a time without messages in
-    /// flight: while there are some, since when a reply has been awaited.
+    /// When the last reply came or, if nothing was in flight before it, the last
+    /// batch was sent. It means something only while messages are in flight.
     awaited_since: Option<Instant>,
-    /// The outage that goes on, and what had been sent again before it.
-    outage: Option<(Outage, u64)>,
+    /// The outage that goes on, if there is one.
+    outage: Option<Outage>,
     /// Replies for the user, not handed out yet.
-    printed: Vec<u8>,
+    output: Vec<u8>,
     /// News for the user, not handed out yet.
-    told: Vec<Told>,
+    news: Vec<News>,
 }
 
 enum Input {
@@ -86,9 +84,9 @@ enum Input {
     Failed(io::Error),
 }
 
-/// A line for the user to be told, besides replies.
+/// A line for the user that is not a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum News {
     Error(String),
     Warning(String),
     Info(String),
@@ -101,8 +99,8 @@ pub(crate) enum ToSend {
     Batch,
     /// Ends this side of the stream: there will be no more messages.
     HalfClose,
-    /// Nothing more, since the connection is over, or everything is answered.
-    Nothing,
+    /// No more: the connection is lost, or everything is answered.
+    Over,
 }
 
 impl Conversation {
@@ -120,8 +118,8 @@ impl Conversation {
             first_attempt: None,
             awaited_since: None,
             outage: None,
-            printed: Vec::new(),
-            told: Vec::new(),
+            output: Vec::new(),
+            news: Vec::new(),
         }
     }
 
@@ -134,6 +132,11 @@ impl Conversation {
     /// How many messages are unacknowledged, sent or not.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// When the oldest of them was due.
+    pub(crate) fn unacknowledged_since(&self) -> Option<Instant> {
+        self.outbox.first_due()
     }
 
     /// How many messages are in flight.
@@ -175,15 +178,15 @@ impl Conversation {
         let Settings {
             timeout, retry_for, ..
         } = self.settings;
-        match retry_for.is_zero() {
-            true => timeout,
-            false => timeout.min(retry_for),
+        if retry_for.is_zero() {
+            return timeout;
         }
+        timeout.min(retry_for)
     }
 
     /// How long the outage that goes on has lasted.
     pub(crate) fn outage(&self, now: Instant) -> Option<Duration> {
-        let (outage, _) = self.outage.as_ref()?;
+        let outage = self.outage.as_ref()?;
         Some(now.saturating_duration_since(outage.began))
     }
 
@@ -203,7 +206,7 @@ impl Conversation {
 
     /// A line of input is to be sent, once there is room for it. Its reply time
     /// counts from when it was due.
-    pub(crate) fn say(&mut self, line: Line<'_>, due: Instant) {
+    pub(crate) fn enqueue(&mut self, line: Line<'_>, due: Instant) {
         self.lines += 1;
         // Every message goes out with an LF, so a CR at the end of the input
         // becomes part of its end of line.
@@ -234,7 +237,7 @@ impl Conversation {
     pub(crate) fn take_unsent(&mut self, batch: &mut Vec<u8>, now: Instant) -> Option<ToSend> {
         let ended = self.input_has_ended();
         if self.connected.is_none() || self.is_done() {
-            return Some(ToSend::Nothing);
+            return Some(ToSend::Over);
         }
         if self.outbox.in_flight() < self.outbox.len() {
             if self.outbox.in_flight() == 0 {
@@ -268,7 +271,11 @@ impl Conversation {
         let taken = self.take_replies(replies, now);
         match taken {
             Err(End::Violation(_)) => return taken.map(|()| false),
-            _ if self.is_done() => return Ok(true),
+            _ if self.is_done() => {
+                // With nothing to ask, this connection was all that was missing.
+                self.end_outage(self.connected.unwrap_or(now));
+                return Ok(true);
+            }
             taken => taken?,
         }
         match read {
@@ -283,13 +290,13 @@ impl Conversation {
     // What is for the user.
 
     /// Moves the replies that have come to `out`, each as a line.
-    pub(crate) fn take_printed(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn take_output(&mut self, out: &mut Vec<u8>) {
         out.clear();
-        mem::swap(out, &mut self.printed);
+        mem::swap(out, &mut self.output);
     }
 
     /// The news since the last time, to be told after the replies.
-    pub(crate) fn take_told(&mut self) -> Vec<Told> {
-        mem::take(&mut self.told)
+    pub(crate) fn take_news(&mut self) -> Vec<News> {
+        mem::take(&mut self.news)
     }
 }

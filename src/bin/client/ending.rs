@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -15,7 +16,7 @@ use anyhow::Context;
 use tcp_chat::printable::Printable;
 
 use crate::conversation::{Conversation, Settings};
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::report::Report;
 use crate::summary::summary;
 use crate::threads::Shared;
@@ -44,6 +45,7 @@ impl Ending {
         shows_summary: bool,
         report: Option<&Path>,
     ) -> anyhow::Result<Self> {
+        let output = Output::new().context("cannot write to standard output")?;
         let report = report.map(|path| {
             let name = Printable(path.as_os_str().as_encoded_bytes());
             let what = format!("cannot write the report {name}");
@@ -55,7 +57,7 @@ impl Ending {
         Ok(Ending {
             server: settings.server.clone(),
             shared: Arc::new(Shared::new(Conversation::new(settings, began.0))),
-            output: Arc::new(Output::new().context("cannot write to standard output")?),
+            output: Arc::new(output),
             began,
             shows_summary,
             report: report.transpose()?,
@@ -68,13 +70,13 @@ impl Ending {
     /// # Errors
     ///
     /// The report cannot be written.
-    pub(crate) fn say(&self, exit: u8, error: Option<&str>) -> anyhow::Result<()> {
+    pub(crate) fn conclude(&self, exit: u8, error: Option<&str>) -> anyhow::Result<()> {
         // Never given back.
         mem::forget(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
         let now = Instant::now();
         let elapsed = now.saturating_duration_since(self.began.0);
         let mut conversation = self.shared.lock();
-        conversation.finish(now);
+        conversation.close_outage(now);
         let report = Report {
             server: &self.server,
             began: self.began.1,
@@ -83,25 +85,32 @@ impl Ending {
             error,
             conversation: &conversation,
         };
+        let json = report.to_string();
+        let summary = self
+            .shows_summary
+            .then(|| summary(&conversation, now, elapsed));
+        drop(conversation);
         let written = match &self.report {
-            Some((file, what)) => {
-                let json = report.to_string();
-                (&*file).write_all(json.as_bytes()).context(what.clone())
-            }
+            Some((file, what)) => (&*file).write_all(json.as_bytes()).context(what.clone()),
             None => Ok(()),
         };
-        let summary = self.shows_summary.then(|| summary(&conversation, elapsed));
-        drop(conversation);
         self.output.end(summary.as_deref().unwrap_or_default());
         written
     }
 }
 
-/// An empty file, to be written at its end: it may be the standard output, too,
-/// and then the report stands after the replies.
+/// A file to write the report to, emptied unless it is also a standard stream:
+/// then the report comes after what is there.
 fn create(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
-    // A terminal or pipe has no length to be set.
-    let _ = file.set_len(0);
+    let id = |file: &File| file.metadata().map(|data| (data.dev(), data.ino())).ok();
+    let streams = [
+        output::file(&io::stdin())?,
+        output::file(&io::stdout())?,
+        output::file(&io::stderr())?,
+    ];
+    if file.metadata()?.is_file() && !streams.iter().any(|stream| id(stream) == id(&file)) {
+        file.set_len(0)?;
+    }
     Ok(file)
 }

@@ -42,7 +42,7 @@ use threads::Shared;
 /// The exit code of a program ended by SIGPIPE, as a shell reports it.
 const CLOSED_OUTPUT: u8 = 141;
 
-/// How long a signal is kept from ending the run by whoever reads the last words.
+/// How long a signal waits for the last words to be read before it ends the run.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Sends the lines of standard input, verifies and prints every reply.
@@ -131,7 +131,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let ending = Ending::new(settings, args.summary, args.report.as_deref())?;
     let ending = Arc::new(ending);
     let in_signal = Arc::clone(&ending);
-    let end = signals::watch(move |signal| say_in_time(in_signal, signal))
+    let end = signals::watch(move |signal| conclude_in_time(&in_signal, signal))
         .context("cannot watch for signals")
         .and_then(|()| converse(args, &ending.shared, &ending.output));
     let code = match &end {
@@ -140,12 +140,12 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(_) => 1,
     };
     let error = end.err().map(|error| format!("{error:#}"));
-    let said = ending.say(code, error.as_deref());
-    match (error, said) {
-        (None, said) => said?,
-        (Some(error), said) => {
-            // Neither error is to hide the other.
-            if let Err(unwritten) = said {
+    let concluded = ending.conclude(code, error.as_deref());
+    match (error, concluded) {
+        (None, concluded) => concluded?,
+        (Some(error), concluded) => {
+            // Neither error may hide the other.
+            if let Err(unwritten) = concluded {
                 log::error!("{unwritten:#}");
             }
             if code != CLOSED_OUTPUT {
@@ -156,18 +156,25 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// Says how the run went, which a signal ends now, unless nobody takes what is
-/// said: a pager reads no further than a page.
-fn say_in_time(ending: Arc<Ending>, signal: Signal) {
-    let (ended, end) = mpsc::channel();
-    let thread = thread::Builder::new().name("last words".to_string());
-    let started = thread.spawn(move || {
+/// Writes the report and the summary after a signal, but gives up after a second:
+/// a pager may have stopped reading.
+fn conclude_in_time(ending: &Arc<Ending>, signal: Signal) {
+    let conclude = {
+        let ending = Arc::clone(ending);
         // That the report cannot be written is no news beside the signal.
-        let _ = ending.say(128 + signal.number() as u8, Some(signal.name()));
-        let _ = ended.send(());
+        move || _ = ending.conclude(128 + signal.number() as u8, Some(signal.name()))
+    };
+    let (concluded, end) = mpsc::channel();
+    let thread = thread::Builder::new().name("last words".to_string());
+    let in_thread = conclude.clone();
+    let started = thread.spawn(move || {
+        in_thread();
+        let _ = concluded.send(());
     });
-    if started.is_ok() {
-        let _ = end.recv_timeout(LAST_WORDS);
+    match started {
+        Ok(_) => _ = end.recv_timeout(LAST_WORDS),
+        // Better late than not at all.
+        Err(_) => conclude(),
     }
 }
 

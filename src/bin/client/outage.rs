@@ -12,7 +12,7 @@ pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest pause, which keeps a server that was away for long from being
 /// waited for much longer.
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A time without a connection that works.
 #[derive(Clone, Debug)]
@@ -23,14 +23,22 @@ pub(crate) struct Outage {
     known: Instant,
     /// What was wrong at first.
     pub(crate) cause: String,
+    /// How many messages had been sent again before it.
+    pub(crate) sent_again_before: u64,
 }
 
 impl Outage {
-    pub(crate) fn new(began: Instant, known: Instant, cause: String) -> Self {
+    pub(crate) fn new(
+        began: Instant,
+        known: Instant,
+        cause: String,
+        sent_again_before: u64,
+    ) -> Self {
         Outage {
             began,
             known,
             cause,
+            sent_again_before,
         }
     }
 
@@ -53,7 +61,7 @@ mod tests {
     #[test]
     fn pauses_for_a_sixteenth_of_the_outage_so_far_from_10_ms_to_1_s() {
         let known = Instant::now();
-        let outage = Outage::new(known - Duration::from_secs(5), known, String::new());
+        let outage = Outage::new(known - Duration::from_secs(5), known, String::new(), 0);
         for (after, pause) in [
             (0, 10),
             (100, 10),
@@ -75,7 +83,7 @@ mod tests {
     #[test]
     fn counts_what_is_left_from_when_it_was_known() {
         let known = Instant::now();
-        let outage = Outage::new(known - Duration::from_secs(5), known, String::new());
+        let outage = Outage::new(known - Duration::from_secs(5), known, String::new(), 0);
         let time = Duration::from_secs(2);
         assert_eq!(outage.left_of(time, known), time);
         let later = known + Duration::from_millis(1999);

@@ -132,6 +132,11 @@ impl Outbox {
         self.sent
     }
 
+    /// When the oldest message was due.
+    pub(crate) fn first_due(&self) -> Option<Instant> {
+        self.batches.front().map(|batch| batch.due)
+    }
+
     /// The number of the oldest message's line of input.
     pub(crate) fn first_line(&self) -> Option<u64> {
         self.batches.front().map(|batch| batch.line)
@@ -255,7 +260,9 @@ mod tests {
         take(&mut outbox);
         let mut popped = Vec::new();
         while let Some(line) = outbox.first_line() {
-            popped.push((line, pop(&mut outbox).unwrap()));
+            let due = outbox.first_due();
+            assert_eq!(pop(&mut outbox), due);
+            popped.push((line, due.unwrap()));
         }
         let due = |line| (line, if line < 6 { now } else { later });
         assert_eq!(popped, [1, 2, 4, 5, 6, 7].map(due));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tcp_chat::printable::Printable;
 
-use crate::conversation::Told;
+use crate::conversation::News;
 use crate::threads::Shared;
 
 /// Standard output and standard error.
@@ -70,12 +70,12 @@ impl Output {
     }
 
     /// Tells the user what is not a reply, a line each.
-    pub(crate) fn tell(&self, told: Vec<Told>) {
-        for told in told {
-            let (level, line) = match told {
-                Told::Error(line) => (log::Level::Error, line),
-                Told::Warning(line) => (log::Level::Warn, line),
-                Told::Info(line) => (log::Level::Info, line),
+    pub(crate) fn tell(&self, news: Vec<News>) {
+        for news in news {
+            let (level, line) = match news {
+                News::Error(line) => (log::Level::Error, line),
+                News::Warning(line) => (log::Level::Warn, line),
+                News::Info(line) => (log::Level::Info, line),
             };
             if log::log_enabled!(level) {
                 let _terminal = self.begin_line();
@@ -111,10 +111,7 @@ impl Output {
     /// else on a line of its own.
     pub(crate) fn progress(&self, line: &str) {
         let _terminal = self.begin_line();
-        let end = match self.rewrites {
-            true => "",
-            false => "\n",
-        };
+        let end = if self.rewrites { "" } else { "\n" };
         self.is_mid_line.store(self.rewrites, Ordering::Relaxed);
         let _ = write!(io::stderr(), "{line}{end}");
     }

@@ -51,7 +51,7 @@ impl Display for Report<'_> {
              \"wrong\": {wrong}, \"unacknowledged\": {unacknowledged}, \
              \"not_sent\": {not_sent}, \"sent_again\": {sent_again}}},"
         )?;
-        let rate = counts.answered() as f64 / self.elapsed.as_secs_f64().max(0.001);
+        let rate = counts.rate(self.elapsed);
         writeln!(f, "  \"replies_per_second\": {rate:.1},")?;
         writeln!(f, "  \"reply_time_ms\": {},", ReplyTimes(counts))?;
         let mut separator = "";

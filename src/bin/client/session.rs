@@ -11,7 +11,7 @@ use tcp_chat::cli;
 use tcp_chat::printable::Printable;
 
 use crate::attempt::Attempt;
-use crate::conversation::{End, Told};
+use crate::conversation::{End, News};
 use crate::output::Output;
 use crate::threads::{Shared, read_replies, write_messages};
 
@@ -55,10 +55,10 @@ impl Session {
                 },
             };
             let now = Instant::now();
-            let (pause, told) = self
+            let (pause, news) = self
                 .shared
-                .change(|conversation| (conversation.lost(&end, now), conversation.take_told()));
-            self.output.tell(told);
+                .change(|conversation| (conversation.lost(&end, now), conversation.take_news()));
+            self.output.tell(news);
             let pause = pause.map_err(|why| anyhow!(why))?;
             let done = self.shared.wait_until(Some(now + pause), |conversation| {
                 conversation.is_done().then_some(())
@@ -91,11 +91,12 @@ impl Session {
             }
         };
         let outcome = |deadline| {
-            self.shared
-                .wait_until(deadline, |conversation| match conversation.is_done() {
-                    true => Some(None),
-                    false => attempt.take_outcome().map(Some),
-                })
+            self.shared.wait_until(deadline, |conversation| {
+                if conversation.is_done() {
+                    return Some(None);
+                }
+                attempt.take_outcome().map(Some)
+            })
         };
         let mut ended = outcome(deadline);
         if ended.is_none() && !attempt.is_looking_up() {
@@ -123,7 +124,7 @@ impl Session {
         if let Err(error) = stream.set_read_timeout(Some(tick)) {
             return Ok(Err(End::Broken(error.to_string())));
         }
-        output.tell(vec![Told::Info(self.connected_to(stream))]);
+        output.tell(vec![News::Info(self.connected_to(stream))]);
         thread::scope(|scope| {
             let writer = thread::Builder::new().name("writer".to_string());
             let writer = writer

@@ -42,6 +42,12 @@ impl Counts {
         self.acknowledged + self.rejected + self.wrong
     }
 
+    /// Replies a second.
+    pub(crate) fn rate(&self, elapsed: Duration) -> f64 {
+        // A clock may not have moved, and JSON knows no infinity.
+        self.answered() as f64 / elapsed.as_secs_f64().max(1e-6)
+    }
+
     pub(crate) fn add_outage(&mut self, outage: PastOutage) {
         self.outages += 1;
         self.longest_outage = self.longest_outage.max(outage.length);
@@ -79,7 +85,7 @@ pub(crate) const QUANTILES: [(&str, f64); 4] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
 /// The lines that `--summary` shows.
-pub(crate) fn summary(conversation: &Conversation, elapsed: Duration) -> String {
+pub(crate) fn summary(conversation: &Conversation, now: Instant, elapsed: Duration) -> String {
     let counts = conversation.counts();
     let Counts {
         acknowledged,
@@ -91,17 +97,26 @@ pub(crate) fn summary(conversation: &Conversation, elapsed: Duration) -> String 
         ..
     } = counts;
     let unacknowledged = conversation.unacknowledged();
-    let cut_short = match conversation.input_was_read() {
-        true => "",
-        false => "; the input was not read to its end",
+    let cut_short = if conversation.input_was_read() {
+        ""
+    } else {
+        "; the input was not read to its end"
+    };
+    // What was never answered has no reply time, however long it has waited.
+    let waiting = match conversation.unacknowledged_since() {
+        Some(due) => {
+            let seconds = now.saturating_duration_since(due).as_secs_f64();
+            format!("; unacknowledged for up to {seconds:.3} s")
+        }
+        None => String::new(),
     };
     let seconds = elapsed.as_secs_f64();
-    let rate = counts.answered() as f64 / seconds.max(0.001);
+    let rate = counts.rate(elapsed);
     let longest = counts.longest_outage.as_secs_f64();
     format!(
         "client: {acknowledged} acknowledged, {rejected} rejected, {wrong} wrong, \
          {unacknowledged} unacknowledged, {not_sent} not sent; {sent_again} sent again{cut_short}\n\
-         client: {seconds:.3} s, {rate:.0} replies/s; {}\n\
+         client: {seconds:.3} s, {rate:.0} replies/s; {}{waiting}\n\
          client: outages: {outages}, the longest {longest:.3} s\n",
         reply_times(&counts.reply_times)
     )

@@ -1,4 +1,4 @@
-//! The lock, and the three loops round it.
+//! The lock, and the loops round it.
 //!
 //! A client that writes without reading blocks for ever against a server that
 //! does the same, and one that waits for its input does not notice that the
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use tcp_chat::lines::LineReader;
 use tcp_chat::wire::{MAX_MESSAGE_LINE, MAX_REPLY};
 
-use crate::conversation::{Conversation, End, ToSend, Told};
+use crate::conversation::{Conversation, End, News, ToSend};
 use crate::output::Output;
 use crate::schedule::Schedule;
 use crate::summary::progress;
 
-/// The conversation, as the threads share it. Nothing is read or written under
-/// its lock.
+/// The conversation, as the threads share it. No file or socket is read or
+/// written under its lock.
 pub(crate) struct Shared {
     conversation: Mutex<Conversation>,
     changed: Condvar,
@@ -42,16 +42,16 @@ impl Shared {
         locked.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the conversation back and wakes all who wait for a change. Returns
-    /// what is to be told, now that nothing is locked.
-    fn release(&self, mut conversation: MutexGuard<'_, Conversation>) -> Vec<Told> {
-        let told = conversation.take_told();
+    /// Gives the conversation back and wakes every thread that waits for a change.
+    /// Returns the news, which may be told now that nothing is locked.
+    fn release(&self, mut conversation: MutexGuard<'_, Conversation>) -> Vec<News> {
+        let news = conversation.take_news();
         drop(conversation);
         self.changed.notify_all();
-        told
+        news
     }
 
-    /// Changes the conversation, and wakes all who wait for a change.
+    /// Changes the conversation, and wakes every thread that waits for a change.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Conversation) -> T) -> T {
         let value = change(&mut self.lock());
         self.changed.notify_all();
@@ -80,7 +80,7 @@ impl Shared {
     }
 }
 
-/// Says every line of the input, each once it is due and there is room for it.
+/// Queues every line of the input, each once it is due and there is room for it.
 pub(crate) fn read_input(
     shared: &Shared,
     output: &Output,
@@ -114,7 +114,7 @@ pub(crate) fn read_input(
                 now = Instant::now();
                 conversation = shared.lock();
             };
-            conversation.say(line, due);
+            conversation.enqueue(line, due);
             if let Some(schedule) = &mut schedule {
                 schedule.advance();
             }
@@ -152,7 +152,7 @@ pub(crate) fn write_messages(shared: &Shared, mut stream: &TcpStream) -> io::Res
         sent = match to_send {
             Some(ToSend::Batch) => stream.write_all(&batch),
             Some(ToSend::HalfClose) => stream.shutdown(Shutdown::Write),
-            Some(ToSend::Nothing) | None => break,
+            Some(ToSend::Over) | None => break,
         };
     }
     // Wakes the thread that reads replies: it knows whether this is the end.
@@ -180,13 +180,13 @@ pub(crate) fn read_replies(
         let now = Instant::now();
         let mut conversation = shared.lock();
         let received = conversation.receive(&mut replies, read, listening_since, now);
-        conversation.take_printed(&mut printed);
-        let told = shared.release(conversation);
+        conversation.take_output(&mut printed);
+        let news = shared.release(conversation);
         if !printed.is_empty() {
             output.print(&printed)?;
             listening_since = Instant::now();
         }
-        output.tell(told);
+        output.tell(news);
         match received {
             Ok(false) => {}
             Ok(true) => return Ok(Ok(())),

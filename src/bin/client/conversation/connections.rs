@@ -1,6 +1,13 @@
 //! What connections mean to a conversation: attempts, deadlines, outages.
 
-use super::*;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tcp_chat::cli;
+
+use super::{Conversation, News, Settings};
+use crate::outage::{Outage, SHORTEST_PAUSE};
+use crate::summary::PastOutage;
 
 /// How long a connection without anything to answer must stay to end an outage:
 /// a proxy accepts for a dead server too, and closes soon.
@@ -33,7 +40,7 @@ impl Conversation {
             ..
         } = self.settings;
         match &self.outage {
-            Some((outage, _)) => {
+            Some(outage) => {
                 let left = outage.left_of(retry_for, now);
                 connect_timeout.min(left.max(SHORTEST_PAUSE))
             }
@@ -72,9 +79,9 @@ impl Conversation {
             let seconds = timeout.as_secs_f64();
             return Err(End::Broken(format!("no reply within {seconds} s")));
         }
-        let is_over = |(outage, _): &(Outage, u64)| outage.left_of(retry_for, now).is_zero();
+        let is_over = |outage: &Outage| outage.left_of(retry_for, now).is_zero();
         if self.outage.as_ref().is_some_and(is_over) {
-            return Err(End::Broken("no whole reply".to_string()));
+            return Err(End::Broken("no complete reply".to_string()));
         }
         Ok(())
     }
@@ -96,7 +103,12 @@ impl Conversation {
             server, retry_for, ..
         } = &self.settings;
         let (server, retry_for) = (server.clone(), *retry_for);
-        if retry_for.is_zero() || matches!(end, End::Violation(_)) {
+        let is_violation = matches!(end, End::Violation(_));
+        if self.is_done() && !is_violation {
+            // The end of the input has come meanwhile, and there is nothing to lose.
+            return Ok(Duration::ZERO);
+        }
+        if retry_for.is_zero() || is_violation {
             return Err(self.describe(end));
         }
         let seconds = retry_for.as_secs_f64();
@@ -105,16 +117,14 @@ impl Conversation {
             let what = self.describe(end);
             news = Some(format!("{what}; trying again for up to {seconds} s"));
             // Before the first connection, the outage began with the first attempt.
-            let known = match self.was_connected {
-                true => now,
-                false => self.first_attempt.unwrap_or(now),
-            };
+            let first_attempt = self.first_attempt.filter(|_| !self.was_connected);
+            let known = first_attempt.unwrap_or(now);
             let in_flight = self.outbox.in_flight() > 0;
             let began = self.awaited_since.filter(|_| in_flight).unwrap_or(known);
-            let outage = Outage::new(began, known, what);
-            self.outage = Some((outage, self.counts.sent_again));
+            let sent_again = self.counts.sent_again;
+            self.outage = Some(Outage::new(began, known, what, sent_again));
         }
-        let pause = |(outage, _): &(Outage, u64)| {
+        let pause = |outage: &Outage| {
             let left = outage.left_of(retry_for, now);
             (!left.is_zero()).then(|| outage.pause(now).min(left))
         };
@@ -122,29 +132,29 @@ impl Conversation {
             let unacknowledged = self.what_is_unacknowledged();
             format!("cannot reach {server} for {seconds} s, with {unacknowledged}: {end}")
         })?;
-        self.told.extend(news.map(Told::Warning));
+        self.news.extend(news.map(News::Warning));
         Ok(pause)
     }
 
     /// An outage, if there is one, has ended, and the user is told so.
     pub(super) fn end_outage(&mut self, at: Instant) {
-        if let Some(past) = self.finish(at) {
+        if let Some(past) = self.close_outage(at) {
             let (server, seconds) = (&self.settings.server, past.length.as_secs_f64());
-            let lines = counted(past.sent_again, "line");
-            self.told.push(Told::Warning(format!(
+            let lines = cli::counted(past.sent_again, "line");
+            self.news.push(News::Warning(format!(
                 "{server} is back after {seconds:.3} s, {lines} sent again"
             )));
         }
     }
 
-    /// The run is over, and with it an outage that still goes on.
-    pub(crate) fn finish(&mut self, now: Instant) -> Option<PastOutage> {
-        let (outage, sent_before) = self.outage.take()?;
+    /// Counts the outage that goes on, if there is one, among the past ones.
+    pub(crate) fn close_outage(&mut self, now: Instant) -> Option<PastOutage> {
+        let outage = self.outage.take()?;
         let past = PastOutage {
             began: outage.began.saturating_duration_since(self.began),
             length: now.saturating_duration_since(outage.began),
             cause: outage.cause,
-            sent_again: self.counts.sent_again - sent_before,
+            sent_again: self.counts.sent_again - outage.sent_again_before,
         };
         self.counts.add_outage(past.clone());
         Some(past)
@@ -170,7 +180,7 @@ impl Conversation {
     fn what_is_unacknowledged(&self) -> String {
         match self.outbox.first_line() {
             Some(line) => {
-                let messages = counted(self.outbox.len() as u64, "message");
+                let messages = cli::counted(self.outbox.len() as u64, "message");
                 format!("{messages} unacknowledged, the first is line {line}")
             }
             None if self.counts.answered() == 0 => "no message sent yet".to_string(),
@@ -187,12 +197,5 @@ impl fmt::Display for End {
                 f.write_str(why)
             }
         }
-    }
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        _ => format!("{count} {noun}s"),
     }
 }

@@ -1,6 +1,12 @@
 //! What the server's lines mean to a conversation.
 
-use super::*;
+use std::time::Instant;
+
+use tcp_chat::lines::{Line, LineReader};
+use tcp_chat::printable::Excerpt;
+use tcp_chat::wire::{self, MAX_REPLY, ServerLine};
+
+use super::{Conversation, End, MOST_TOLD, News};
 
 impl Conversation {
     /// Verifies every line that is here, and prints what answers a message.
@@ -16,8 +22,8 @@ impl Conversation {
                 let Some(line) = wire::next_acknowledgement(replies, sent) else {
                     break;
                 };
-                self.printed.extend_from_slice(b"Server: ");
-                self.printed.extend_from_slice(line);
+                self.output.extend_from_slice(b"Server: ");
+                self.output.extend_from_slice(line);
                 acknowledged += 1;
             }
             self.counts.acknowledged += acknowledged as u64;
@@ -39,10 +45,10 @@ impl Conversation {
                 reply => self.take_reply(line, reply, now)?,
             }
         }
-        match replies.is_over_limit() {
-            true => Err(too_long()),
-            false => Ok(()),
+        if replies.is_over_limit() {
+            return Err(too_long());
         }
+        Ok(())
     }
 
     /// Takes a line as the reply to the oldest message in flight.
@@ -74,9 +80,9 @@ impl Conversation {
                 self.report(self.counts.wrong, "wrong replies", report);
             }
         }
-        self.printed.extend_from_slice(b"Server: ");
-        self.printed.extend_from_slice(line);
-        self.printed.push(b'\n');
+        self.output.extend_from_slice(b"Server: ");
+        self.output.extend_from_slice(line);
+        self.output.push(b'\n');
         self.answered(1, now);
         Ok(())
     }
@@ -90,7 +96,8 @@ impl Conversation {
         self.outbox.pop(count, |due, messages| {
             times.record(now.saturating_duration_since(due), messages);
         });
-        // A connection is not away while nothing is asked of it.
+        // The server was back at the connect; the time in which there was nothing to
+        // ask of it is no part of the outage.
         let asked = self.awaited_since.zip(self.connected);
         let unasked = asked.map(|(asked, connected)| asked.saturating_duration_since(connected));
         self.awaited_since = Some(now);
@@ -105,7 +112,7 @@ impl Conversation {
             _ if count == MOST_TOLD + 1 => format!("further {kind} are only counted"),
             _ => return,
         };
-        self.told.push(Told::Error(report));
+        self.news.push(News::Error(report));
     }
 }
 
@@ -121,9 +128,10 @@ fn difference(expected: ServerLine<'_>, got: &[u8]) -> String {
     let pairs = wanted.iter().zip(got);
     let same = pairs.take_while(|(wanted, got)| wanted == got).count();
     let lines = [&wanted[..], got].map(|line| Excerpt::around(line, same));
-    let column = match lines.iter().any(Excerpt::is_cut) {
-        true => format!("from column {} on ", same + 1),
-        false => String::new(),
+    let column = if lines.iter().any(Excerpt::is_cut) {
+        format!("from column {} on ", same + 1)
+    } else {
+        String::new()
     };
     let [wanted, got] = lines;
     format!("{column}expected \"{wanted}\", got \"{got}\"")

@@ -29,7 +29,12 @@ mod virtual_time;
 // A conversation beside such a model.
 mod world;
 
+use std::fmt;
+
+use tcp_chat::wire::MAX_REPLY;
+
 use super::*;
+use crate::outage::SHORTEST_PAUSE;
 
 const SECOND: Duration = Duration::from_secs(1);
 

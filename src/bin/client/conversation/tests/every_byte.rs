@@ -195,14 +195,14 @@ fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome
         let received = loop {
             rounds += 1;
             assert!(rounds < 10_000, "it goes on without end");
-            input.say(&mut conversation, now);
+            input.enqueue(&mut conversation, now);
             match connection.step(&mut conversation, part, &mut now) {
                 Ok(false) => {}
                 received => break received,
             }
         };
         let mut part = Vec::new();
-        conversation.take_printed(&mut part);
+        conversation.take_output(&mut part);
         printed.extend(part);
         let Err(end) = received else { break };
         conversation.disconnected();

@@ -135,7 +135,7 @@ impl World {
         }
 
         let told = |text: &str| {
-            let is_it = |told: &&Told| matches!(told, Told::Warning(line) if line.contains(text));
+            let is_it = |told: &&News| matches!(told, News::Warning(line) if line.contains(text));
             self.told.iter().filter(is_it).count() as u64
         };
         let began = model.outages + u64::from(model.is_outage);
@@ -144,7 +144,7 @@ impl World {
         let errors = self
             .told
             .iter()
-            .filter(|told| matches!(told, Told::Error(_)));
+            .filter(|told| matches!(told, News::Error(_)));
         assert_eq!(
             errors.count() as u64,
             counts.not_sent + counts.rejected + counts.wrong
@@ -153,7 +153,7 @@ impl World {
         // Nothing is sent unless it is time for it.
         if !self.is_possible(Event::Send) && !self.is_possible(Event::HalfClose) {
             let waits = self.model.is_connected && !self.model.is_done();
-            let nothing = (!waits).then_some(ToSend::Nothing);
+            let nothing = (!waits).then_some(ToSend::Over);
             assert_eq!(self.take_unsent(), (nothing, Vec::new()));
         }
     }

@@ -17,7 +17,7 @@ fn connected(settings: Settings) -> (Conversation, Instant) {
 fn in_flight(settings: Settings, lines: &[&str]) -> (Conversation, Instant) {
     let (mut conversation, now) = connected(settings);
     for line in lines {
-        conversation.say(Line::Whole(line.as_bytes()), now);
+        conversation.enqueue(Line::Whole(line.as_bytes()), now);
     }
     conversation.take_unsent(&mut Vec::new(), now);
     (conversation, now)
@@ -49,9 +49,9 @@ fn acknowledgement(text: &str) -> String {
 
 /// The errors that are told.
 fn errors(conversation: &mut Conversation) -> Vec<String> {
-    let told = conversation.take_told().into_iter();
+    let told = conversation.take_news().into_iter();
     told.filter_map(|told| match told {
-        Told::Error(line) => Some(line),
+        News::Error(line) => Some(line),
         _ => None,
     })
     .collect()
@@ -65,7 +65,7 @@ fn there_is_room_for_a_window_of_messages_and_for_half_a_mebibyte() {
     });
     for _ in 0..3 {
         assert!(conversation.has_room());
-        conversation.say(Line::Whole(b""), now);
+        conversation.enqueue(Line::Whole(b""), now);
     }
     assert!(!conversation.has_room());
 
@@ -73,7 +73,7 @@ fn there_is_room_for_a_window_of_messages_and_for_half_a_mebibyte() {
     let line = [b'x'; 65_535];
     for _ in 0..8 {
         assert!(conversation.has_room());
-        conversation.say(Line::Whole(&line), now);
+        conversation.enqueue(Line::Whole(&line), now);
     }
     assert!(!conversation.has_room());
 }
@@ -114,10 +114,10 @@ fn a_connection_that_is_not_used_ends_an_outage_when_it_has_stayed_for_a_second(
     assert_eq!(conversation.outage(last), Some(last - now));
     assert_eq!(wait(&mut conversation, back, last + NANOSECOND), Ok(false));
     assert_eq!(conversation.outage(last), None);
-    let told = conversation.take_told();
+    let told = conversation.take_news();
     let told = told.last().unwrap();
     let back = "server is back after 3.000 s, 0 lines sent again";
-    assert_eq!(told, &Told::Warning(back.to_string()));
+    assert_eq!(told, &News::Warning(back.to_string()));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_connection_in_an_outage_has_no_longer_for_its_first_reply_than_is_left() {
     conversation.take_unsent(&mut Vec::new(), now + 5 * SECOND);
     let last = now + 12 * SECOND - NANOSECOND;
     assert_eq!(wait(&mut conversation, now, last), Ok(false));
-    let end = End::Broken("no whole reply".to_string());
+    let end = End::Broken("no complete reply".to_string());
     assert_eq!(
         wait(&mut conversation, now, last + NANOSECOND),
         Err(end.clone())
@@ -143,7 +143,7 @@ fn a_connection_in_an_outage_has_no_longer_for_its_first_reply_than_is_left() {
     assert_eq!(
         why,
         "cannot reach server for 12 s, with 1 message unacknowledged, the first is line 1: \
-         no whole reply"
+         no complete reply"
     );
 }
 
@@ -171,13 +171,13 @@ fn an_outage_begins_with_the_first_reply_that_is_missed() {
         (SECOND, 4 * SECOND, 1)
     );
     assert_eq!(
-        conversation.take_told(),
+        conversation.take_news(),
         [
             "server lost with 1 message unacknowledged, the first is line 2: \
              closed by the server (2 sent, 1 answered); trying again for up to 3600 s",
             "server is back after 4.000 s, 1 line sent again",
         ]
-        .map(|line| Told::Warning(line.to_string()))
+        .map(|line| News::Warning(line.to_string()))
     );
 }
 
@@ -191,7 +191,7 @@ fn an_outage_at_the_start_begins_with_the_first_attempt() {
     let later = now + 3 * SECOND;
     assert_eq!(conversation.lost(&end, later), Ok(3 * SECOND / 16));
     assert_eq!(conversation.outage(later), Some(3 * SECOND));
-    let outage = conversation.finish(later).unwrap();
+    let outage = conversation.close_outage(later).unwrap();
     assert_eq!((outage.began, outage.length), (SECOND, 3 * SECOND));
 }
 
@@ -241,7 +241,7 @@ fn deadlines_are_judged_by_the_shortest_limit() {
 #[test]
 fn a_line_is_due_when_it_is_said_and_its_reply_time_counts_from_then() {
     let (mut conversation, now) = connected(settings());
-    conversation.say(Line::Whole(b"one"), now);
+    conversation.enqueue(Line::Whole(b"one"), now);
     conversation.take_unsent(&mut Vec::new(), now + SECOND);
     assert_eq!(
         read(&mut conversation, &acknowledgement("one"), now + 3 * SECOND),
@@ -254,7 +254,7 @@ fn a_line_is_due_when_it_is_said_and_its_reply_time_counts_from_then() {
 fn ten_errors_of_a_kind_are_told_and_then_that_there_are_more() {
     let (mut conversation, now) = connected(settings());
     for _ in 0..14 {
-        conversation.say(Line::TooLong, now);
+        conversation.enqueue(Line::TooLong, now);
     }
     let told = errors(&mut conversation);
     assert_eq!(told.len(), 11);
@@ -284,7 +284,7 @@ fn ten_errors_of_a_kind_are_told_and_then_that_there_are_more() {
 #[test]
 fn the_verdict_counts_what_was_not_acknowledged() {
     let (mut conversation, now) = in_flight(settings(), &["x"; 6]);
-    conversation.say(Line::TooLong, now);
+    conversation.enqueue(Line::TooLong, now);
     let replies =
         acknowledgement("x").repeat(2) + "Server rejected your message: no\n" + "?\n?\n?\n";
     assert_eq!(read(&mut conversation, &replies, now), Ok(false));

@@ -65,7 +65,7 @@ impl Model {
         self.is_done() && self.input == Some(InputEnd::Good) && acknowledged == self.lines
     }
 
-    pub(super) fn say(&mut self, text: Option<&'static [u8]>) {
+    pub(super) fn enqueue(&mut self, text: Option<&'static [u8]>) {
         self.lines += 1;
         match text {
             Some(text) => self.messages.push(text),

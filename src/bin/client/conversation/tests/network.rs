@@ -47,7 +47,7 @@ pub(super) struct Network {
     pub(super) losses: Vec<Instant>,
     /// When messages were sent that nobody answers.
     pub(super) missed: Vec<Instant>,
-    pub(super) told: Vec<Told>,
+    pub(super) told: Vec<News>,
 }
 
 impl Network {
@@ -93,9 +93,9 @@ impl Network {
             };
             self.conversation.disconnected();
             let pause = self.conversation.lost(&end, self.now);
-            self.told.extend(self.conversation.take_told());
+            self.told.extend(self.conversation.take_news());
             self.now += pause?;
-            self.say();
+            self.enqueue();
         }
         Ok(())
     }
@@ -134,9 +134,10 @@ impl Network {
     }
 
     /// Says what there is to say by now.
-    fn say(&mut self) {
+    fn enqueue(&mut self) {
         while self.next_line <= self.now.min(self.last_line) && self.conversation.has_room() {
-            self.conversation.say(Line::Whole(b"line"), self.next_line);
+            self.conversation
+                .enqueue(Line::Whole(b"line"), self.next_line);
             self.next_line += self.interval;
         }
         if self.now >= self.last_line && self.next_line > self.last_line {
@@ -154,8 +155,8 @@ impl Network {
         let mut is_heard = true;
         let (mut listening_since, mut reading_since) = (self.now, self.now);
         for round in 0.. {
-            assert!(round < 100_000, "it goes on without end");
-            self.say();
+            assert!(round < 1_000_000, "it goes on without end");
+            self.enqueue();
             let mut batch = Vec::new();
             match self.conversation.take_unsent(&mut batch, self.now) {
                 Some(ToSend::Batch) => {
@@ -193,7 +194,7 @@ impl Network {
                 conversation.receive(&mut replies, timeout, listening_since, now)?;
                 reading_since = now;
             }
-            self.told.extend(self.conversation.take_told());
+            self.told.extend(self.conversation.take_news());
         }
         Ok(())
     }

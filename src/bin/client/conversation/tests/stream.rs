@@ -44,10 +44,10 @@ impl<'a> Input<'a> {
     }
 
     /// Says every line for which there is room.
-    pub(super) fn say(&mut self, conversation: &mut Conversation, now: Instant) {
+    pub(super) fn enqueue(&mut self, conversation: &mut Conversation, now: Instant) {
         while conversation.has_room() && !conversation.input_has_ended() {
             match self.lines.next_line() {
-                Some(line) => conversation.say(line, now),
+                Some(line) => conversation.enqueue(line, now),
                 None if self.is_at_end => conversation.end_input(Ok(())),
                 None => self.is_at_end = self.lines.fill(&mut self.source).unwrap() == 0,
             }
@@ -96,7 +96,7 @@ impl Connection {
         now: &mut Instant,
     ) -> Result<bool, End> {
         let mut batch = Vec::new();
-        if conversation.take_unsent(&mut batch, *now) == Some(ToSend::Nothing) {
+        if conversation.take_unsent(&mut batch, *now) == Some(ToSend::Over) {
             // Whoever sends then shuts the connection, which ends the read.
             return conversation.receive(&mut self.replies, Ok(0), *now, *now);
         }

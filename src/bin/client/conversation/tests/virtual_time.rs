@@ -105,6 +105,8 @@ fn each_outage_is_reported_as_long_as_it_was() {
 fn assert_outages(network: &Network, began: Instant) {
     let counts = network.conversation.counts();
     assert_eq!(counts.outages as usize, network.absences.len());
+    let sent_again = counts.first_outages.iter().map(|outage| outage.sent_again);
+    assert_eq!(sent_again.sum::<u64>(), counts.sent_again);
     let mut told = network.told.iter();
     for (outage, absence) in counts.first_outages.iter().zip(&network.absences) {
         let shown = format!(
@@ -152,12 +154,12 @@ fn assert_outages(network: &Network, began: Instant) {
         );
         assert_eq!(
             told.next(),
-            Some(&Told::Warning(format!(
+            Some(&News::Warning(format!(
                 "{}; trying again for up to 3600 s",
                 outage.cause
             )))
         );
-        assert_eq!(told.next(), Some(&Told::Warning(back)));
+        assert_eq!(told.next(), Some(&News::Warning(back)));
     }
     assert_eq!(told.next(), None);
 }

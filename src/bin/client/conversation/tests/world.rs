@@ -25,7 +25,7 @@ pub(super) struct World {
     /// How the run ended.
     pub(super) outcome: Option<Result<(), String>>,
     /// All that was handed out to be told, and to be printed.
-    pub(super) told: Vec<Told>,
+    pub(super) told: Vec<News>,
     pub(super) printed: Vec<u8>,
 }
 
@@ -62,12 +62,12 @@ impl World {
         match event {
             Event::Say => {
                 let text = TEXTS[self.model.lines];
-                self.model.say(Some(text));
-                self.conversation.say(Line::Whole(text), self.now);
+                self.model.enqueue(Some(text));
+                self.conversation.enqueue(Line::Whole(text), self.now);
             }
             Event::SayTooLong => {
-                self.model.say(None);
-                self.conversation.say(Line::TooLong, self.now);
+                self.model.enqueue(None);
+                self.conversation.enqueue(Line::TooLong, self.now);
             }
             Event::EndInput => {
                 self.model.input = Some(InputEnd::Good);
@@ -161,7 +161,7 @@ impl World {
             }
             Event::WaitOutOutage => {
                 self.wait_out_outage();
-                let end = End::Broken("no whole reply".to_string());
+                let end = End::Broken("no complete reply".to_string());
                 self.time_out(self.now, Err(end));
             }
             Event::EndStream => {
@@ -182,9 +182,9 @@ impl World {
             }
         }
         let mut printed = Vec::new();
-        self.conversation.take_printed(&mut printed);
+        self.conversation.take_output(&mut printed);
         self.printed.extend(printed);
-        self.told.extend(self.conversation.take_told());
+        self.told.extend(self.conversation.take_news());
         if self.model.is_done() && !self.model.is_connected && self.end.is_none() {
             // The loop that connects sees that there is no need to.
             self.outcome.get_or_insert(self.conversation.verdict());
@@ -204,18 +204,26 @@ impl World {
     }
 
     fn wait_out_outage(&mut self) {
-        let (outage, _) = self.conversation.outage.as_ref().unwrap();
+        let outage = self.conversation.outage.as_ref().unwrap();
         self.now += outage.left_of(self.conversation.settings.retry_for, self.now);
         self.is_waited_out = true;
     }
 
     fn lose(&mut self, end: &End) {
-        let is_final = self.conversation.settings.retry_for.is_zero()
-            || matches!(end, End::Violation(_))
-            || self.is_waited_out;
+        let is_violation = matches!(end, End::Violation(_));
+        // The end of the input may have come between the end of the connection and
+        // this, and then nothing is lost.
+        let is_done = self.model.is_done() && !is_violation;
+        let is_final = !is_done
+            && (self.conversation.settings.retry_for.is_zero()
+                || is_violation
+                || self.is_waited_out);
         let pause = self.conversation.lost(end, self.now);
         assert_eq!(pause.is_err(), is_final, "{end:?}: {pause:?}");
-        self.model.is_outage |= !is_final;
+        self.model.is_outage |= !is_final && !is_done;
+        if is_done {
+            self.outcome = Some(self.conversation.verdict());
+        }
         if let Err(why) = pause {
             assert!(why.contains(&end.to_string()), "{end:?}: {why}");
             self.is_given_up = true;
@@ -283,7 +291,11 @@ impl World {
     fn take(&mut self, received: Result<bool, End>) {
         match received {
             Ok(false) => {}
-            Ok(true) => self.outcome = Some(self.conversation.verdict()),
+            Ok(true) => {
+                // The connection was all that was missing.
+                self.model.end_outage();
+                self.outcome = Some(self.conversation.verdict());
+            }
             Err(end) => {
                 self.conversation.disconnected();
                 self.model.is_connected = false;

@@ -53,21 +53,41 @@ fn a_slot_is_free_before_its_client_can_see_the_close() {
 fn a_refusal_survives_that_the_client_has_sent_a_mebibyte() {
     let server = Server::start(&["-q", "--max-clients", "1"]);
     let canary = Canary::start(&server);
-    let sent = vec![b'x'; 1 << 20];
+    let part = vec![b'x'; 1 << 16];
+    let refusal = "Server refused your connection: 1 client is connected (--max-clients 1)\n";
     thread::scope(|scope| {
         for _ in 0..5 {
             scope.spawn(|| {
                 for _ in 0..10 {
                     let mut stream = server.connect();
-                    stream.write_all(&sent).unwrap();
-                    let refusal =
-                        "Server refused your connection: 1 client is connected (--max-clients 1)\n";
+                    // The notice is here, and the client does not look for some time.
+                    stream.peek(&mut [0]).unwrap();
+                    for _ in 0..16 {
+                        stream.write_all(&part).unwrap();
+                        thread::sleep(Duration::from_millis(2));
+                    }
                     assert_eq!(last_words(stream), refusal);
                 }
             });
         }
     });
     canary.stop();
+}
+
+#[test]
+fn a_refused_client_that_sends_without_end_is_cut_after_a_second() {
+    let server = Server::start(&["-q", "--max-clients", "1"]);
+    let _served = Canary::start(&server);
+    let mut refused = server.connect();
+    let begun = Instant::now();
+    while refused.write_all(b"x").is_ok() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let elapsed = begun.elapsed();
+    assert!(
+        (Duration::from_millis(900)..Duration::from_secs(3)).contains(&elapsed),
+        "{elapsed:?}"
+    );
 }
 
 /// A shell's command line that ends in the server, which has these arguments.

@@ -232,7 +232,7 @@ fn a_window_of_1_is_lockstep() {
 fn no_more_messages_are_in_flight_than_the_window_allows() {
     let address = peer(|mut stream| {
         stream
-            .set_read_timeout(Some(Duration::from_millis(100)))
+            .set_read_timeout(Some(Duration::from_millis(300)))
             .unwrap();
         let mut read = Vec::new();
         let mut room = [0; 1024];

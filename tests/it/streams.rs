@@ -1,16 +1,16 @@
 //! The client's standard streams where they are not what they should be, and
 //! the ends of its input and of its connections.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client::{PROMPT, at_terminal};
-use crate::util::{Running, Server, answering, client, eventually, peer, printed, received, run};
+use crate::util::{
+    Running, Server, answering, client, eventually, fill_pipe, peer, printed, received, run,
+};
 
 /// A shell's command line in which `$0` is the client, to be run against this
 /// server.
@@ -78,19 +78,6 @@ fn an_end_of_input_while_a_connect_hangs_is_the_end_if_everything_is_acknowledge
     );
 }
 
-/// Fills a pipe to the last byte.
-fn fill(pipe: &io::PipeWriter) {
-    const O_NONBLOCK: i32 = 0o4000;
-    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
-    let mut options = File::options();
-    let options = options.write(true).custom_flags(O_NONBLOCK);
-    let mut pipe = options.open(path).unwrap();
-    let block = [b'x'; 4096];
-    for size in [block.len(), 1] {
-        while pipe.write(&block[..size]).is_ok() {}
-    }
-}
-
 #[test]
 fn replies_that_have_come_are_printed_though_nobody_reads_the_reports() {
     let address = peer(|mut stream| {
@@ -102,7 +89,7 @@ fn replies_that_have_come_are_printed_though_nobody_reads_the_reports() {
         let _ = stream.read(&mut [0]);
     });
     let (mut reports, stderr) = io::pipe().unwrap();
-    fill(&stderr);
+    fill_pipe(&stderr);
     let (stdout, printed_part) = io::pipe().unwrap();
     let mut command = client(address, &[]);
     command

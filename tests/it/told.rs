@@ -57,19 +57,15 @@ fn an_outage_with_messages_in_flight_is_told_when_it_begins_and_ends() {
 #[test]
 fn an_outage_from_the_first_connect_on_is_told_when_it_begins_and_ends() {
     let address = unused_address();
-    let mut client = client(address, &["--retry-for", "20"]);
-    let mut client = Running::start(&mut client);
-    client.send("hello\n");
+    let mut client = Signalled::start(&mut client(address, &["--retry-for", "20"]));
+    client.await_stderr("; trying again for up to 20 s\n");
     let _server = Server::start_at(address, &[]);
-    assert_eq!(client.read_line(), printed(["hello"]));
-    client.stdin.take();
-    let outcome = client.finish();
-    outcome.assert_code(0);
-    // The server may have been there in time.
-    if !outcome.stderr.is_empty() {
-        let what = format!("cannot connect to {address}: Connection refused (os error 111)");
-        assert_outage(&outcome.stderr, address, &what, "0 lines");
-    }
+    client.await_reply();
+    drop(client.child.stdin.take());
+    let (status, _, stderr) = client.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    let what = format!("cannot connect to {address}: Connection refused (os error 111)");
+    assert_outage(&stderr, address, &what, "0 lines");
 }
 
 #[test]

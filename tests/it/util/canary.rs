@@ -43,16 +43,22 @@ impl Canary {
     }
 }
 
-/// Does the same to a server three times, while a canary is served. Afterwards
-/// threads, descriptors and memory must be back where they were.
+/// Does the same to a server three times or more, while a canary is served.
+/// Afterwards threads and descriptors must be back where they were, and a round
+/// must come that takes no more memory than the one before: the allocator has
+/// several heaps, which take some rounds to grow to their sizes.
 pub fn three_rounds(server: &Server, mut round: impl FnMut()) {
     let canary = Canary::start(server);
     let descriptors = format!("/proc/{}/fd", server.id());
     let open_files = || fs::read_dir(&descriptors).unwrap().count();
     let counts = || (server.status("Threads"), open_files());
     let before = counts();
-    let mut memory = Vec::new();
-    for _ in 0..3 {
+    let mut memory: Vec<u64> = Vec::new();
+    let has_grown = |memory: &[u64]| match memory {
+        [.., before, after] => *after > before + 1024,
+        _ => true,
+    };
+    while memory.len() < 3 || memory.len() < 12 && has_grown(&memory) {
         round();
         eventually(|| match counts() {
             after if after == before => Ok(()),
@@ -64,10 +70,6 @@ pub fn three_rounds(server: &Server, mut round: impl FnMut()) {
     }
     canary.stop();
     println!("resident memory after each round: {memory:?} KB");
-    // Some pages more or less are the allocator's, which has several heaps.
-    assert!(
-        memory[2] <= memory[1] + 1024,
-        "resident memory grew: {memory:?} KB"
-    );
+    assert!(!has_grown(&memory), "it grew each time: {memory:?} KB");
     assert!(!server.log().contains("panicked"), "{}", server.log());
 }

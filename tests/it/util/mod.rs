@@ -56,7 +56,7 @@ pub use program::{Outcome, Running, client, excerpt, run, signal};
 pub use random::Random;
 pub use report::take_report;
 pub use server_process::{Server, server};
-pub use signalled::{SIGNALS, Signalled, assert_last_words, full_pipe};
+pub use signalled::{SIGNALS, Signalled, assert_last_words, fill_pipe, full_pipe};
 
 /// What no step of any test should take, and a hang is taken for.
 pub const LIMIT: Duration = Duration::from_secs(30);

@@ -20,8 +20,9 @@ pub fn temporary_file() -> PathBuf {
 pub fn own_ip() -> IpAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let [_, _, first, second] = std::process::id().to_be_bytes();
-    let [_, _, third, fourth] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    IpAddr::from([127, 1 + first % 200, second ^ third, 1 + fourth % 254])
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let (third, fourth) = ((number / 254) as u8, (number % 254) as u8);
+    IpAddr::from([127, 1 + first % 200, second ^ third, 1 + fourth])
 }
 
 /// An address at which nothing listens.

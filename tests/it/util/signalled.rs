@@ -1,7 +1,9 @@
 //! A client that is sent a signal.
 
 use std::fs::{self, File};
-use std::io::{self, PipeReader, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -106,8 +108,20 @@ pub fn assert_last_words(stderr: &str, report: &Json, (number, name): (i32, &str
 
 /// A pipe that takes nothing more.
 pub fn full_pipe() -> (PipeReader, Stdio) {
-    let (reader, mut writer) = io::pipe().unwrap();
-    // That is how much a pipe takes.
-    writer.write_all(&[b'x'; 65_536]).unwrap();
+    let (reader, writer) = io::pipe().unwrap();
+    fill_pipe(&writer);
     (reader, writer.into())
+}
+
+/// Fills a pipe to the last byte, however much it takes.
+pub fn fill_pipe(pipe: &PipeWriter) {
+    const O_NONBLOCK: i32 = 0o4000;
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let mut options = File::options();
+    let options = options.write(true).custom_flags(O_NONBLOCK);
+    let mut pipe = options.open(path).unwrap();
+    let block = [b'x'; 4096];
+    for size in [block.len(), 1] {
+        while pipe.write(&block[..size]).is_ok() {}
+    }
 }

@@ -171,9 +171,13 @@ fn a_report_that_cannot_be_written_fails_the_run_and_hides_no_other_failure() {
 fn a_report_in_the_file_of_the_replies_stands_after_them() {
     let server = Server::start(&[]);
     let path = temporary_file();
-    fs::write(&path, "what was there before\n".repeat(99)).unwrap();
-    let appended = File::options().append(true).open(&path).unwrap();
-    for stdout in [appended, File::options().write(true).open(&path).unwrap()] {
+    let before = "what was there before\n";
+    fs::write(&path, before).unwrap();
+    // As by `>> FILE` and by `> FILE`.
+    for (appends, before) in [(true, before), (false, "")] {
+        let mut stdout = File::options();
+        stdout.append(appends).write(true).truncate(!appends);
+        let stdout = stdout.open(&path).unwrap();
         let mut client = server.client(&["--report"]);
         let mut client = client
             .arg(&path)
@@ -184,7 +188,8 @@ fn a_report_in_the_file_of_the_replies_stands_after_them() {
         client.stdin.take().unwrap().write_all(b"hello\n").unwrap();
         assert!(client.wait().unwrap().success());
         let written = fs::read_to_string(&path).unwrap();
-        let report = written.strip_prefix(&printed(["hello"])).unwrap();
+        let expected = before.to_string() + &printed(["hello"]);
+        let report = written.strip_prefix(&expected).unwrap();
         assert_eq!(Json::read(report)["exit"].number(), 0.0);
     }
     fs::remove_file(&path).unwrap();

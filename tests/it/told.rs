@@ -113,7 +113,7 @@ fn a_run_that_was_cut_short_does_not_look_healthy() {
     let outcome = run(&mut client(unused_address(), &["--summary"]), "one\n");
     outcome.assert_code(1);
     assert!(
-        outcome.stderr.contains(" s, 0 replies/s; no reply times\n"),
+        outcome.stderr.contains(" s, 0 replies/s; no reply times"),
         "{outcome}"
     );
 }

@@ -70,10 +70,9 @@
 //! Whoever closes a socket as soon as all is sent gives up the replies. The
 //! client may end its own direction (`shutdown`), and the server has to answer
 //! all that came before that end, a last line without an LF too, before it closes
-//! (`src/bin/server/connection.rs`). Better still, the client closes first: who
-//! does keeps the connection in TIME-WAIT for a minute, and a server that starts
-//! again finds its port in use. (`TcpListener::bind` sets SO_REUSEADDR on Unix, so
-//! that it may have it all the same.)
+//! (`src/bin/server/connection.rs`). Either way the client's end goes first, so
+//! that TIME-WAIT stays on its side. A server that closes first finds its port in
+//! use when it starts again, unless SO_REUSEADDR is set, as std does on Unix.
 //! Test: `server::closes_after_a_half_close_once_everything_is_answered`.
 //!
 //! ## Closing resets, and the reset destroys replies
@@ -108,9 +107,9 @@
 //! Now and then a small message takes 40 ms longer. A sender holds a small
 //! segment back while an earlier one is unacknowledged (Nagle), and the receiver
 //! holds the acknowledgement back to send it along with an answer. Both ends set
-//! TCP_NODELAY, and make up for it by writing all that there is in one call
-//! (`src/bin/client/attempt.rs`, `src/bin/server/connection.rs`).
-//! Test: `client::a_message_does_not_wait_for_the_acknowledgement_of_the_one_before`.
+//! TCP_NODELAY (`src/bin/client/attempt.rs`, `src/bin/server/connection.rs`), and
+//! make up for it by writing all that there is in one call.
+//! Test, of the client's side: `client::a_message_does_not_wait_for_the_acknowledgement_of_the_one_before`.
 //!
 //! ## Slowloris: a client that drips
 //!
@@ -126,8 +125,9 @@
 //!
 //! A client that sends and never reads fills both sockets' buffers, and then
 //! `write` blocks the server's thread for ever. A write timeout alone does not
-//! help against one that takes a byte now and then. Here all that one read has
-//! asked for must be taken within one deadline (`src/bin/server/connection.rs`).
+//! help against one that takes a byte now and then, since each starts it anew.
+//! Here each batch of replies, of about 64 KiB, must be taken within one deadline
+//! (`src/bin/server/connection.rs`).
 //! Test: `deadlines::a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little`.
 //!
 //! ## Both write, nobody reads: deadlock
@@ -154,10 +154,9 @@
 //!
 //! ## The backlog, and the SYN that is repeated
 //!
-//! Of many clients that connect at once, some take exactly one second longer. The
-//! queue of connections that wait for `accept` was full (std asks for 128), so
-//! their SYN was dropped, and they repeat it after a second. The server asks for
-//! a queue of 4,096 (`src/bin/server/backlog.rs`).
+//! Of many clients that connect at once, some take one second longer, or three, or
+//! seven. The queue of connections that wait for `accept` was full (std asks for
+//! 128), so their SYN was dropped, and they repeat it. The server asks for a queue of 4,096 (`src/bin/server/backlog.rs`).
 //! Test: `limits::a_thousand_clients_that_connect_at_once_wait_in_the_queue`.
 //!
 //! ## Descriptors run out
@@ -180,8 +179,8 @@
 //! ## What a thread costs
 //!
 //! Not the 2 MiB of stack that it gets: memory is only what was touched, about
-//! 11 KB a client here. But a limit of address space counts all of it, so that
-//! each thread asks for 64 KiB, enough for a panic with its backtrace
+//! 11 KB a client here. But a limit of address space counts all of it, so each
+//! thread asks for 64 KiB, enough for a panic with its backtrace
 //! (`src/bin/server/accept.rs`). Four mappings a thread are the other price.
 //! Test: `threads::a_client_takes_little_address_space`.
 //!
@@ -193,8 +192,8 @@
 //! Who sends them again risks that they come twice, and who does not, that they
 //! never come. The client keeps each message until it is acknowledged and sends
 //! the rest again over the next connection (`src/bin/client/outbox.rs`): at the
-//! server *at least once*. It prints a reply only for the oldest message in
-//! flight (`src/bin/client/conversation.rs`): at its output *exactly once*.
+//! server *at least once*. It prints a reply only for the oldest message in flight
+//! (`src/bin/client/conversation/replies.rs`): at its output *exactly once*.
 //! Test: `outages::every_line_is_printed_once_and_in_order_however_often_the_server_is_killed`.
 //!
 //! ## A reply that is cut looks whole
@@ -208,7 +207,7 @@
 //!
 //! `client | head -1`: where a C program ends by SIGPIPE, Rust ignores that signal,
 //! and `println!` panics. Here the failed write ends the client quietly, with the
-//! exit code that a shell shows for SIGPIPE, 141. A descriptor that is not open
+//! exit code that a shell shows for SIGPIPE, 141 (`src/bin/client/main.rs`). A descriptor that is not open
 //! for writing is worse: std's `Stdout` takes it for success. So the client writes
 //! to it as to a file (`src/bin/client/output.rs`).
 //! Tests: `client::a_closed_output_is_quiet_with_exit_code_141`,
@@ -218,8 +217,8 @@
 //!
 //! ## Process 1
 //!
-//! In a container, `kill` and Ctrl-C do nothing, and after ten seconds the program
-//! is killed hard. The kernel gives process 1 no default action for signals, and
+//! In a container, `kill` and Ctrl-C do nothing, and `docker stop` waits for ten
+//! seconds and then kills the program hard. The kernel gives process 1 no default action for signals, and
 //! in a container that is the program itself. Both programs install a handler
 //! ([`signals`]), the server only there.
 //! Test: `places::as_process_1_it_ends_on_a_signal`.
@@ -228,7 +227,8 @@
 //!
 //! A client sends `\x1b[2J`, and the administrator's screen is cleared; with a
 //! line feed it would forge a line of the log, and with U+202E turn text round.
-//! Everything from a peer is shown through [`Printable`](printable::Printable).
+//! In a log and at a terminal, all that a peer says is shown through
+//! [`Printable`](printable::Printable); into a file or pipe it goes unchanged.
 //! Test: `server::logs_connections_and_messages_in_one_line_each_without_control_characters`.
 //!
 //! ```

@@ -183,8 +183,8 @@ impl LineReader {
     }
 
     /// The next line with its LF, if it is here and is these two parts, of which
-    /// the second ends in an LF. Who knows what is to come is spared the search
-    /// for its end; any other line is left to [`next_line`](Self::next_line).
+    /// the second ends in an LF. A caller that knows the next line avoids the search
+    /// for its LF; any other line is left to [`next_line`](Self::next_line).
     pub fn next_line_if(&mut self, parts: [&[u8]; 2]) -> Option<&[u8]> {
         let here = &self.buffer[self.start..self.end];
         let rest = here.strip_prefix(parts[0])?.strip_prefix(parts[1])?;
@@ -217,8 +217,8 @@ impl LineReader {
         self.start < self.end || self.over_limit
     }
 
-    /// Whether the line that has begun is over the limit already: for who will
-    /// not wait for its end.
+    /// Whether the line that has begun is over the limit already, for a caller that
+    /// will not wait for its end.
     pub fn is_over_limit(&self) -> bool {
         self.over_limit
     }

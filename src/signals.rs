@@ -106,7 +106,8 @@ mod unix {
         })?;
         let handler = handle as extern "C" fn(c_int) as usize;
         for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
-            // The only way to ask for the action in force is to set another.
+            // `signal` tells the action in force only by setting another. A signal
+            // that comes in between is lost.
             if set_action(signal, IGNORE) != IGNORE {
                 set_action(signal, handler);
             }

@@ -64,8 +64,8 @@
 //! closes. (Some proxies take a half-close for the end of both directions and
 //! drop the replies, so it is safer to count them, as `client` does.) A client
 //! may also just go away. The server closes by itself after a notice and,
-//! silently, when a client does not take its replies in time (30 s): nothing can be
-//! said to who does not read. A reply or notice already sent is not destroyed
+//! silently, when a client does not take its replies in time (30 s): a client that
+//! does not read cannot be told. A reply or notice already sent is not destroyed
 //! by the close, unless the client does not take it: after a notice the server
 //! half-closes and drains for at most a second first.
 //!

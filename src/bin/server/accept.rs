@@ -81,8 +81,8 @@ impl Server {
     }
 
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        // A thread that cannot be had takes its closure with it, so the stream
-        // is shared with it, to tell the client.
+        // If the thread cannot be started, its closure is dropped; with a second
+        // handle the client can still be told.
         let stream = Arc::new(stream);
         let taken = self.slots.taken();
         if taken >= self.limits.clients {

@@ -1,4 +1,4 @@
-//! How the server ends a connection that it has something to tell.
+//! How the server closes a connection after a last line.
 //!
 //! Closing a socket with unread bytes resets the connection, and the reset can
 //! destroy a notice that the client has not read yet. So the socket is only

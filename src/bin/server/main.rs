@@ -1,9 +1,9 @@
 //! The server: acknowledges every line that its clients send.
 //!
-//! Bind and announce is this file. [`accept`] gives each client a thread,
-//! [`connection`] is what that thread does, [`slots`] counts them; [`linger`] is
-//! how those are sent away who are told why. [`limits`], [`backlog`] and
-//! [`inherit`] are what the machine has to say.
+//! This file binds and announces. [`accept`] gives each client a thread,
+//! [`connection`] is what that thread does, and [`slots`] counts them. [`linger`]
+//! closes connections after a notice. [`limits`], [`backlog`] and [`inherit`] ask
+//! the system.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

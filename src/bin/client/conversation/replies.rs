@@ -1,4 +1,4 @@
-//! What the server's lines mean to a conversation.
+//! What the server's lines mean to a conversation: verified, printed, counted.
 
 use std::time::Instant;
 

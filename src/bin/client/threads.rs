@@ -25,6 +25,10 @@ use crate::summary::progress;
 /// written under its lock.
 pub(crate) struct Shared {
     conversation: Mutex<Conversation>,
+    /// Signalled when messages were answered, for the thread that waits for room.
+    answered: Condvar,
+    /// Signalled at any other change, for all other threads. With one for both,
+    /// each reply would also wake the thread that has nothing to write yet.
     changed: Condvar,
 }
 
@@ -32,6 +36,7 @@ impl Shared {
     pub(crate) fn new(conversation: Conversation) -> Self {
         Shared {
             conversation: Mutex::new(conversation),
+            answered: Condvar::new(),
             changed: Condvar::new(),
         }
     }
@@ -42,20 +47,28 @@ impl Shared {
         locked.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the conversation back and wakes every thread that waits for a change.
+    /// Gives the conversation back and wakes those who wait for what has happened.
     /// Returns the news, which may be told now that nothing is locked.
-    fn release(&self, mut conversation: MutexGuard<'_, Conversation>) -> Vec<News> {
+    fn release(mut conversation: MutexGuard<'_, Conversation>, happened: &Condvar) -> Vec<News> {
         let news = conversation.take_news();
         drop(conversation);
-        self.changed.notify_all();
+        happened.notify_all();
         news
     }
 
-    /// Changes the conversation, and wakes every thread that waits for a change.
+    /// Changes the conversation, and wakes every thread that waits for that.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Conversation) -> T) -> T {
         let value = change(&mut self.lock());
         self.changed.notify_all();
         value
+    }
+
+    /// The conversation, once another line may be queued.
+    fn lock_with_room(&self) -> MutexGuard<'_, Conversation> {
+        let conversation = self
+            .answered
+            .wait_while(self.lock(), |conversation| !conversation.has_room());
+        conversation.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until there is what is awaited, or the deadline has passed.
@@ -106,13 +119,12 @@ pub(crate) fn read_input(
                 };
                 match due {
                     Some(due) if due <= now && conversation.has_room() => break due,
-                    _ => output.tell(shared.release(conversation)),
+                    _ => output.tell(Shared::release(conversation, &shared.changed)),
                 }
                 let pause = due.map(|due| due.saturating_duration_since(now));
                 thread::sleep(pause.unwrap_or(Duration::MAX));
-                shared.wait_until(None, |conversation| conversation.has_room().then_some(()));
+                conversation = shared.lock_with_room();
                 now = Instant::now();
-                conversation = shared.lock();
             };
             conversation.enqueue(line, due);
             if let Some(schedule) = &mut schedule {
@@ -126,7 +138,7 @@ pub(crate) fn read_input(
             // Under the lock, or a prompt could come before the line counts.
             output.typed(lines.is_inside_line());
         }
-        output.tell(shared.release(conversation));
+        output.tell(Shared::release(conversation, &shared.changed));
         if is_over {
             return;
         }
@@ -181,7 +193,7 @@ pub(crate) fn read_replies(
         let mut conversation = shared.lock();
         let received = conversation.receive(&mut replies, read, listening_since, now);
         conversation.take_output(&mut printed);
-        let news = shared.release(conversation);
+        let news = Shared::release(conversation, &shared.answered);
         if !printed.is_empty() {
             output.print(&printed)?;
             listening_since = Instant::now();

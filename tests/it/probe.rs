@@ -205,13 +205,13 @@ fn a_rate_too_low_for_the_clock_lets_one_line_pass() {
         let mut client = Running::start(client.arg("--report").arg(&report));
         client.send("one\ntwo\n");
         assert_eq!(client.read_line(), printed(["one"]));
-        signal(client.id(), "INT");
+        signal(client.id(), "TERM");
         let outcome = client.finish();
         assert!(
             outcome.stdout.is_empty() && outcome.stderr.is_empty(),
             "{outcome}"
         );
-        assert_eq!(take_report(&report)["exit"].number(), 130.0);
+        assert_eq!(take_report(&report)["exit"].number(), 143.0);
     }
 }
 

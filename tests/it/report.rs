@@ -56,7 +56,8 @@ fn after_a_failure_the_report_says_what_standard_error_says() {
     let lost = peer(|mut stream| _ = stream.read(&mut [0; 9]));
     let over_long = "x".repeat(70_000);
     for (address, input, kind) in [
-        (unused_address(), "one\n", "unacknowledged"),
+        // The line may not have been read yet.
+        (unused_address(), "one\n", "unreachable"),
         (lost, "one\n", "unacknowledged"),
         (wrong, "one\n", "wrong"),
         (server, "nul\0\none\n", ""),
@@ -64,7 +65,7 @@ fn after_a_failure_the_report_says_what_standard_error_says() {
     ] {
         let (outcome, report) = report(&mut client(address, &[]), input);
         outcome.assert_code(i32::from(!kind.is_empty()));
-        if !kind.is_empty() {
+        if !kind.is_empty() && kind != "unreachable" {
             assert_eq!(report["lines"][kind].number(), 1.0, "{outcome}");
         }
         let is_answered = kind.is_empty() || kind == "wrong";

@@ -8,14 +8,14 @@ use std::process::Command;
 use std::sync::mpsc;
 
 use crate::util::{
-    NameServer, SIGNALS, Server, Signalled, answering, client, eventually, fill_queue, full_pipe,
-    own_ip, peer, received, unused_address,
+    NameServer, Server, Signalled, answering, client, eventually, fill_queue, full_pipe, own_ip,
+    peer, received, signals, unused_address,
 };
 
 #[test]
 fn a_signal_ends_a_client_that_reads_its_input() {
     let server = Server::start(&["-q"]);
-    for which in SIGNALS {
+    for which in signals() {
         let mut client = Signalled::start(&mut server.client(&[]));
         client.await_reply();
         client.assert_ends_by(which);
@@ -30,7 +30,7 @@ fn a_signal_ends_a_client_that_waits_for_a_reply() {
         read.send(lines.next().unwrap()).unwrap();
         assert_eq!(lines.next(), None);
     });
-    for which in SIGNALS {
+    for which in signals() {
         let client = Signalled::start(&mut client(address, &[]));
         assert_eq!(is_read.recv().unwrap(), "hello");
         client.assert_ends_by(which);
@@ -40,7 +40,7 @@ fn a_signal_ends_a_client_that_waits_for_a_reply() {
 #[test]
 fn a_signal_ends_a_client_between_two_attempts_to_connect() {
     let address = unused_address();
-    for which in SIGNALS {
+    for which in signals() {
         let client = Signalled::start(&mut client(address, &["--retry-for", "20"]));
         client.await_stderr("trying again");
         client.assert_ends_by(which);
@@ -51,7 +51,7 @@ fn a_signal_ends_a_client_between_two_attempts_to_connect() {
 fn a_signal_ends_a_client_whose_connect_is_not_answered() {
     let listener = TcpListener::bind((own_ip(), 0)).unwrap();
     let _queue = fill_queue(&listener);
-    for which in SIGNALS {
+    for which in signals() {
         let client = Signalled::start(&mut client(listener.local_addr().unwrap(), &[]));
         let threads = format!("/proc/{}/task", client.child.id());
         eventually(|| {
@@ -66,7 +66,7 @@ fn a_signal_ends_a_client_whose_connect_is_not_answered() {
 
 #[test]
 fn a_signal_ends_a_client_that_looks_up_a_name() {
-    for which in SIGNALS {
+    for which in signals() {
         let Some(names) = NameServer::start() else {
             return;
         };
@@ -87,7 +87,7 @@ fn a_signal_ends_a_client_whose_output_nobody_reads() {
         answered.send(()).unwrap();
         received(line)
     });
-    for which in SIGNALS {
+    for which in signals() {
         let (_reader, full) = full_pipe();
         let client = Signalled::start_with(&mut client(address, &[]), full);
         is_answered.recv().unwrap();

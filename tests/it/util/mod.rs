@@ -52,11 +52,11 @@ pub use kernel::{allow_open_files, number_in_proc};
 pub use own::{own_ip, temporary_file, unused_address};
 pub use peer::{answering, fill_queue, peer};
 pub use probe::Probe;
-pub use program::{Outcome, Running, client, excerpt, run, signal};
+pub use program::{Outcome, Running, client, excerpt, is_ignored, run, signal};
 pub use random::Random;
 pub use report::take_report;
 pub use server_process::{Server, server};
-pub use signalled::{SIGNALS, Signalled, assert_last_words, fill_pipe, full_pipe};
+pub use signalled::{Signalled, assert_last_words, fill_pipe, full_pipe, signals};
 
 /// What no step of any test should take, and a hang is taken for.
 pub const LIMIT: Duration = Duration::from_secs(30);

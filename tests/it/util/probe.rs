@@ -58,12 +58,12 @@ impl Probe {
         });
     }
 
-    /// Ends it as Ctrl-C does. Returns its report and its standard error.
+    /// Ends it by a signal. Returns its report and its standard error.
     pub fn interrupt(mut self) -> (Json, String) {
-        signal(self.child.id(), "INT");
+        signal(self.child.id(), "TERM");
         let status = self.child.wait().unwrap();
         let stderr = fs::read_to_string(&self.stderr).unwrap();
-        assert_eq!(status.signal(), Some(2), "{status}: {stderr}");
+        assert_eq!(status.signal(), Some(15), "{status}: {stderr}");
         fs::remove_file(&self.stderr).unwrap();
         (take_report(&self.report), stderr)
     }

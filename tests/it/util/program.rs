@@ -1,6 +1,7 @@
 //! A program in pipes, how it ended and what it said.
 
 use std::fmt;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -38,6 +39,19 @@ pub fn signal(process: u32, name: &str) {
         .args(["-s", name, &process.to_string()])
         .status();
     assert!(kill.unwrap().success(), "kill -s {name} {process}");
+}
+
+/// Whether programs that this test starts ignore a signal, since the test was
+/// started so, as by `nohup` or a script's `&`.
+pub fn is_ignored(number: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
+    let is_ignored = mask & (1 << (number - 1)) != 0;
+    if is_ignored {
+        println!("skipped signal {number}: it is ignored here");
+    }
+    is_ignored
 }
 
 /// A program with pipes for its standard streams.

@@ -11,10 +11,16 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Json, LIMIT, eventually, printed, signal, take_report, temporary_file};
+use super::{Json, LIMIT, eventually, is_ignored, printed, signal, take_report, temporary_file};
 
-/// Each signal that asks a program to end.
-pub const SIGNALS: [(i32, &str); 3] = [(1, "HUP"), (2, "INT"), (15, "TERM")];
+/// Each signal that asks a program to end, unless it is ignored here.
+pub fn signals() -> Vec<(i32, &'static str)> {
+    let signals = [(1, "HUP"), (2, "INT"), (15, "TERM")];
+    let heeded = signals
+        .into_iter()
+        .filter(|(number, _)| !is_ignored(*number));
+    heeded.collect()
+}
 
 /// A client with a summary and a report. One line is its input, which stays open.
 pub struct Signalled {

@@ -67,7 +67,7 @@
 //!
 //! ## Half-close, and who closes first
 //!
-//! Whoever closes a socket as soon as all is sent gives up the replies. The
+//! A client that closes its socket as soon as all is sent gives up the replies. The
 //! client may end its own direction (`shutdown`), and the server has to answer
 //! all that came before that end, a last line without an LF too, before it closes
 //! (`src/bin/server/connection.rs`). Either way the client's end goes first, so
@@ -136,7 +136,7 @@
 //! that answers at once: both wait in `write` for the other to read. So the
 //! client reads and writes in two threads (`src/bin/client/threads.rs`), and a
 //! window bounds what is in flight. When it is full, the input is not read any
-//! further: backpressure, up to whoever writes that input.
+//! further: backpressure, up to the program that writes that input.
 //! Tests: `misbehaving::no_more_messages_are_in_flight_than_the_window_allows`;
 //! without window and threads,
 //! `client::more_than_all_buffers_hold_passes_a_server_that_reads_no_further_than_it_can_answer`.
@@ -170,7 +170,7 @@
 //!
 //! ## Threads run out
 //!
-//! `thread::spawn` panics where there is no thread to be had. `thread::Builder`
+//! `thread::spawn` panics where no thread is available. `thread::Builder`
 //! returns the error, and the client is told. Worse, a new thread that cannot map
 //! its signal stack makes std abort the whole process, so the number of clients
 //! stays below what `vm.max_map_count` allows (`src/bin/server/limits.rs`).
@@ -189,8 +189,8 @@
 //! ## At least once, exactly once
 //!
 //! The connection breaks, and nobody can tell whether the last messages arrived.
-//! Who sends them again risks that they come twice, and who does not, that they
-//! never come. The client keeps each message until it is acknowledged and sends
+//! A client that sends them again risks that they come twice; one that does not,
+//! that they never come. The client keeps each message until it is acknowledged and sends
 //! the rest again over the next connection (`src/bin/client/outbox.rs`): at the
 //! server *at least once*. It prints a reply only for the oldest message in flight
 //! (`src/bin/client/conversation/replies.rs`): at its output *exactly once*.

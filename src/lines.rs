@@ -95,9 +95,9 @@ impl LineReader {
         Self::with_room(FIRST_ROOM.min(limit + 1), limit + 1)
     }
 
-    /// A reader for a peer that knows no lines: [`next_read`](Self::next_read)
-    /// is to be called in place of [`next_line`](Self::next_line), and no read
-    /// takes more than `limit` bytes.
+    /// A reader for a peer that knows no lines: call
+    /// [`next_read`](Self::next_read) in place of [`next_line`](Self::next_line).
+    /// No read takes more than `limit` bytes.
     pub fn raw(limit: usize) -> Self {
         Self::with_room(limit, limit)
     }
@@ -116,8 +116,7 @@ impl LineReader {
     }
 
     /// Reads once from `source` and returns the number of bytes; 0 is the end of
-    /// the stream. To be called when [`next_line`](Self::next_line) has given
-    /// `None`.
+    /// the stream. Call it when [`next_line`](Self::next_line) has given `None`.
     ///
     /// # Errors
     ///

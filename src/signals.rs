@@ -45,7 +45,7 @@ impl Signal {
 ///
 /// # Errors
 ///
-/// There is no pipe or no thread to be had, or this was called before
+/// No pipe or thread is available, or this was called before
 /// ([`io::ErrorKind::AlreadyExists`]).
 pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
     #[cfg(unix)]

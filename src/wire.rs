@@ -19,7 +19,7 @@
 //!
 //! For each message, in order, exactly one line, ended by LF alone. Nothing is
 //! taken off a reply but that LF. The longest has 65,566 bytes ([`MAX_REPLY`]).
-//! Whoever sends many messages must read replies meanwhile, or in the end both
+//! A client that sends many messages must read replies meanwhile, or in the end both
 //! sides wait for each other, until the server closes.
 //!
 //! | line | when |
@@ -33,7 +33,7 @@
 //!
 //! | line | when |
 //! |---|---|
-//! | `Server refused your connection: <reason>` | as many clients as allowed; no thread to be had |
+//! | `Server refused your connection: <reason>` | as many clients as allowed; no thread available |
 //! | `Server closed your connection: <reason>` | idle too long (600 s unless told otherwise); a line begun and not ended in time (30 s) |
 //!
 //! A text holds no LF, so no message can forge a reply.

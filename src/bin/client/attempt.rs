@@ -2,7 +2,7 @@
 //!
 //! Neither the look-up of a name nor a connect can be interrupted, and a look-up
 //! has no time limit of its own. So a thread does both and hands over the stream,
-//! and whoever wants it waits no longer than is right.
+//! and the session waits for it no longer than is right.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -27,7 +27,7 @@ impl Attempt {
     ///
     /// # Errors
     ///
-    /// There is no thread to be had.
+    /// No thread is available.
     pub(crate) fn start(
         host: &str,
         port: u16,

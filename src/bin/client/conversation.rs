@@ -30,7 +30,7 @@ use crate::summary::Counts;
 /// to keep a fast path busy, and little enough to forget about.
 const BYTE_BUDGET: usize = 512 * 1024;
 
-/// Of each kind of trouble with single lines, only so many are told one by one.
+/// How many lines in trouble are told one by one, of each kind of trouble.
 const MOST_TOLD: u64 = 10;
 
 /// What the user has decided.
@@ -92,7 +92,7 @@ pub(crate) enum News {
     Info(String),
 }
 
-/// What the connection is to be used for next.
+/// What the writer does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToSend {
     /// Sends a batch of messages.
@@ -204,8 +204,8 @@ impl Conversation {
 
     // What happens to it.
 
-    /// A line of input is to be sent, once there is room for it. Its reply time
-    /// counts from when it was due.
+    /// Takes a line of input, for which there must be room. Its reply time counts
+    /// from when it was due.
     pub(crate) fn enqueue(&mut self, line: Line<'_>, due: Instant) {
         self.lines += 1;
         // Every message goes out with an LF, so a CR at the end of the input
@@ -233,7 +233,7 @@ impl Conversation {
         };
     }
 
-    /// Appends to `batch` what is to be sent; `None` while there is nothing.
+    /// Appends to `batch` what must be sent; `None` while there is nothing.
     pub(crate) fn take_unsent(&mut self, batch: &mut Vec<u8>, now: Instant) -> Option<ToSend> {
         let ended = self.input_has_ended();
         if self.connected.is_none() || self.is_done() {
@@ -256,7 +256,7 @@ impl Conversation {
     /// and judges the deadlines. Returns whether everything is answered.
     ///
     /// `listening_since` is when this side was ready to read: it may have been
-    /// kept from it by whoever reads its output, and then nothing was missed.
+    /// kept from it by a slow reader of its output, and then nothing was missed.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! How a run ends: the report, then the summary, once.
 //!
-//! The end of the work and a signal may come together, as when Ctrl-C ends the
-//! program that the input comes from, too. Whoever ends first takes a lock that
-//! is never given back, and the other waits for it until the process is gone.
+//! The end of the work and a signal may come together, as when Ctrl-C also ends
+//! the program that the input comes from. The first of them takes a lock that is
+//! never given back, and the other waits for it until the process is gone.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ use crate::report::Report;
 use crate::summary::summary;
 use crate::threads::Shared;
 
-/// What is to be said at the end of a run.
+/// What the end of a run needs.
 pub(crate) struct Ending {
     pub(crate) shared: Arc<Shared>,
     pub(crate) output: Arc<Output>,

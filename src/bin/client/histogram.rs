@@ -28,7 +28,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts a duration, so many times.
+    /// Counts a duration, `times` times.
     pub(crate) fn record(&mut self, duration: Duration, times: u64) {
         let seconds = duration.as_secs().saturating_mul(1_000_000_000);
         let nanos = seconds.saturating_add(duration.subsec_nanos().into());

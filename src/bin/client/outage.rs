@@ -1,9 +1,9 @@
 //! How long to go on trying in an outage, and how long it took.
 //!
 //! The pause between attempts grows with the outage, as exponential backoff
-//! does, but so that the figure in the end is right: whoever tries again after a
-//! sixteenth of the time that has passed finds the server at most a sixteenth
-//! too late.
+//! does, but so that the figure in the end is right: a client that tries again
+//! after a sixteenth of the time that has passed finds the server at most a
+//! sixteenth too late.
 
 use std::time::{Duration, Instant};
 

@@ -91,8 +91,8 @@ impl Outbox {
         })
     }
 
-    /// Drops so many messages, the oldest in flight, and says how many of them
-    /// were due when.
+    /// Drops the oldest `count` messages in flight, and says how many of them were
+    /// due when.
     pub(crate) fn pop(&mut self, count: usize, mut each: impl FnMut(Instant, u64)) {
         let count = count.min(self.sent);
         let length: u32 = self.lengths.drain(..count).sum();

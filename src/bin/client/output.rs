@@ -116,8 +116,8 @@ impl Output {
         let _ = write!(io::stderr(), "{line}{end}");
     }
 
-    /// Shows the last words, after which nothing more is to be shown but the line
-    /// that says why the run failed.
+    /// Shows the last words. After them, nothing comes but the line that says why
+    /// the run failed.
     pub(crate) fn end(&self, last_words: &str) {
         // A terminal or pipe that takes nothing keeps the lock with it, and then
         // there is no use in waiting for it.

@@ -30,8 +30,8 @@ pub(crate) struct Server {
     warned: Option<Instant>,
 }
 
-/// What a client's thread holds. It is dropped in this order, so that whoever
-/// sees the end of the stream finds a place free.
+/// What a client's thread holds. It is dropped in this order, so that a client
+/// that sees the end of the stream finds a place free.
 struct Client {
     slot: Slot,
     stream: Arc<TcpStream>,
@@ -41,7 +41,7 @@ struct Client {
 impl Server {
     /// # Errors
     ///
-    /// There is no thread to be had.
+    /// No thread is available.
     pub(crate) fn new(settings: Settings, limits: Limits) -> io::Result<Self> {
         Ok(Server {
             settings,

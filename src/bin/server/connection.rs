@@ -25,7 +25,7 @@ const BATCH: usize = 65_536;
 /// A read of at most this many bytes is short.
 const SHORT: usize = 1024;
 
-/// After so many messages that came by short reads alone, a client has no use
+/// After this many messages that came by short reads alone, a client has no use
 /// for the room that longer ones took.
 const SHORT_MESSAGES: u64 = 32;
 
@@ -246,8 +246,8 @@ impl Connection<'_> {
                 self.replies.clear();
                 return Ok(());
             }
-            // Whoever has taken all that was sent has left room for the rest, and
-            // whoever drips has not.
+            // A client that has taken all that was sent has left room for the rest; one
+            // that drips has not.
             if is_overdue {
                 let why = "replies were not taken in time";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, why));

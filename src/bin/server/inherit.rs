@@ -1,4 +1,4 @@
-//! A listening socket that whoever started the server has opened already.
+//! A listening socket that the program that started the server has opened.
 //!
 //! It outlives the server: while the server is replaced by another one, clients
 //! wait in the socket's queue, and none is refused. systemd gives it as standard
@@ -19,7 +19,7 @@ pub(crate) fn listener() -> io::Result<TcpListener> {
 
     let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.local_addr()?;
-    // The flag is the socket's, so whoever shares it may have set it.
+    // The flag is the socket's, so another process that shares it may have set it.
     listener.set_nonblocking(false)?;
     Ok(listener)
 }

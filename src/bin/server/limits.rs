@@ -70,8 +70,8 @@ pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
     allow(asked, files, open, max_map_count())
 }
 
-/// The rule: how many clients are allowed by so many descriptors, of which some
-/// are open already, and so many memory mappings.
+/// The rule: how many clients the limits of descriptors, of which some are open
+/// already, and of memory mappings allow.
 fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow::Result<Limits> {
     let lingering = MOST_LINGERING.min(files / 8);
     let by_files = files.saturating_sub(lingering + open + SPARE_FILES);
@@ -110,7 +110,7 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
     })
 }
 
-/// So many clients, as the beginning of a sentence about them.
+/// A number of clients, as the beginning of a sentence about them.
 pub(crate) fn clients_are(number: usize) -> String {
     match number {
         1 => "1 client is".to_string(),
@@ -198,7 +198,7 @@ mod tests {
 
     const NONE: usize = usize::MAX;
 
-    /// The numbers and what they come from, for so many descriptors and maps.
+    /// The numbers and what they come from, for these limits.
     fn allowed(asked: Option<usize>, files: usize, maps: usize) -> (usize, usize, String) {
         let limits = allow(asked, files, 4, maps).unwrap();
         (limits.clients, limits.lingering, limits.cause)

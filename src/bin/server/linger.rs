@@ -37,9 +37,8 @@ pub(crate) struct Farewell {
 /// Starts the thread. At most `most` connections linger at once; one more ends
 /// the one that has lingered longest.
 pub(crate) fn start(most: usize) -> io::Result<SyncSender<Farewell>> {
-    // No queue: whoever sends waits until the thread takes the connection, which
-    // is some milliseconds at worst, and no more descriptors are open than are
-    // counted.
+    // No queue: a sender waits until the thread takes the connection, which is
+    // some milliseconds at worst, and no more descriptors are open than are counted.
     let (sender, receiver) = mpsc::sync_channel(0);
     let thread = thread::Builder::new().name("linger".to_string());
     thread.spawn(move || run(&receiver, most))?;

@@ -96,7 +96,7 @@ impl Conversation {
     ///
     /// # Errors
     ///
-    /// There is to be none; the one line says why.
+    /// There is none; the one line says why.
     pub(crate) fn lost(&mut self, end: &End, now: Instant) -> Result<Duration, String> {
         self.connected = None;
         let Settings {

@@ -87,7 +87,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// So many of the oldest messages in flight have their answers, good or bad.
+    /// The oldest `count` messages in flight have their answers, good or bad.
     fn answered(&mut self, count: usize, now: Instant) {
         if count == 0 {
             return;

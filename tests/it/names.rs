@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{
     NameServer, Outcome, Running, Server, etc_hosts, fill_queue, own_ip, printed, run,
+    unused_address,
 };
 
 /// The client, to be run against the host of a test's own.
@@ -94,6 +95,22 @@ fn a_look_up_that_is_answered_late_still_serves() {
     assert_eq!(client.read_line(), printed(["hello"]));
     client.stdin.take();
     client.finish().assert(0, "", "");
+}
+
+#[test]
+fn a_literal_address_is_never_said_to_have_been_looked_up() {
+    let address = unused_address();
+    let client = crate::util::client(address, &["--connect-timeout", "0.1"]);
+    // A thread that is slow to begin: the first thing that it does is to take its
+    // name.
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", "trace=prctl"]);
+    strace.args(["-e", "inject=prctl:delay_enter=200000"]);
+    strace.arg(client.get_program()).args(client.get_args());
+    let outcome = run(&mut strace, "");
+    let why = "Connection refused (os error 111)";
+    let expected = format!("client: cannot connect to {address}: {why}\n");
+    outcome.assert(1, "", &expected);
 }
 
 #[test]

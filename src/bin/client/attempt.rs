@@ -5,7 +5,7 @@
 //! and the session waits for it no longer than is right.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,7 +37,8 @@ impl Attempt {
         let attempt = Arc::new(Attempt {
             state: Mutex::new(State {
                 deadline,
-                is_looking_up: true,
+                // A literal address needs no look-up.
+                is_looking_up: host.parse::<IpAddr>().is_err(),
                 outcome: None,
             }),
         });

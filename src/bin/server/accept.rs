@@ -55,13 +55,11 @@ impl Server {
     /// Accepts for ever, and waits for no client. Returns only to say why
     /// nothing can ever be accepted from this socket.
     pub(crate) fn accept(&mut self, listener: &TcpListener) -> io::Error {
-        const FIRST_PAUSE: Duration = Duration::from_millis(5);
-        const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         loop {
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    pause = FIRST_PAUSE;
+                    failures = 0;
                     self.admit(stream, peer);
                 }
                 // The client was gone before it was accepted, or a signal came.
@@ -73,8 +71,8 @@ impl Server {
                 Err(error) => {
                     let level = self.warning_or(Level::Debug);
                     log::log!(level, "Cannot accept a connection: {error}");
-                    thread::sleep(pause);
-                    pause = LONGEST_PAUSE.min(pause * 2);
+                    thread::sleep(pause_after(failures));
+                    failures += 1;
                 }
             }
         }
@@ -133,6 +131,14 @@ impl Server {
     }
 }
 
+/// How long to wait before the next attempt to accept, after one that failed and
+/// so many failures right before it: each pause is twice the one before.
+fn pause_after(failures: u32) -> Duration {
+    const FIRST: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_secs(1);
+    LONGEST.min(FIRST * 2_u32.saturating_pow(failures))
+}
+
 /// Runs a client's handler in a thread of its own, named after the peer. A panic
 /// ends that thread alone.
 fn spawn(client: Client, handler: impl FnOnce(Client) + Send + 'static) -> io::Result<()> {
@@ -156,6 +162,14 @@ mod tests {
     use log::LevelFilter;
 
     use super::*;
+
+    #[test]
+    fn pauses_double_until_they_are_a_second() {
+        let pauses = (0..10).map(|failures| pause_after(failures).as_millis());
+        let expected = [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000];
+        assert_eq!(pauses.collect::<Vec<_>>(), expected);
+        assert_eq!(pause_after(u32::MAX), Duration::from_secs(1));
+    }
 
     #[test]
     fn a_panic_of_a_handler_is_logged_and_gives_its_slot_back() {

@@ -10,7 +10,7 @@
 //! - [`wire`]: the protocol, as a page to read and as the lines that it consists of
 //! - [`lines`]: bounded lines out of any byte stream
 //! - [`printable`]: text made safe for terminals and logs
-//! - [`signals`]: how a program ends by a signal, after its last words
+//! - [`system`]: what std lacks or does differently by system
 //! - [`cli`]: what both command lines share
 //!
 //! What follows is what goes wrong, one entry each: what happens and why, what
@@ -164,7 +164,7 @@
 //! Of many clients that connect at once, some take one second longer, or three,
 //! or seven. The queue of connections that wait for `accept` was full (std asks
 //! for 128), so their SYN was dropped, and they repeat it. The server asks for
-//! a queue of 4,096 (`src/bin/server/backlog.rs`).
+//! a queue of 4,096 (`src/system/unix.rs`).
 //! Test: `limits::a_thousand_clients_that_connect_at_once_wait_in_the_queue`.
 //!
 //! ## Descriptors run out
@@ -233,7 +233,7 @@
 //! In a container, `kill` and Ctrl-C do nothing, and `docker stop` waits for
 //! ten seconds and then kills the program hard. The kernel gives process 1 no
 //! default action for signals, and in a container that is the program itself.
-//! Both programs install a handler ([`signals`]), the server only there.
+//! Both programs install a handler ([`system::watch`]), the server only there.
 //! Test: `places::as_process_1_it_ends_on_a_signal`.
 //!
 //! ## Terminal escapes in a log
@@ -256,5 +256,5 @@
 pub mod cli;
 pub mod lines;
 pub mod printable;
-pub mod signals;
+pub mod system;
 pub mod wire;

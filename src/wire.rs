@@ -86,7 +86,6 @@
 //! LF, so the server's log may show a cut message.
 
 use std::fmt;
-use std::io;
 
 use crate::lines::{Line, LineReader};
 
@@ -232,15 +231,6 @@ pub fn next_acknowledgement<'a>(lines: &'a mut LineReader, sent: &[u8]) -> Optio
     lines.next_line_if([RECEIVED.as_bytes(), sent])
 }
 
-/// Whether a read or write on the connection ran into its time limit, which
-/// systems name differently.
-pub fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,14 +352,6 @@ mod tests {
         let mut longest = Vec::new();
         ServerLine::Received(&[b'x'; MAX_MESSAGE]).write(&mut longest);
         assert_eq!(longest.len(), MAX_REPLY + b"\n".len());
-    }
-
-    #[test]
-    fn a_time_limit_has_either_name_and_no_other() {
-        for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut] {
-            assert!(is_timeout(&kind.into()));
-        }
-        assert!(!is_timeout(&io::ErrorKind::ConnectionReset.into()));
     }
 
     #[test]

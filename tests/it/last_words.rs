@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Random, Server, Signalled, assert_last_words, full_pipe, printed, signal, signals, take_report,
-    temporary_file,
+    Random, Server, Signalled, assert_last_words, eventually, full_pipe, printed, signal, signals,
+    take_report, temporary_file,
 };
 
 #[test]
@@ -35,6 +35,41 @@ fn a_signal_ends_a_client_in_time_whose_last_words_nobody_reads() {
         let took = begun.elapsed();
         println!("ended after {took:?}");
         assert!(took < Duration::from_secs(2), "{took:?}");
+        assert_eq!(take_report(&report)["exit"].number(), 143.0);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_client_at_once_with_the_exit_code_of_the_first() {
+    let server = Server::start(&["-q"]);
+    for (_, second) in signals().into_iter().filter(|(number, _)| *number != 15) {
+        // That nobody reads the last words keeps it for a second.
+        let (_reader, full) = full_pipe();
+        let report = temporary_file();
+        let mut command = server.client(&["--summary", "--report"]);
+        command.arg(&report).stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(full);
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"hello\n").unwrap();
+        let mut reply = vec![0; printed(["hello"]).len()];
+        let stdout = child.stdout.as_mut().unwrap();
+        stdout.read_exact(&mut reply).unwrap();
+        signal(child.id(), "TERM");
+        eventually(|| {
+            let is_written = fs::metadata(&report).unwrap().len() > 0;
+            is_written.then_some(()).ok_or("no report".to_string())
+        });
+        // Within 100 ms, it would be the first one repeated.
+        thread::sleep(Duration::from_millis(150));
+        signal(child.id(), second);
+        let status = child.wait().unwrap();
+        println!("SIGTERM, then SIG{second}: {status}");
+        // On a slow machine, the second one comes too late.
+        assert!(
+            status.code() == Some(143) || status.signal() == Some(15),
+            "{status}"
+        );
         assert_eq!(take_report(&report)["exit"].number(), 143.0);
     }
 }

@@ -18,7 +18,8 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use tcp_chat::lines::{Line, LineReader};
-use tcp_chat::wire::{self, is_timeout};
+use tcp_chat::system::is_timeout;
+use tcp_chat::wire;
 
 pub(crate) use connections::End;
 

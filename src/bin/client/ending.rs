@@ -7,16 +7,16 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
 use tcp_chat::printable::Printable;
+use tcp_chat::system;
 
 use crate::conversation::{Conversation, Settings};
-use crate::output::{self, Output};
+use crate::output::Output;
 use crate::report::Report;
 use crate::summary::summary;
 use crate::threads::Shared;
@@ -103,13 +103,7 @@ impl Ending {
 /// then the report comes after what is there.
 fn create(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
-    let id = |file: &File| file.metadata().map(|data| (data.dev(), data.ino())).ok();
-    let streams = [
-        output::file(&io::stdin())?,
-        output::file(&io::stdout())?,
-        output::file(&io::stderr())?,
-    ];
-    if file.metadata()?.is_file() && !streams.iter().any(|stream| id(stream) == id(&file)) {
+    if file.metadata()?.is_file() && !system::is_standard_stream(&file)? {
         file.set_len(0)?;
     }
     Ok(file)

@@ -30,7 +30,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use log::LevelFilter;
 use tcp_chat::cli;
-use tcp_chat::signals::{self, Signal};
+use tcp_chat::system::{self, Signal};
 
 use conversation::Settings;
 use ending::Ending;
@@ -131,7 +131,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let ending = Ending::new(settings, args.summary, args.report.as_deref())?;
     let ending = Arc::new(ending);
     let in_signal = Arc::clone(&ending);
-    let end = signals::watch(move |signal| conclude_in_time(&in_signal, signal))
+    let end = system::watch(move |signal| conclude_in_time(&in_signal, signal))
         .context("cannot watch for signals")
         .and_then(|()| converse(args, &ending.shared, &ending.output));
     let code = match &end {
@@ -162,7 +162,7 @@ fn conclude_in_time(ending: &Arc<Ending>, signal: Signal) {
     let conclude = {
         let ending = Arc::clone(ending);
         // That the report cannot be written is no news beside the signal.
-        move || _ = ending.conclude(128 + signal.number() as u8, Some(signal.name()))
+        move || _ = ending.conclude(signal.exit_code(), Some(&signal.to_string()))
     };
     let (concluded, end) = mpsc::channel();
     let thread = thread::Builder::new().name("last words".to_string());
@@ -184,7 +184,7 @@ fn conclude_in_time(ending: &Arc<Ending>, signal: Signal) {
 ///
 /// Anything other than that.
 fn converse(args: &Args, shared: &Arc<Shared>, output: &Arc<Output>) -> anyhow::Result<()> {
-    let stdin = output::file(&io::stdin()).context("cannot read standard input")?;
+    let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = args.rate.map(Schedule::new);
     start("input", shared, output, move |shared, output| {
         threads::read_input(shared, output, schedule, stdin);

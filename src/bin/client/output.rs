@@ -1,10 +1,8 @@
 //! The terminal: replies on standard output, the prompt and all that is told on
 //! standard error. It alone knows where the cursor stands.
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -12,13 +10,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tcp_chat::printable::Printable;
+use tcp_chat::system::{self, Stdout};
 
 use crate::conversation::News;
 use crate::threads::Shared;
 
 /// Standard output and standard error.
 pub(crate) struct Output {
-    stdout: File,
+    stdout: Stdout,
     stdout_is_terminal: bool,
     prompts: bool,
     /// Whether the line of `--progress` is rewritten in place.
@@ -36,7 +35,7 @@ impl Output {
     /// Standard output cannot be had.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Output {
-            stdout: file(&io::stdout())?,
+            stdout: system::stdout()?,
             stdout_is_terminal: io::stdout().is_terminal(),
             prompts: io::stdin().is_terminal() && io::stderr().is_terminal(),
             rewrites: io::stderr().is_terminal() && !io::stdin().is_terminal(),
@@ -154,14 +153,4 @@ impl Output {
     fn lock(&self) -> MutexGuard<'_, ()> {
         self.terminal.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A standard stream as a file. The types of std take a stream that is not open
-/// for their purpose for one that is at its end, or that takes everything.
-///
-/// # Errors
-///
-/// The descriptor cannot be had.
-pub(crate) fn file(stream: &impl AsFd) -> io::Result<File> {
-    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use tcp_chat::lines::LineReader;
 use tcp_chat::printable::Excerpt;
-use tcp_chat::wire::{self, ServerLine, is_timeout};
+use tcp_chat::system::is_timeout;
+use tcp_chat::wire::{self, ServerLine};
 
 /// Replies are written once they are this many bytes, whatever is still unread:
 /// a lone LF asks for a reply 31 times its size.

@@ -7,10 +7,11 @@
 //! so that limit must never be reached.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 
 use anyhow::{Context, bail};
 use log::Level;
+use tcp_chat::system;
 
 /// How many clients are served at once, unless told otherwise.
 const DEFAULT_CLIENTS: usize = 10_000;
@@ -64,7 +65,7 @@ pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
     let open = open_files(hard);
     let needed = wanted.saturating_add(MOST_LINGERING + open + SPARE_FILES);
     let files = match needed.min(hard) {
-        raised if raised > soft && set_open_file_limit(raised, hard).is_ok() => raised,
+        raised if raised > soft && system::set_open_file_limit(raised, hard).is_ok() => raised,
         _ => soft,
     };
     allow(asked, files, open, max_map_count())
@@ -149,47 +150,6 @@ fn open_files(limit: usize) -> usize {
 fn max_map_count() -> usize {
     let count = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
     count.trim().parse().unwrap_or(usize::MAX)
-}
-
-/// Sets the soft limit of open files. Shells and service managers leave it at
-/// 1,024 for programs that use `select`, and whatever needs more is to raise it.
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-fn set_open_file_limit(soft: usize, hard: usize) -> io::Result<()> {
-    use std::ffi::c_int;
-
-    const RLIMIT_NOFILE: c_int = if cfg!(any(target_arch = "mips64", target_arch = "mips64r6")) {
-        5
-    } else if cfg!(target_arch = "sparc64") {
-        6
-    } else {
-        7
-    };
-
-    #[repr(C)]
-    struct Rlimit {
-        soft: u64,
-        hard: u64,
-    }
-
-    // `setrlimit` only reads the two numbers that the reference is to, so any
-    // call of it is safe.
-    #[allow(unsafe_code)]
-    unsafe extern "C" {
-        safe fn setrlimit(resource: c_int, limit: &Rlimit) -> c_int;
-    }
-    let limit = Rlimit {
-        soft: soft as u64,
-        hard: hard as u64,
-    };
-    match setrlimit(RLIMIT_NOFILE, &limit) {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
-fn set_open_file_limit(_: usize, _: usize) -> io::Result<()> {
-    Err(ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tcp_chat::wire::is_timeout;
+use tcp_chat::system::is_timeout;
 
 use crate::slots::Slot;
 

@@ -2,15 +2,13 @@
 //!
 //! This file binds and announces. [`accept`] gives each client a thread,
 //! [`connection`] is what that thread does, and [`slots`] counts them. [`linger`]
-//! closes connections after a notice. [`limits`], [`backlog`] and [`inherit`] ask
-//! the system.
+//! closes connections after a notice. [`limits`] asks
+//! the system how many there may be.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod accept;
-mod backlog;
 mod connection;
-mod inherit;
 mod limits;
 mod linger;
 mod slots;
@@ -23,7 +21,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use log::LevelFilter;
-use tcp_chat::{cli, signals};
+use tcp_chat::{cli, system};
 
 use accept::Server;
 use connection::{Framing, Settings};
@@ -78,7 +76,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     // For process 1, as of a container, the kernel leaves out what any other
     // process does at a signal by default: to end.
     if process::id() == 1 {
-        signals::watch(|_| ()).context("cannot wait for signals")?;
+        system::watch(|_| ()).context("cannot wait for signals")?;
     }
 
     let listener = listen(args)?;
@@ -103,9 +101,9 @@ fn run(args: &Args) -> anyhow::Result<()> {
 fn listen(args: &Args) -> anyhow::Result<TcpListener> {
     if args.inherit {
         let why = "cannot serve standard input, which is no listening TCP socket";
-        return inherit::listener().context(why);
+        return system::inherited_listener().context(why);
     }
     TcpListener::bind((args.host.as_str(), args.port))
-        .and_then(|listener| backlog::raise(&listener).map(|()| listener))
+        .and_then(|listener| system::lengthen_queue(&listener).map(|()| listener))
         .with_context(|| format!("cannot listen on {}", cli::address(&args.host, args.port)))
 }

@@ -1,0 +1,286 @@
+//! Unix.
+//!
+//! How a program ends by a signal, after its last words: almost nothing may be
+//! done in a signal handler, which can interrupt any thread at any instruction,
+//! even in the middle of `malloc`. So the handler only writes the signal's number
+//! to a pipe, and a thread that waits at its other end does the rest. Then the
+//! program ends by that same signal, its default action restored: a shell script
+//! round it sees that it was interrupted, and ends too.
+
+use std::ffi::c_int;
+use std::fs::File;
+use std::io::{self, PipeWriter, Read, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use super::Signal;
+
+// Any call of these is safe: they take numbers and touch no memory of ours.
+#[allow(unsafe_code)]
+unsafe extern "C" {
+    safe fn raise(number: c_int) -> c_int;
+    safe fn _exit(code: c_int) -> !;
+    safe fn listen(fd: c_int, backlog: c_int) -> c_int;
+}
+
+// Signals.
+
+// `signal` takes and returns a number where a handler's address stands.
+#[allow(unsafe_code)]
+unsafe extern "C" {
+    fn signal(number: c_int, action: usize) -> usize;
+}
+
+const DEFAULT: usize = 0;
+const IGNORE: usize = 1;
+
+/// Where the handler writes, and what it counts time from.
+static WATCH: OnceLock<(PipeWriter, Instant)> = OnceLock::new();
+
+/// When the first signal came, in milliseconds, and in the last eight bits its
+/// number.
+static FIRST: AtomicU64 = AtomicU64::new(NONE);
+const NONE: u64 = u64::MAX;
+
+/// Within this many milliseconds, another signal is the first one repeated:
+/// `timeout` signals the program and then its whole process group, and a hang-up
+/// comes from the kernel and from the shell.
+const REPEATED: u64 = 100;
+
+pub(super) fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
+    let (mut pipe, writer) = io::pipe()?;
+    if WATCH.set((writer, Instant::now())).is_err() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let thread = thread::Builder::new().name("signals".to_string());
+    thread.spawn(move || {
+        let mut number = [0];
+        if pipe.read_exact(&mut number).is_ok() {
+            let signal = Signal(number[0].into());
+            before(signal);
+            end(signal);
+        }
+    })?;
+    let handler = handle as extern "C" fn(c_int) as usize;
+    for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
+        // `signal` tells the action in force only by setting another. A signal
+        // that comes in between is lost.
+        if set_action(signal, IGNORE) != IGNORE {
+            set_action(signal, handler);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the action that was in force.
+#[allow(unsafe_code)]
+fn set_action(Signal(number): Signal, action: usize) -> usize {
+    // SAFETY: The action is one of the two numbers that stand for no handler, or
+    // `handle`, which is safe at any instruction of any thread.
+    unsafe { signal(number, action) }
+}
+
+/// Async-signal-safe: `get` and the exchange are atomic operations that wait for
+/// nobody, and the rest is `clock_gettime`, `write` and `_exit`, which POSIX
+/// allows here. `errno` stays what the interrupted code expects, since no call
+/// fails: the pipe is open at both ends, and empty.
+extern "C" fn handle(number: c_int) {
+    let Some((pipe, since)) = WATCH.get() else {
+        return;
+    };
+    let now = since.elapsed().as_millis() as u64;
+    let this = now << 8 | number as u64;
+    match FIRST.compare_exchange(NONE, this, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => _ = { pipe }.write(&[number as u8]),
+        Err(first) if now < (first >> 8) + REPEATED => {}
+        Err(first) => _exit(128 + (first & 0xff) as c_int),
+    }
+}
+
+fn end(signal: Signal) -> ! {
+    set_action(signal, DEFAULT);
+    raise(signal.0);
+    // The kernel gives process 1, as of a container, no default action.
+    _exit(signal.exit_code().into())
+}
+
+// The standard streams.
+
+/// Standard input.
+pub type Stdin = File;
+/// Standard output.
+pub type Stdout = File;
+/// Standard error.
+pub type Stderr = File;
+
+pub(super) fn stdin() -> io::Result<Stdin> {
+    file(&io::stdin())
+}
+
+pub(super) fn stdout() -> io::Result<Stdout> {
+    file(&io::stdout())
+}
+
+pub(super) fn stderr() -> io::Result<Stderr> {
+    file(&io::stderr())
+}
+
+fn file(stream: &impl AsFd) -> io::Result<File> {
+    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
+}
+
+pub(super) fn is_standard_stream(file: &File) -> io::Result<bool> {
+    let id = |file: &File| file.metadata().map(|data| (data.dev(), data.ino()));
+    let streams = [id(&stdin()?)?, id(&stdout()?)?, id(&stderr()?)?];
+    Ok(streams.contains(&id(file)?))
+}
+
+// The listener.
+
+/// What Linux allows unless told otherwise (`net.core.somaxconn`). Where the
+/// system allows less, it takes its own limit.
+const BACKLOG: c_int = 4096;
+
+pub(super) fn inherited_listener() -> io::Result<TcpListener> {
+    let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    listener.local_addr()?;
+    // The flag is the socket's, so another process that shares it may have set it.
+    listener.set_nonblocking(false)?;
+    Ok(listener)
+}
+
+/// Calling `listen` again on a bound socket changes its queue.
+pub(super) fn lengthen_queue(listener: &TcpListener) -> io::Result<()> {
+    match listen(listener.as_raw_fd(), BACKLOG) {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+// The limit of open files.
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub(super) fn set_open_file_limit(soft: usize, hard: usize) -> io::Result<()> {
+    const RLIMIT_NOFILE: c_int = if cfg!(any(target_arch = "mips64", target_arch = "mips64r6")) {
+        5
+    } else if cfg!(target_arch = "sparc64") {
+        6
+    } else {
+        7
+    };
+
+    #[repr(C)]
+    struct Rlimit {
+        soft: u64,
+        hard: u64,
+    }
+
+    // `setrlimit` only reads the two numbers that the reference is to, so any
+    // call of it is safe.
+    #[allow(unsafe_code)]
+    unsafe extern "C" {
+        safe fn setrlimit(resource: c_int, limit: &Rlimit) -> c_int;
+    }
+    let limit = Rlimit {
+        soft: soft as u64,
+        hard: hard as u64,
+    };
+    match setrlimit(RLIMIT_NOFILE, &limit) {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+pub(super) fn set_open_file_limit(_: usize, _: usize) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, ExitStatus};
+    use std::thread::{self, sleep};
+    use std::time::Duration;
+
+    use super::*;
+
+    const VARIABLE: &str = "SYSTEM_TEST";
+
+    /// The tests themselves may have been started with signals ignored.
+    const DEFAULT: &str = "exec env --default-signal";
+
+    /// Runs this test program again, for the one test that plays the program
+    /// that is signalled. Returns what it said and how it ended.
+    fn play(role: &str, command: &str) -> (String, ExitStatus) {
+        let mut shell = Command::new("sh");
+        let script = format!("{command} \"$0\" --exact system::unix::tests::player --nocapture");
+        shell
+            .args(["-c", &script])
+            .arg(std::env::current_exe().unwrap());
+        let output = shell.env(VARIABLE, role).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = said.lines().filter(|line| line.starts_with("played"));
+        (said.collect(), output.status)
+    }
+
+    #[test]
+    fn player() {
+        let Ok(role) = std::env::var(VARIABLE) else {
+            return;
+        };
+        let number = match role.split_once(' ') {
+            Some(("ignored", number)) => {
+                watch(|_| ()).unwrap();
+                number
+            }
+            Some(("stuck", number)) => {
+                watch(|_| sleep(Duration::MAX)).unwrap();
+                raise(15);
+                // Right after the first, it is the first one repeated.
+                raise(15);
+                sleep(Duration::from_millis(150));
+                number
+            }
+            _ => {
+                watch(|signal| _ = writeln!(io::stdout(), "\nplayed {signal}")).unwrap();
+                &role
+            }
+        };
+        raise(number.parse().unwrap());
+        if role.starts_with("ignored") {
+            // Time enough to end, had it a handler.
+            sleep(Duration::from_millis(100));
+            std::process::exit(7);
+        }
+        loop {
+            thread::park();
+        }
+    }
+
+    #[test]
+    fn a_program_says_its_last_words_and_ends_by_the_same_signal() {
+        for (number, name) in [(1, "SIGHUP"), (2, "SIGINT"), (15, "SIGTERM")] {
+            let (said, status) = play(&number.to_string(), DEFAULT);
+            assert_eq!(said, format!("played {name}"));
+            assert_eq!(status.signal(), Some(number));
+        }
+    }
+
+    #[test]
+    fn a_signal_that_was_ignored_stays_ignored() {
+        assert_eq!(play("ignored 1", "trap '' HUP; exec").1.code(), Some(7));
+    }
+
+    #[test]
+    fn a_second_signal_ends_the_program_at_once_unless_it_is_the_first_repeated() {
+        // The first one was SIGTERM.
+        assert_eq!(play("stuck 2", DEFAULT).1.code(), Some(143));
+    }
+}

@@ -54,6 +54,9 @@ mod neighbours;
 // What the client says of outages, reply times and rates, and what was true.
 mod probe;
 
+// The schedule of `--rate`, whatever the manners of the input.
+mod schedule;
+
 // The client's time limits where names and addresses do not answer.
 mod names;
 

@@ -59,6 +59,8 @@ pub(crate) struct Conversation {
     lines: u64,
     input: Input,
     outbox: Outbox,
+    /// When an answer last made room in the outbox, or the beginning.
+    room_since: Instant,
     counts: Counts,
     /// Since when there is a connection, if there is one.
     connected: Option<Instant>,
@@ -112,6 +114,7 @@ impl Conversation {
             lines: 0,
             input: Input::Open,
             outbox: Outbox::default(),
+            room_since: now,
             counts: Counts::default(),
             connected: None,
             was_connected: false,
@@ -151,6 +154,11 @@ impl Conversation {
     /// Whether another line may be said.
     pub(crate) fn has_room(&self) -> bool {
         self.outbox.len() < self.settings.window && self.outbox.bytes() < BYTE_BUDGET
+    }
+
+    /// Since when another line may be said, if one may.
+    pub(crate) fn room_since(&self) -> Option<Instant> {
+        self.has_room().then_some(self.room_since)
     }
 
     /// Whether it is the user's turn: all so far is answered.

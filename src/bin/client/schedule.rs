@@ -1,10 +1,11 @@
 //! When each line is due, for `--rate`.
+//!
+//! The rule: the places of a line and of all after it move by the time in which
+//! the line was overdue, there was room for it, and it was not there to be sent;
+//! by nothing else. So an input that is slower than the rate does not make times
+//! grow, and a stall of the server is never forgotten, however the input comes.
 
 use std::time::{Duration, Instant};
-
-/// A read that takes so long has waited for input. One of a full pipe or a file
-/// takes far less, if the machine is not busy with something else.
-const IDLE: Duration = Duration::from_millis(10);
 
 /// Lines at a fixed rate, from the first one on.
 ///
@@ -14,9 +15,10 @@ const IDLE: Duration = Duration::from_millis(10);
 pub(crate) struct Schedule {
     /// Lines a second.
     rate: f64,
-    /// When the first line was due; `None` until there is one.
+    /// When the first line was due, and later by what the input was late since;
+    /// `None` until there is a line.
     start: Option<Instant>,
-    /// How many lines came after it.
+    /// How many lines had their places.
     lines: u64,
 }
 
@@ -45,26 +47,15 @@ impl Schedule {
         self.lines += 1;
     }
 
-    /// Nothing else was done than to read input, from one time to another. If the
-    /// next line's place has passed meanwhile, that time is the input's fault and
-    /// not the server's: times would grow without bound if it counted.
+    /// From one time to another there was room for the next line, and it was not
+    /// there.
     pub(crate) fn waited_for_input(&mut self, from: Instant, to: Instant) {
-        let Some((start, due)) = self.start.and_then(|start| Some((start, self.due(start)?)))
-        else {
-            return;
-        };
-        let waited = to.saturating_duration_since(from);
-        let late = to.saturating_duration_since(due);
-        if late.is_zero() {
-            return;
-        }
-        if waited >= late.min(IDLE) {
-            // The line was not there to be sent any earlier.
-            self.start = None;
-            self.lines = 0;
-        } else {
-            // It was overdue before, and what overdue lines have waited counts.
-            self.start = start.checked_add(waited);
+        if let Some(start) = self.start
+            && let Some(due) = self.due(start)
+        {
+            // Until its place, it was not missing.
+            let missing = to.saturating_duration_since(from.max(due));
+            self.start = start.checked_add(missing);
         }
     }
 }
@@ -127,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_the_input_was_late_with_starts_the_schedule_anew() {
+    fn a_line_that_the_input_was_late_with_is_due_when_it_is_there() {
         let now = Instant::now();
         let mut schedule = Schedule::new(100.0);
         // Before the first line, there is nothing to be late for.
@@ -154,5 +145,135 @@ mod tests {
         assert_eq!(schedule.due(now), None);
         schedule.waited_for_input(now, now + 9 * MS);
         assert_eq!(schedule.due(now), None);
+    }
+
+    /// Lines that come into being with a gap before each, and a server that takes
+    /// its time for each, one after the other. All in milliseconds.
+    struct Mixture {
+        /// When each line is there.
+        there: Vec<u32>,
+        /// How long the server takes for each.
+        answer_times: Vec<u32>,
+        window: usize,
+    }
+
+    /// How far apart the places are.
+    const INTERVAL: u32 = 2;
+
+    impl Mixture {
+        /// From when on there is room for the next line, after those that went out
+        /// at these times.
+        fn room_since(&self, went_out: &[u32]) -> u32 {
+            let mut answered = 0;
+            let answers = went_out.iter().zip(&self.answer_times);
+            let answers = answers.map(|(at, takes)| {
+                answered = answered.max(*at) + takes;
+                answered
+            });
+            let before = went_out.len().checked_sub(self.window);
+            before.map_or(0, |index| answers.take(index + 1).last().unwrap())
+        }
+
+        /// When each line is due and when it goes out, as the thread that reads the
+        /// input asks the schedule. A read may bring only a part of a line.
+        fn scheduled(&self, brings_parts: bool) -> (Vec<u32>, Vec<u32>) {
+            let origin = Instant::now();
+            let at = |ms: u32| origin + ms * MS;
+            let mut schedule = Schedule::new(1000.0 / f64::from(INTERVAL));
+            let (mut due, mut went_out) = (Vec::new(), Vec::new());
+            let (mut now, mut read) = (0, 0);
+            for line in 0..self.there.len() {
+                let room_since = self.room_since(&went_out);
+                while line >= read {
+                    let whole = now.max(self.there[line]);
+                    let part = if brings_parts {
+                        (now + whole) / 2
+                    } else {
+                        whole
+                    };
+                    let to = if part > now { part } else { whole };
+                    if room_since <= to {
+                        schedule.waited_for_input(at(now.max(room_since)), at(to));
+                    }
+                    now = to;
+                    read = self.there.iter().filter(|there| **there <= now).count();
+                }
+                let place = schedule.due(at(now)).unwrap() - origin;
+                assert_eq!(place.subsec_nanos() % 1_000_000, 0);
+                let place = place.as_millis() as u32;
+                now = now.max(place).max(room_since);
+                schedule.advance();
+                due.push(place);
+                went_out.push(now);
+            }
+            (due, went_out)
+        }
+
+        /// The same by the rule alone, one millisecond after the other.
+        fn by_the_rule(&self) -> (Vec<u32>, Vec<u32>) {
+            let (mut due, mut went_out) = (Vec::new(), Vec::new());
+            let (mut now, mut place) = (self.there[0], self.there[0]);
+            while let Some(there) = self.there.get(due.len()) {
+                let has_room = self.room_since(&went_out) <= now;
+                let (is_there, is_overdue) = (*there <= now, place <= now);
+                if is_overdue && has_room && is_there {
+                    due.push(place);
+                    went_out.push(now);
+                    place += INTERVAL;
+                    continue;
+                }
+                now += 1;
+                place += u32::from(is_overdue && has_room && !is_there);
+            }
+            (due, went_out)
+        }
+    }
+
+    /// Every list of so many of these numbers.
+    fn lists(numbers: &[u32], length: u32) -> impl Iterator<Item = Vec<u32>> {
+        let base = numbers.len();
+        (0..base.pow(length)).map(move |list| {
+            let digit = |index| list / base.pow(index) % base;
+            (0..length).map(|index| numbers[digit(index)]).collect()
+        })
+    }
+
+    #[test]
+    fn every_mixture_of_reads_and_waits_keeps_to_the_rule() {
+        let (mut mixtures, mut overdue) = (0, 0);
+        for gaps in lists(&[0, 1, 3, 9], 4) {
+            for answer_times in lists(&[0, 3, 10], 4) {
+                for window in [1, 2] {
+                    let mut there = vec![0];
+                    there.extend(gaps.iter().scan(0, |now, gap| {
+                        *now += gap;
+                        Some(*now)
+                    }));
+                    let mixture = Mixture {
+                        there,
+                        answer_times: answer_times.clone(),
+                        window,
+                    };
+                    let ruled = mixture.by_the_rule();
+                    for brings_parts in [false, true] {
+                        let scheduled = mixture.scheduled(brings_parts);
+                        assert_eq!(scheduled, ruled, "{gaps:?}, {answer_times:?}, {window}");
+                    }
+                    let (due, went_out) = ruled;
+                    let is_late = due.iter().zip(&went_out).any(|(due, at)| at > due);
+                    if answer_times.iter().all(|takes| *takes == 0) {
+                        assert!(!is_late, "the input made a line late: {gaps:?}");
+                    }
+                    if gaps.iter().all(|gap| *gap == 0) {
+                        let places = (0..5).map(|line| line * INTERVAL);
+                        assert!(places.eq(due), "a place has moved: {answer_times:?}");
+                    }
+                    mixtures += 1;
+                    overdue += u32::from(is_late);
+                }
+            }
+        }
+        assert_eq!(mixtures, 4_u32.pow(4) * 3_u32.pow(4) * 2);
+        assert!(overdue > mixtures / 2, "{overdue} of {mixtures}");
     }
 }

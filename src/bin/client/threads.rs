@@ -105,10 +105,12 @@ pub(crate) fn read_input(
     loop {
         let read = lines.fill(&mut input);
         let waited_since = mem::replace(&mut now, Instant::now());
-        if let Some(schedule) = &mut schedule {
-            schedule.waited_for_input(waited_since, now);
-        }
         let mut conversation = shared.lock();
+        if let Some(schedule) = &mut schedule
+            && let Some(room_since) = conversation.room_since()
+        {
+            schedule.waited_for_input(waited_since.max(room_since), now);
+        }
         while let Some(line) = lines.next_line() {
             // Without a schedule, a line is due when it enters the window. The
             // clock is read once for all lines of a read, and again after a wait.

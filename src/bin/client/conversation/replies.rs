@@ -92,6 +92,9 @@ impl Conversation {
         if count == 0 {
             return;
         }
+        if !self.has_room() {
+            self.room_since = now;
+        }
         let times = &mut self.counts.reply_times;
         self.outbox.pop(count, |due, messages| {
             times.record(now.saturating_duration_since(due), messages);

@@ -79,6 +79,28 @@ fn there_is_room_for_a_window_of_messages_and_for_half_a_mebibyte() {
 }
 
 #[test]
+fn there_is_room_since_the_first_answer_after_there_was_none() {
+    let settings = Settings {
+        window: 3,
+        ..settings()
+    };
+    let (mut conversation, now) = in_flight(settings, &["", ""]);
+    assert_eq!(conversation.room_since(), Some(now));
+    read(&mut conversation, &acknowledgement(""), now + SECOND).unwrap();
+    assert_eq!(conversation.room_since(), Some(now));
+    for _ in 0..2 {
+        conversation.enqueue(Line::Whole(b""), now + SECOND);
+    }
+    assert_eq!(conversation.room_since(), None);
+    for seconds in [2, 3] {
+        let at = now + seconds * SECOND;
+        read(&mut conversation, &acknowledgement(""), at).unwrap();
+        assert_eq!(conversation.room_since(), Some(now + 2 * SECOND));
+        conversation.take_unsent(&mut Vec::new(), at);
+    }
+}
+
+#[test]
 fn no_reply_is_missed_until_the_whole_timeout_has_passed() {
     let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
     let last = now + 10 * SECOND - NANOSECOND;

@@ -178,8 +178,6 @@ impl fmt::Display for Rejection {
     }
 }
 
-impl std::error::Error for Rejection {}
-
 /// The text of the message that a line is. It may still not be UTF-8.
 ///
 /// # Errors

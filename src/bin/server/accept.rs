@@ -13,9 +13,8 @@ use log::Level;
 use tcp_chat::wire::ServerLine;
 
 use crate::connection::{self, Settings};
-use crate::limits::{Limits, clients_are};
+use crate::limits::{Limits, Slot};
 use crate::linger::{self, Farewell};
-use crate::slots::{Slot, Slots};
 
 /// Enough for a handler, and for a panic with a full backtrace, which needs more
 /// than 16 KiB. Only what is used of it costs memory.
@@ -24,7 +23,6 @@ const STACK: usize = 64 * 1024;
 pub(crate) struct Server {
     settings: Settings,
     limits: Limits,
-    slots: Slots,
     linger: SyncSender<Farewell>,
     /// When the log last had a warning of trouble that may repeat at any rate.
     warned: Option<Instant>,
@@ -47,7 +45,6 @@ impl Server {
             settings,
             linger: linger::start(limits.lingering)?,
             limits,
-            slots: Slots::new(),
             warned: None,
         })
     }
@@ -82,13 +79,12 @@ impl Server {
         // If the thread cannot be started, its closure is dropped; with a second
         // handle the client can still be told.
         let stream = Arc::new(stream);
-        let taken = self.slots.taken();
-        if taken >= self.limits.clients {
-            let why = format!("{} connected ({})", clients_are(taken), self.limits.cause);
-            return self.refuse(stream, peer, Level::Info, &why);
-        }
+        let slot = match self.limits.take_slot() {
+            Ok(slot) => slot,
+            Err(why) => return self.refuse(stream, peer, Level::Info, &why),
+        };
         let client = Client {
-            slot: self.slots.take(),
+            slot,
             stream: Arc::clone(&stream),
             peer,
         };
@@ -162,6 +158,7 @@ mod tests {
     use log::LevelFilter;
 
     use super::*;
+    use crate::limits;
 
     #[test]
     fn pauses_double_until_they_are_a_second() {
@@ -190,14 +187,14 @@ mod tests {
         log::set_logger(&Logger).unwrap();
         log::set_max_level(LevelFilter::Error);
 
-        let slots = Slots::new();
+        let limits = limits::limits(Some(1)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = Client {
-            slot: slots.take(),
+            slot: limits.take_slot().unwrap(),
             stream: Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()),
             peer: "192.0.2.1:7".parse().unwrap(),
         };
-        assert_eq!(slots.taken(), 1);
+        assert!(limits.take_slot().is_err());
         let (alive, ended) = mpsc::channel::<()>();
         spawn(client, move |_client| {
             let _alive = alive;
@@ -206,7 +203,7 @@ mod tests {
         .unwrap();
         // Not until the thread has unwound does the channel close.
         assert!(ended.recv().is_err());
-        while slots.taken() > 0 || LOGGED.lock().unwrap().is_empty() {
+        while limits.take_slot().is_err() || LOGGED.lock().unwrap().is_empty() {
             thread::yield_now();
         }
         assert_eq!(

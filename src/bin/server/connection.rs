@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use tcp_chat::cli;
 use tcp_chat::lines::LineReader;
 use tcp_chat::printable::Excerpt;
 use tcp_chat::system::is_timeout;
@@ -30,14 +31,18 @@ const SHORT: usize = 1024;
 /// for the room that longer ones took.
 const SHORT_MESSAGES: u64 = 32;
 
-/// What all clients have in common.
-#[derive(Clone, Copy)]
+/// What all clients have in common, as the command line says it.
+#[derive(Clone, Copy, clap::Args)]
 pub(crate) struct Settings {
+    /// How long a client may send nothing; 0 is for ever
+    #[arg(long, value_name = "SECS", default_value = "600", value_parser = cli::timeout)]
+    idle_timeout: Duration,
+    /// How long a client may take to end a line begun, and to take its replies; 0 is for ever
+    #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::timeout)]
+    timeout: Duration,
+    /// How messages are told apart: by line, or, for peers that know no framing, by read
+    #[arg(long, default_value = "lines")]
     pub(crate) framing: Framing,
-    /// How long a client may send nothing.
-    pub(crate) idle_timeout: Duration,
-    /// How long it may take to end a line begun, and to take its replies.
-    pub(crate) timeout: Duration,
 }
 
 /// How messages are told apart.
@@ -83,10 +88,7 @@ pub(crate) fn serve(stream: &TcpStream, peer: SocketAddr, settings: Settings) ->
         short_since: 0,
     };
     let end = connection.run();
-    let messages = match connection.messages {
-        1 => "1 message".to_string(),
-        number => format!("{number} messages"),
-    };
+    let messages = cli::counted(connection.messages, "message");
     let why = match &end {
         Ok(None) => String::new(),
         Ok(Some(why)) => format!(": {why}"),

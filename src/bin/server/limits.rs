@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use log::Level;
@@ -27,14 +28,39 @@ const SPARE_FILES: usize = 6;
 const USUALLY_OPEN: usize = 4;
 
 /// Numbers of connections.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Limits {
     /// Served at once.
-    pub(crate) clients: usize,
+    clients: usize,
     /// What that number comes from.
-    pub(crate) cause: String,
+    cause: String,
     /// Kept open for a moment after their notice.
     pub(crate) lingering: usize,
+    /// One reference for each slot that is taken, besides this one.
+    slots: Arc<()>,
+}
+
+/// One client's place among those that are served at once. It is given back by
+/// its drop, however its client's thread ends.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _counted: Arc<()>,
+}
+
+impl Limits {
+    /// A place for one more client.
+    ///
+    /// # Errors
+    ///
+    /// As many clients as allowed are being served; this is why no more are.
+    pub(crate) fn take_slot(&self) -> Result<Slot, String> {
+        let taken = Arc::strong_count(&self.slots) - 1;
+        if taken >= self.clients {
+            return Err(format!("{} connected ({})", clients_are(taken), self.cause));
+        }
+        let _counted = Arc::clone(&self.slots);
+        Ok(Slot { _counted })
+    }
 }
 
 /// The limits for as many clients as were asked for, or what the machine
@@ -108,11 +134,12 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
         clients,
         cause,
         lingering,
+        slots: Arc::default(),
     })
 }
 
 /// A number of clients, as the beginning of a sentence about them.
-pub(crate) fn clients_are(number: usize) -> String {
+fn clients_are(number: usize) -> String {
     match number {
         1 => "1 client is".to_string(),
         _ => format!("{number} clients are"),
@@ -178,6 +205,20 @@ mod tests {
         assert_eq!(allowed(Some(20_000), 100_000, 65_530), (14_329, 256, maps));
         let asked = "--max-clients 1".to_string();
         assert_eq!(allowed(Some(1), 12, 64), (1, 1, asked));
+    }
+
+    #[test]
+    fn gives_as_many_slots_as_clients_are_allowed() {
+        for (asked, full) in [
+            (1, "1 client is connected (--max-clients 1)"),
+            (2, "2 clients are connected (--max-clients 2)"),
+        ] {
+            let limits = allow(Some(asked), NONE, 4, NONE).unwrap();
+            let mut slots: Vec<Slot> = (0..asked).map(|_| limits.take_slot().unwrap()).collect();
+            assert_eq!(limits.take_slot().unwrap_err(), full);
+            slots.pop();
+            limits.take_slot().unwrap();
+        }
     }
 
     #[test]

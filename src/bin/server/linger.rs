@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tcp_chat::system::is_timeout;
 
-use crate::slots::Slot;
+use crate::limits::Slot;
 
 /// How long a connection is drained at most.
 const LINGER: Duration = Duration::from_secs(1);

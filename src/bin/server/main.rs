@@ -1,9 +1,8 @@
 //! The server: acknowledges every line that its clients send.
 //!
-//! This file binds and announces. [`accept`] gives each client a thread,
-//! [`connection`] is what that thread does, and [`slots`] counts them. [`linger`]
-//! closes connections after a notice. [`limits`] asks
-//! the system how many there may be.
+//! [`listener`] opens the socket, and this file announces it. [`accept`] gives
+//! each client a thread, if [`limits`] has a slot for it; [`connection`] is what
+//! that thread does. [`linger`] closes connections after a notice.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -11,12 +10,10 @@ mod accept;
 mod connection;
 mod limits;
 mod linger;
-mod slots;
+mod listener;
 
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::process::{self, ExitCode};
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -24,7 +21,6 @@ use log::LevelFilter;
 use tcp_chat::{cli, system};
 
 use accept::Server;
-use connection::{Framing, Settings};
 
 /// Acknowledges every line that its clients send, one thread per client.
 #[derive(Parser)]
@@ -33,27 +29,13 @@ use connection::{Framing, Settings};
     after_help = "Example:\n  server --port 7000 -q &\n  echo hello | client --port 7000 --retry-for 5"
 )]
 struct Args {
-    /// The name or address to listen on; 0.0.0.0 or :: is every one of this machine's
-    #[arg(long, default_value = cli::DEFAULT_HOST, value_parser = cli::host)]
-    host: String,
-    /// The port to listen on; 0 is any free one
-    #[arg(short, long, default_value_t = cli::DEFAULT_PORT)]
-    port: u16,
-    /// Serve the listening socket at standard input instead, as a service manager gives it
-    #[arg(long, conflicts_with_all = ["host", "port"])]
-    inherit: bool,
+    #[command(flatten)]
+    endpoint: listener::Endpoint,
     /// Clients served at once; further ones are refused [default: 10000, or what the machine allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_clients: Option<u32>,
-    /// How long a client may send nothing; 0 is for ever
-    #[arg(long, value_name = "SECS", default_value = "600", value_parser = cli::timeout)]
-    idle_timeout: Duration,
-    /// How long a client may take to end a line begun, and to take its replies; 0 is for ever
-    #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::timeout)]
-    timeout: Duration,
-    /// How messages are told apart: by line, or, for peers that know no framing, by read
-    #[arg(long, default_value = "lines")]
-    framing: Framing,
+    #[command(flatten)]
+    connection: connection::Settings,
     /// Show warnings only: no clients, no messages
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
@@ -79,31 +61,16 @@ fn run(args: &Args) -> anyhow::Result<()> {
         system::watch(|_| ()).context("cannot wait for signals")?;
     }
 
-    let listener = listen(args)?;
+    let listener = args.endpoint.open()?;
     let address = listener
         .local_addr()
         .context("cannot tell the address that was bound")?;
     let limits = limits::limits(args.max_clients.map(|clients| clients as usize))
         .with_context(|| format!("cannot serve on {address}"))?;
-    let settings = Settings {
-        framing: args.framing,
-        idle_timeout: args.idle_timeout,
-        timeout: args.timeout,
-    };
-    let mut server = Server::new(settings, limits).context("cannot start a thread")?;
+    let mut server = Server::new(args.connection, limits).context("cannot start a thread")?;
     // A closed standard output is no reason not to serve.
     if let Err(error) = writeln!(io::stdout(), "Server listening on {address}") {
         log::warn!("Cannot announce {address} on standard output: {error}");
     }
     Err(server.accept(&listener)).with_context(|| format!("cannot accept on {address}"))
-}
-
-fn listen(args: &Args) -> anyhow::Result<TcpListener> {
-    if args.inherit {
-        let why = "cannot serve standard input, which is no listening TCP socket";
-        return system::inherited_listener().context(why);
-    }
-    TcpListener::bind((args.host.as_str(), args.port))
-        .and_then(|listener| system::lengthen_queue(&listener).map(|()| listener))
-        .with_context(|| format!("cannot listen on {}", cli::address(&args.host, args.port)))
 }

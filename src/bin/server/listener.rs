@@ -1,0 +1,36 @@
+//! The socket that listens: of this process's own, or given by the program that
+//! started it.
+
+use std::net::TcpListener;
+
+use anyhow::Context;
+use tcp_chat::{cli, system};
+
+/// Where to listen, as the command line says it.
+#[derive(clap::Args)]
+pub(crate) struct Endpoint {
+    /// The name or address to listen on; 0.0.0.0 or :: is every one of this machine's
+    #[arg(long, default_value = cli::DEFAULT_HOST, value_parser = cli::host)]
+    host: String,
+    /// The port to listen on; 0 is any free one
+    #[arg(short, long, default_value_t = cli::DEFAULT_PORT)]
+    port: u16,
+    /// Serve the listening socket at standard input instead, as a service manager gives it
+    #[arg(long, conflicts_with_all = ["host", "port"])]
+    inherit: bool,
+}
+
+impl Endpoint {
+    /// # Errors
+    ///
+    /// The address cannot be listened on, or nothing that listens is inherited.
+    pub(crate) fn open(&self) -> anyhow::Result<TcpListener> {
+        if self.inherit {
+            let why = "cannot serve standard input, which is no listening TCP socket";
+            return system::inherited_listener().context(why);
+        }
+        TcpListener::bind((self.host.as_str(), self.port))
+            .and_then(|listener| system::lengthen_queue(&listener).map(|()| listener))
+            .with_context(|| format!("cannot listen on {}", cli::address(&self.host, self.port)))
+    }
+}

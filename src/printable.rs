@@ -13,8 +13,9 @@ use std::fmt;
 ///
 /// Control characters are C0, DEL and C1, the line and paragraph separators,
 /// the marks that change the direction of text, and the other characters that
-/// have no shape of their own. The two joiners are left, which many languages
-/// and emoji need.
+/// have no shape of their own: those that Unicode calls default ignorable, the
+/// blank of Braille and the marks of annotations. Accents are left, and the two
+/// joiners, which many languages and emoji need.
 ///
 /// # Examples
 ///
@@ -100,12 +101,17 @@ impl fmt::Display for Excerpt<'_> {
     }
 }
 
+/// The list is Unicode's: the property Default_Ignorable_Code_Point, of the file
+/// DerivedCoreProperties.txt, without the joiners U+200C and U+200D. U+2028,
+/// U+2029, U+2800 and U+FFF9 to U+FFFB do not have that property.
 fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}'
+            | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -125,6 +131,7 @@ mod tests {
             "Grüße, 世界 🎉",
             "\u{a0}",
             "\u{646}\u{200c}\u{647}",
+            "e\u{301}",
             "👩\u{200d}🔬",
         ] {
             assert_eq!(shown(text.as_bytes()), text);
@@ -151,12 +158,35 @@ mod tests {
 
     #[test]
     fn shows_characters_without_a_shape_escaped() {
-        let codes = [0xad, 0x180e, 0x200b, 0xfeff].into_iter();
-        let codes = codes.chain(0x2060..=0x2064).chain(0x206a..=0x206f);
-        for code in codes.chain(0xfff9..=0xfffb).chain(0xe0000..=0xe007f) {
-            let c = char::from_u32(code).unwrap();
-            let text = format!("a{c}b");
-            assert_eq!(shown(text.as_bytes()), format!("a\\u{{{code:x}}}b"));
+        for codes in [
+            // Default ignorable, in Unicode 16.0, without the joiners.
+            0xad..=0xad,
+            0x34f..=0x34f,
+            0x61c..=0x61c,
+            0x115f..=0x1160,
+            0x17b4..=0x17b5,
+            0x180b..=0x180f,
+            0x200b..=0x200b,
+            0x200e..=0x200f,
+            0x202a..=0x202e,
+            0x2060..=0x206f,
+            0x3164..=0x3164,
+            0xfe00..=0xfe0f,
+            0xfeff..=0xfeff,
+            0xffa0..=0xffa0,
+            0xfff0..=0xfff8,
+            0x1bca0..=0x1bca3,
+            0x1d173..=0x1d17a,
+            0xe0000..=0xe0fff,
+            // And not so, but without a shape.
+            0x2800..=0x2800,
+            0xfff9..=0xfffb,
+        ] {
+            for code in codes {
+                let c = char::from_u32(code).unwrap();
+                let text = format!("a{c}b");
+                assert_eq!(shown(text.as_bytes()), format!("a\\u{{{code:x}}}b"));
+            }
         }
     }
 

@@ -97,9 +97,9 @@ impl LineReader {
 
     /// A reader for a peer that knows no lines: call
     /// [`next_read`](Self::next_read) in place of [`next_line`](Self::next_line).
-    /// No read takes more than `limit` bytes.
+    /// It holds at most `limit` bytes.
     pub fn raw(limit: usize) -> Self {
-        Self::with_room(limit, limit)
+        Self::with_room(FIRST_ROOM.min(limit), limit)
     }
 
     fn with_room(first_room: usize, most_room: usize) -> Self {
@@ -197,8 +197,14 @@ impl LineReader {
         Some(&self.buffer[line])
     }
 
-    /// What the last read brought, whatever it holds; but a UTF-8 character that
-    /// the read cut waits for its other bytes, unless the stream has ended.
+    /// Whether the last read filled its room and the next one may have more: what
+    /// was here may not be all yet.
+    pub fn is_full(&self) -> bool {
+        self.last_read == LastRead::Full && self.buffer.len() < self.most_room
+    }
+
+    /// What was read since the last time, whatever it holds; but a UTF-8 character
+    /// that the last read cut waits for its other bytes, unless the stream has ended.
     pub fn next_read(&mut self) -> Option<&[u8]> {
         let here = &self.buffer[self.start..self.end];
         let waits = match self.last_read {

@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 
-use crate::util::{Server, ask, exchange, last_words};
+use std::net::TcpStream;
+
+use crate::util::{Server, ask, eventually, exchange, last_words};
 
 #[test]
 fn each_read_is_a_message_and_no_reply_has_an_end_of_line() {
@@ -58,6 +60,50 @@ fn a_character_that_a_read_cut_waits_for_its_other_bytes() {
         last_words(waits),
         "Server closed your connection: a line was not ended within 0.3 s"
     );
+}
+
+#[test]
+fn a_client_that_sent_a_short_message_takes_as_little_memory_as_one_that_sends_lines() {
+    const CLIENTS: u64 = 500;
+    let wave = |server: &Server, end: &str| {
+        let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+        let reply = format!("Server received your message: hello{end}");
+        for client in &clients {
+            ask(client, format!("hello{end}"), &reply);
+        }
+        let memory = server.status("VmRSS");
+        drop(clients);
+        eventually(|| match server.status("Threads") {
+            0..10 => Ok(memory),
+            threads => Err(format!("{threads} threads are left")),
+        })
+    };
+    let lines = wave(&Server::start(&["-q"]), "\n");
+    let server = Server::start(&["-q", "--framing", "raw"]);
+    for number in 1..=3 {
+        let raw = wave(&server, "");
+        let more = (raw as f64 - lines as f64) / CLIENTS as f64;
+        println!("wave {number}: {more:.1} KB more for each client");
+        assert!(
+            more <= 2.0,
+            "wave {number}: {more:.1} KB more for each client"
+        );
+    }
+}
+
+#[test]
+fn what_is_here_at_once_is_one_message_whatever_room_it_needs() {
+    let server = Server::start(&["--framing", "raw"]);
+    let mut stream = server.connect();
+    for size in [1023, 1024, 1025, 4096, 4097, 16_384, 16_385, 60_000] {
+        let text = "x".repeat(size);
+        // So that all of it is here before a part of it is read.
+        server.stop();
+        stream.write_all(text.as_bytes()).unwrap();
+        server.go_on();
+        ask(&stream, "", format!("Server received your message: {text}"));
+    }
+    assert_eq!(exchange(stream, b""), b"");
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Connection<'_> {
         let mut quiet_since: Option<Instant> = None;
         let mut line_begun: Option<Instant> = None;
         loop {
-            let read = match self.lines.fill(&mut self.stream) {
+            let read = match self.read() {
                 Err(error) if is_timeout(&error) => None,
                 read => Some(read?),
             };
@@ -169,6 +169,20 @@ impl Connection<'_> {
                 return Ok(Some(format!("idle for {idle_timeout} s")));
             }
         }
+    }
+
+    /// Reads once. Where a read is a message, it takes all that is here, but only
+    /// as much room as that needs: most messages are short.
+    fn read(&mut self) -> io::Result<usize> {
+        let mut read = self.lines.fill(&mut self.stream)?;
+        while self.settings.framing == Framing::Raw && self.lines.is_full() {
+            match without_waiting(self.stream, |mut stream| self.lines.fill(&mut stream)) {
+                Ok(more @ 1..) => read += more,
+                // An end or an error comes again.
+                _ => break,
+            }
+        }
+        Ok(read)
     }
 
     /// Reads what is here already of a line whose deadline has passed, and tells

@@ -109,11 +109,9 @@ pub fn is_standard_stream(file: &File) -> io::Result<bool> {
 /// another one, clients wait in the socket's queue, and none is refused. systemd
 /// gives it so (`StandardInput=socket`), as inetd did (`wait`).
 ///
-/// Whether it is one that listens shows in the first `accept`.
-///
 /// # Errors
 ///
-/// Standard input is no IP socket.
+/// Standard input is no IP socket, or one that does not listen.
 pub fn inherited_listener() -> io::Result<TcpListener> {
     this::inherited_listener()
 }

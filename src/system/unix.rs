@@ -149,9 +149,37 @@ const BACKLOG: c_int = 4096;
 pub(super) fn inherited_listener() -> io::Result<TcpListener> {
     let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.local_addr()?;
+    if !listens(&listener)? {
+        return Err(io::Error::other("it does not listen"));
+    }
     // The flag is the socket's, so another process that shares it may have set it.
     listener.set_nonblocking(false)?;
     Ok(listener)
+}
+
+/// Whether a socket accepts connections. A trial `accept` could wait, and not to
+/// wait is a flag that belongs to all who share the socket.
+#[allow(unsafe_code)]
+fn listens(listener: &TcpListener) -> io::Result<bool> {
+    // SOL_SOCKET and SO_ACCEPTCONN.
+    let (level, name) = if cfg!(not(target_os = "linux")) {
+        (0xffff, 0x0002)
+    } else if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+        (0xffff, 0x1009)
+    } else if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
+        (0xffff, 0x8000)
+    } else {
+        (1, 30)
+    };
+    unsafe extern "C" {
+        fn getsockopt(a: c_int, b: c_int, c: c_int, value: &mut c_int, size: &mut u32) -> c_int;
+    }
+    let (fd, mut value, mut size) = (listener.as_raw_fd(), 0, size_of::<c_int>() as u32);
+    // SAFETY: `size` is that of `value`.
+    match unsafe { getsockopt(fd, level, name, &mut value, &mut size) } {
+        0 => Ok(value != 0),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Calling `listen` again on a bound socket changes its queue.

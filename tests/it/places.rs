@@ -1,6 +1,6 @@
 //! Where the server runs: a shell, a container, a service manager.
 
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
@@ -91,33 +91,35 @@ fn an_inherited_socket_outlives_the_server_and_refuses_nobody() {
 }
 
 #[test]
-fn inherits_nothing_but_a_listening_tcp_socket() {
-    let no_socket = "cannot serve standard input, which is no listening TCP socket: ";
+fn inherits_and_announces_nothing_but_a_listening_tcp_socket() {
+    let no_socket = "server: cannot serve standard input, which is no listening TCP socket";
     run(&mut server(&["--inherit"]), "").assert(
         1,
         "",
-        &format!("server: {no_socket}Socket operation on non-socket (os error 88)\n"),
+        &format!("{no_socket}: Socket operation on non-socket (os error 88)\n"),
     );
 
     let path = temporary_file();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let inputs: [(OwnedFd, &str); 4] = [
-        (fs::File::open("/dev/null").unwrap().into(), no_socket),
-        (UnixListener::bind(&path).unwrap().into(), no_socket),
-        (
-            UdpSocket::bind("127.0.0.1:0").unwrap().into(),
-            "cannot accept on 127.0.0.1:",
-        ),
-        (connected.into(), "cannot accept on 127.0.0.1:"),
+    let shut_down = TcpListener::bind("127.0.0.1:0").unwrap();
+    let shut_down = TcpStream::from(OwnedFd::from(shut_down));
+    shut_down.shutdown(Shutdown::Both).unwrap();
+    let inputs: [OwnedFd; 5] = [
+        fs::File::open("/dev/null").unwrap().into(),
+        UnixListener::bind(&path).unwrap().into(),
+        UdpSocket::bind("127.0.0.1:0").unwrap().into(),
+        connected.into(),
+        shut_down.into(),
     ];
-    for (input, why) in inputs {
+    for input in inputs {
         let mut command = server(&["--inherit"]);
         let output = command.stdin(Stdio::from(input)).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert!(stderr.starts_with(&format!("server: {why}")), "{stderr}");
+        assert!(stderr.starts_with(no_socket), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert_eq!(output.stdout, b"", "{stderr}");
     }
     fs::remove_file(path).unwrap();
 }

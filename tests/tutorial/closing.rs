@@ -1,0 +1,176 @@
+//! How a connection begins and ends.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpListener};
+use std::process::Command;
+
+use tcp_chat::system;
+
+use crate::programs::{
+    naive_client, naive_server, read_to_end, send_at_once, show, show_log, write_until_error,
+};
+use crate::util::{Outcome, Running, Server, ask_line, client, connect, peer, received, run};
+
+#[test]
+fn who_closes_at_once_gives_up_the_replies() {
+    // Lines as long as the naive server's buffer, which so tells them apart.
+    let line = "x".repeat(1023);
+    let sent = format!("{line}\n{line}\n{line}\nbye");
+    let close_at_once = |server: &Server| {
+        server.stop();
+        server.connect().write_all(sent.as_bytes()).unwrap();
+        server.go_on();
+    };
+    let replies = received(&line).repeat(3) + received("bye").trim_end();
+
+    let naive = naive_server();
+    close_at_once(&naive);
+    // The first reply came to a socket that is gone; the next fails.
+    naive.log_with("BrokenPipe");
+    show_log(&naive);
+    let real = Server::start(&[]);
+    close_at_once(&real);
+    let log = real.log_with(" disconnected after ");
+    assert!(!log.contains("panicked"), "{log}");
+    show_log(&real);
+
+    // Who ends only the own direction still has all replies to come.
+    let came = send_at_once(&naive, &[sent.as_bytes()]);
+    show("naive", &sent, &came);
+    assert_eq!(came, replies);
+    let came = send_at_once(&real, &[sent.as_bytes()]);
+    show("real ", &sent, &came);
+    assert_eq!(came, replies + "\n");
+}
+
+#[test]
+fn a_reset_fails_who_is_still_sending() {
+    // The second read of the naive server is no text, and its thread ends.
+    let first = "x".repeat(1023);
+    let no_text = [0xff; 1 << 20];
+    let begin = |server: &Server| {
+        server.stop();
+        let mut stream = server.connect();
+        stream.write_all(format!("{first}\n").as_bytes()).unwrap();
+        stream.write_all(&no_text[..2000]).unwrap();
+        server.go_on();
+        stream
+    };
+    let server = naive_server();
+    let stream = begin(&server);
+    server.log_with("panicked");
+    let error = write_until_error(&stream, &no_text);
+    println!("naive: the client that is still sending fails: {error}");
+    assert!(!system::is_timeout(&error), "{error}");
+
+    let server = Server::start(&[]);
+    let mut stream = begin(&server);
+    stream.write_all(&no_text).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let replies = read_to_end(stream);
+    println!("real:  it sends all, and reads {} bytes", replies.len());
+    let rejected = "Server rejected your message: longer than 65536 bytes\n";
+    assert_eq!(replies, received(&first) + rejected);
+}
+
+#[test]
+fn a_refusal_is_lost_on_who_is_still_sending() {
+    static MIB: [u8; 1 << 20] = [b'\n'; 1 << 20];
+    // Says why, and closes.
+    let naive = peer(|mut stream| {
+        let _ = stream.write_all(b"Server refused your connection: full\n");
+    });
+    let error = write_until_error(&connect(naive), &MIB);
+    println!("naive: a client that sends before it reads: {error}");
+    assert!(!system::is_timeout(&error), "{error}");
+
+    let server = Server::start(&["--max-clients", "1"]);
+    let served = server.connect();
+    ask_line(&served, "hello");
+    let mut stream = server.connect();
+    stream.write_all(&MIB).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let refusal = read_to_end(stream);
+    println!("real:  {refusal:?}");
+    let why = "1 client is connected (--max-clients 1)";
+    assert_eq!(refusal, format!("Server refused your connection: {why}\n"));
+}
+
+/// Runs a client of port 40000 where that is the only port that the system gives
+/// to outgoing connections, and nothing listens there.
+fn with_one_port(client: &Command) -> Outcome {
+    let script = "ip link set lo up && \
+        echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$0\" \"$@\"";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--map-root-user", "--net", "sh", "-c", script]);
+    unshare.arg(client.get_program()).args(client.get_args());
+    run(unshare.env_remove("RUST_BACKTRACE"), "hello\n")
+}
+
+#[test]
+fn a_client_can_meet_itself() {
+    let address = "127.0.0.1:40000".parse().unwrap();
+    let naive = with_one_port(&naive_client(address));
+    let real = with_one_port(&client(address, &[]));
+    if !real.stderr.starts_with("client: ") {
+        println!("skipped: {}", real.stderr);
+        return;
+    }
+    show("naive", "hello\n", &naive.stdout);
+    show("real ", "hello\n", &real.stderr);
+    // It has answered itself, and is content.
+    naive.assert(0, "Enter message: Server: hello\nEnter message: ", "");
+    assert!(real.stderr.contains("onnection refused"), "{real}");
+    real.assert_code(1);
+}
+
+#[test]
+fn silence_is_not_an_end() {
+    // As if the cable were cut: the connection stays, and nothing comes.
+    let server = naive_server();
+    server.stop();
+    let mut naive = Running::start(&mut naive_client(server.address));
+    naive.send("hello\n");
+    let real = run(
+        &mut client(server.address, &["--timeout", "0.3"]),
+        "hello\n",
+    );
+    print!("real:  {}", real.stderr);
+    assert!(real.stderr.contains("no reply within 0.3 s"), "{real}");
+    real.assert_code(1);
+    println!("naive: still waiting");
+    // It would wait for ever.
+    server.go_on();
+    let line = naive.read_line();
+    println!("naive: {line:?}, now that the server goes on");
+    let reply = received("hello");
+    assert_eq!(line, format!("Enter message: Server: {reply}"));
+}
+
+#[test]
+fn a_write_is_not_a_delivery() {
+    // A program that dies before it reads. It has been sent something first.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let die = || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.peek(&mut [0]).unwrap();
+    };
+    let mut naive = connect(address);
+    for line in ["one\n", "two\n"] {
+        naive.write_all(line.as_bytes()).unwrap();
+        println!("naive: {line:?} is written, without an error");
+    }
+    die();
+    let mut real = Running::start(&mut client(address, &[]));
+    real.send("one\ntwo\n");
+    die();
+    let real = real.finish();
+    print!("real:  {}", real.stderr);
+    assert!(
+        real.stderr
+            .contains(" unacknowledged, the first is line 1: "),
+        "{real}"
+    );
+    real.assert_code(1);
+}

@@ -1,0 +1,92 @@
+//! What became of each message.
+
+use std::io::{self, Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::programs::{naive_client, naive_server, show};
+use crate::util::{Server, client, peer, printed, run};
+
+#[test]
+fn a_connection_that_ends_takes_messages_with_it() {
+    // The first connection ends with the second message unanswered.
+    let breaks_once = || {
+        let mut answers = 1;
+        peer(move |mut stream| {
+            let mut message = [0; 1024];
+            while let Ok(length @ 1..) = stream.read(&mut message) {
+                if answers == 0 {
+                    break;
+                }
+                answers -= 1;
+                let _ = stream.write_all(b"Server received your message: ");
+                let _ = stream.write_all(&message[..length]);
+            }
+            answers = 1000;
+        })
+    };
+    let input = "one\ntwo\nthree\n";
+    let naive = run(&mut naive_client(breaks_once()), input);
+    let mut client = client(breaks_once(), &["-q", "--window", "1", "--retry-for", "20"]);
+    let real = run(&mut client, input);
+    show("naive", input, &naive.stdout);
+    show("real ", input, &real.stdout);
+    // It takes the end of the stream for an empty reply, and exits with 0.
+    let lost = "Enter message: Server: Server received your message: one\n\
+                Enter message: Server: \nEnter message: Server: \nEnter message: ";
+    naive.assert(0, lost, "");
+    real.assert(0, printed(["one", "two", "three"]), "");
+}
+
+#[test]
+fn a_reply_that_is_cut_looks_whole() {
+    let cut = || {
+        peer(|mut stream| {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"Server received your message: 100");
+        })
+    };
+    let naive = run(&mut naive_client(cut()), "1000\n");
+    let real = run(&mut client(cut(), &[]), "1000\n");
+    show("naive", "1000\n", &naive.stdout);
+    show("real ", "1000\n", &real.stderr);
+    let wrong = "Enter message: Server: Server received your message: 100\nEnter message: ";
+    naive.assert(0, wrong, "");
+    let why = "closed by the server in the middle of a reply";
+    assert!(real.stderr.contains(why), "{real}");
+    real.assert(1, "", &real.stderr);
+}
+
+/// Runs a client whose output nobody reads any more.
+fn without_a_reader(client: &mut Command) -> (Option<i32>, String) {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let client = client
+        .stdin(Stdio::piped())
+        .stdout(writer)
+        .stderr(Stdio::piped());
+    let mut child = client.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Not at once: a test that starts a program at this moment lends it the
+    // reader.
+    while stdin.write_all(b"hello\n").is_ok() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let output = child.wait_with_output().unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn a_closed_output_panics() {
+    let (code, said) = without_a_reader(&mut naive_client(naive_server().address));
+    println!("naive: exit code {code:?}\n{said}");
+    assert_eq!(code, Some(101));
+    assert!(said.contains("panicked"), "{said}");
+    let (code, said) = without_a_reader(&mut Server::start(&[]).client(&[]));
+    println!("real:  exit code {code:?}, as a shell shows SIGPIPE; it says {said:?}");
+    assert_eq!((code, &*said), (Some(141), ""));
+}

@@ -1,0 +1,134 @@
+//! The naive programs: compiled, started, and shown.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::{env, io};
+
+use crate::util::{Server, eventually, own_ip, temporary_file};
+
+/// Compiles a file beside this one, unless that was done already.
+pub fn program(name: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let source = format!("{}/tests/tutorial/{name}.rs", env!("CARGO_MANIFEST_DIR"));
+    let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let modified = |path| fs::metadata(path).and_then(|file| file.modified()).ok();
+    if modified(program.as_path()) < modified(source.as_ref()) {
+        let compiled = temporary_file();
+        let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or("rustc".into()));
+        rustc
+            .args(["--edition", "2024", &source, "-o"])
+            .arg(&compiled);
+        assert!(rustc.status().unwrap().success(), "{rustc:?}");
+        // Another run of these tests may use the program right now.
+        fs::rename(compiled, &program).unwrap();
+    }
+    program
+}
+
+/// The naive server on a free port.
+pub fn naive_server() -> Server {
+    serve(Command::new(program("naive")).arg("server"))
+}
+
+/// The naive server after the repairs that come to mind first.
+pub fn repaired_server() -> Server {
+    serve(&mut Command::new(program("repaired")))
+}
+
+/// Runs a command that becomes a server once it is told an address. All that it
+/// prints is its log.
+pub fn serve(command: &mut Command) -> Server {
+    let log = temporary_file();
+    let output = File::create(&log).unwrap();
+    command.arg(format!("{}:0", own_ip())).stdin(Stdio::null());
+    command.env_remove("RUST_BACKTRACE");
+    command.stdout(output.try_clone().unwrap()).stderr(output);
+    let child = command.spawn().unwrap();
+    let address = eventually(|| {
+        let printed = fs::read_to_string(&log).unwrap();
+        let line = printed.split_once('\n').map(|(line, _)| line);
+        let address = line.and_then(|line| line.strip_prefix("Server listening on "));
+        let address = address.and_then(|address| address.parse().ok());
+        address.ok_or(format!("{command:?} printed {printed:?}"))
+    });
+    Server::new(child, address, log)
+}
+
+/// The naive client, to be run against the server at this address.
+pub fn naive_client(address: SocketAddr) -> Command {
+    let mut command = Command::new(program("naive"));
+    command.args(["client", &address.to_string()]);
+    command.env_remove("RUST_BACKTRACE");
+    command
+}
+
+/// Sends these pieces while the server stands still, so that all are there when it
+/// reads. Half-closes, and returns what comes back.
+pub fn send_at_once(server: &Server, pieces: &[&[u8]]) -> String {
+    server.stop();
+    let mut stream = server.connect();
+    for piece in pieces {
+        stream.write_all(piece).unwrap();
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    server.go_on();
+    read_to_end(stream)
+}
+
+/// All that comes, and the error that it ends with, if there is one.
+pub fn read_to_end(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let end = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    match end {
+        Ok(_) => text,
+        Err(error) => text + "<" + &error.to_string() + ">",
+    }
+}
+
+/// Waits until a server takes no more connections.
+pub fn await_end(server: &Server) {
+    eventually(|| match TcpStream::connect(server.address) {
+        Ok(_) => Err(format!("{} goes on", server.address)),
+        Err(_) => Ok(()),
+    });
+}
+
+/// Writes until the other side has gone, or takes no more for a while.
+pub fn write_until_error(mut stream: &TcpStream, bytes: &[u8]) -> io::Error {
+    loop {
+        if let Err(error) = stream.write_all(bytes) {
+            return error;
+        }
+    }
+}
+
+/// Shows what went into a program and what came out.
+pub fn show(program: &str, sent: impl AsRef<[u8]>, came: impl AsRef<[u8]>) {
+    println!("{program} <- {}", shown(sent.as_ref()));
+    println!("{program} -> {}", shown(came.as_ref()));
+}
+
+/// A text in quotes, without the middle of a long one.
+fn shown(bytes: &[u8]) -> String {
+    let text = format!("{:?}", String::from_utf8_lossy(bytes));
+    let length = text.chars().count();
+    if length <= 100 {
+        return text;
+    }
+    let begin: String = text.chars().take(60).collect();
+    let end: String = text.chars().skip(length - 30).collect();
+    format!("{begin}…{end} ({} bytes)", bytes.len())
+}
+
+/// Shows what a server has printed, each line by its beginning.
+pub fn show_log(server: &Server) {
+    for line in server.log().lines() {
+        println!("| {}", line.chars().take(100).collect::<String>());
+    }
+}

@@ -1,0 +1,172 @@
+//! Who waits for whom, and for how long.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tcp_chat::system;
+
+use crate::programs::{naive_server, read_to_end, repaired_server, write_until_error};
+use crate::util::{
+    LIMIT, Server, answering, ask, ask_line, connect, eventually, printed, received, run,
+    take_report, temporary_file,
+};
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn nagle_waits_for_a_delayed_acknowledgement() {
+    const LINES: usize = 20;
+    let server = Server::start(&["-q"]);
+    // As one adds framing to the naive client: the LF in a write of its own.
+    let stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut times: Vec<Duration> = (0..LINES)
+        .map(|_| {
+            let begun = Instant::now();
+            (&stream).write_all(b"hello").unwrap();
+            ask(&stream, "\n", received("hello"));
+            begun.elapsed()
+        })
+        .collect();
+    times.sort();
+    let naive = times[LINES / 2];
+    println!("naive: half of the replies took {naive:?} or more");
+    assert!(naive > 30 * MS, "{times:?}");
+
+    let report = temporary_file();
+    let mut client = server.client(&["--window", "1", "--report"]);
+    let input = "hello\n".repeat(LINES);
+    run(client.arg(&report), input).assert(0, printed(["hello"; LINES]), "");
+    let real = take_report(&report)["reply_time_ms"]["p50"].number();
+    println!("real:  {real} ms");
+    assert!(real < 30.0, "{real} ms");
+}
+
+#[test]
+fn a_drip_holds_a_thread() {
+    const DRIPS: usize = 5;
+    // Both give up who is silent for a second.
+    let servers = [repaired_server(), Server::start(&["--timeout", "1"])];
+    let [naive, real] = &servers;
+    let threads = servers.each_ref().map(|server| server.status("Threads"));
+    let clients = servers
+        .each_ref()
+        .map(|server| [(); DRIPS].map(|()| server.connect()));
+    let begun = Instant::now();
+    // The naive one's last client is still served when all of the real one's are gone.
+    let drips = || {
+        clients
+            .as_flattened()
+            .iter()
+            .filter(|client| (&**client).write_all(b"x").is_ok())
+    };
+    while drips().count() > DRIPS {
+        assert!(begun.elapsed() < LIMIT, "no client was given up");
+        thread::sleep(20 * MS);
+    }
+    let after = begun.elapsed();
+    println!(
+        "naive: {} threads more after {after:?}",
+        naive.status("Threads") - threads[0]
+    );
+    assert_eq!(naive.status("Threads") - threads[0], DRIPS as u64);
+    let [_, clients] = clients;
+    for client in clients {
+        let notice = read_to_end(client);
+        println!("real:  {notice:?}");
+        assert!(
+            notice.starts_with("Server closed your connection: a line was not ended within 1 s\n")
+        );
+    }
+    eventually(|| match real.status("Threads") {
+        now if now == threads[1] => Ok(()),
+        now => Err(format!("{now} threads")),
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_read_holds_a_thread() {
+    let naive = naive_server();
+    let real = Server::start(&["-q", "--timeout", "0.3"]);
+    let threads = [&naive, &real].map(|server| server.status("Threads"));
+    let flood = |server: &Server| {
+        let stream = server.connect();
+        stream.set_write_timeout(Some(1000 * MS)).unwrap();
+        let error = write_until_error(&stream, &[b'\n'; 1 << 16]);
+        (error, stream)
+    };
+    let (error, _naive_stream) = flood(&naive);
+    println!("naive: takes no more, and never ends: {error}");
+    assert!(system::is_timeout(&error), "{error}");
+    let (error, _real_stream) = flood(&real);
+    println!("real:  has closed: {error}");
+    assert!(!system::is_timeout(&error), "{error}");
+    assert_eq!(naive.status("Threads"), threads[0] + 1);
+    eventually(|| match real.status("Threads") {
+        now if now == threads[1] => Ok(()),
+        now => Err(format!("{now} threads")),
+    });
+}
+
+#[test]
+fn both_write_and_nobody_reads() {
+    const LINES: usize = 32 << 10;
+    let line = "x".repeat(1023);
+    let input = format!("{line}\n").repeat(LINES);
+    // Sends everything first, to read the replies then.
+    let naive = naive_server();
+    let stream = naive.connect();
+    stream.set_write_timeout(Some(500 * MS)).unwrap();
+    let mut sent = 0;
+    let error = loop {
+        match (&stream).write(&input.as_bytes()[sent..]) {
+            Ok(written) => sent += written,
+            Err(error) => break error,
+        }
+        assert!(sent < input.len(), "all was sent");
+    };
+    println!(
+        "naive: stuck after {sent} of {} bytes: {error}",
+        input.len()
+    );
+    assert!(system::is_timeout(&error), "{error}");
+    let server = Server::start(&["-q"]);
+    run(&mut server.client(&[]), input).assert(0, printed(vec![line; LINES]), "");
+    println!("real:  all bytes are sent and answered");
+}
+
+#[test]
+fn a_stall_hides_from_who_waits_for_each_reply() {
+    const LINES: usize = 100;
+    let stalls = || {
+        answering(|number, line| {
+            if number == 20 {
+                thread::sleep(500 * MS);
+            }
+            received(line)
+        })
+    };
+    let p90 = thread::scope(|scope| {
+        let naive = scope.spawn(|| {
+            let stream = connect(stalls());
+            let mut times = [(); LINES].map(|()| {
+                thread::sleep(10 * MS);
+                let begun = Instant::now();
+                ask_line(&stream, "hello");
+                begun.elapsed()
+            });
+            times.sort();
+            times[LINES * 9 / 10].as_secs_f64() * 1000.0
+        });
+        let report = temporary_file();
+        let mut client = crate::util::client(stalls(), &["--rate", "100", "--report"]);
+        let input = "hello\n".repeat(LINES);
+        run(client.arg(&report), input).assert(0, printed(["hello"; LINES]), "");
+        let real = take_report(&report)["reply_time_ms"]["p90"].number();
+        [naive.join().unwrap(), real]
+    });
+    println!("a stall of 500 ms in a run of a second: p90 {p90:?} ms, naive and real");
+    assert!(p90[0] < 200.0 && p90[1] > 300.0, "{p90:?}");
+}

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Running, Server, answering, client, peer, printed, received, run, unused_address,
+    LIMIT, PROMPT, Running, Server, answering, client, client_at_terminal, os_error, peer, printed,
+    received, run, run_from, spawn, unused_address,
 };
 
 #[test]
@@ -65,7 +65,7 @@ fn a_message_does_not_wait_for_the_acknowledgement_of_the_one_before() {
     let begun = Instant::now();
     for _ in 0..50 {
         client.send("one\n");
-        first_is_read.recv().unwrap();
+        first_is_read.recv_timeout(LIMIT).unwrap();
         client.send("two\n");
         assert_eq!(client.read_line(), printed(["one"]));
         assert_eq!(client.read_line(), printed(["two"]));
@@ -106,14 +106,9 @@ fn a_line_over_the_limit_is_reported_and_not_sent() {
 #[test]
 fn an_unreadable_input_is_one_line_after_what_was_read() {
     let server = Server::start(&[]);
-    let mut client = server.client(&[]);
-    let outcome = client.stdin(File::open("/").unwrap()).output().unwrap();
-    let stderr = String::from_utf8(outcome.stderr).unwrap();
-    assert_eq!(
-        stderr,
-        "client: cannot read standard input: Is a directory (os error 21)\n"
-    );
-    assert_eq!(outcome.status.code(), Some(1));
+    let outcome = run_from(&mut server.client(&[]), File::open("/").unwrap());
+    let why = format!("cannot read standard input: {}", os_error(21));
+    outcome.assert(1, "", &format!("client: {why}\n"));
 }
 
 #[test]
@@ -124,7 +119,7 @@ fn a_closed_output_is_quiet_with_exit_code_141() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut client = client.spawn().unwrap();
+    let mut client = spawn(&mut client);
     let mut line = String::new();
     let mut stdout = BufReader::new(client.stdout.take().unwrap());
     let mut stdin = client.stdin.take().unwrap();
@@ -137,9 +132,7 @@ fn a_closed_output_is_quiet_with_exit_code_141() {
     while stdin.write_all(b"two\n").is_ok() {
         thread::sleep(Duration::from_millis(1));
     }
-    let outcome = client.wait_with_output().unwrap();
-    assert_eq!(outcome.status.code(), Some(141));
-    assert_eq!(String::from_utf8(outcome.stderr).unwrap(), "");
+    client.finish().assert(141, "", "");
 }
 
 #[test]
@@ -147,28 +140,18 @@ fn a_full_output_is_one_line() {
     let server = Server::start(&[]);
     let mut client = server.client(&[]);
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let mut client = client
-        .stdin(Stdio::piped())
-        .stdout(full)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    client.stdin(Stdio::piped()).stdout(full);
+    let mut client = spawn(client.stderr(Stdio::piped()));
     client.stdin.take().unwrap().write_all(b"hello\n").unwrap();
-    let outcome = client.wait_with_output().unwrap();
-    let stderr = String::from_utf8(outcome.stderr).unwrap();
-    let why = "No space left on device (os error 28)";
-    assert_eq!(
-        stderr,
-        format!("client: cannot write to standard output: {why}\n")
-    );
-    assert_eq!(outcome.status.code(), Some(1));
+    let why = format!("cannot write to standard output: {}", os_error(28));
+    client.finish().assert(1, "", &format!("client: {why}\n"));
 }
 
 #[test]
 fn a_refused_connection_is_one_line() {
     let address = unused_address();
     let outcome = run(&mut client(address, &[]), "hello\n");
-    let why = "Connection refused (os error 111)";
+    let why = os_error(111);
     outcome.assert(
         1,
         "",
@@ -190,26 +173,12 @@ fn a_server_that_goes_away_ends_it_at_once_though_the_input_is_open() {
         .assert(1, "", &format!("client: {address} {why}\n"));
 }
 
-/// The client at a terminal, which does not echo what is typed.
-pub fn at_terminal(address: SocketAddr, args: &str) -> Running {
-    let (program, host, port) = (env!("CARGO_BIN_EXE_client"), address.ip(), address.port());
-    let mut script = Command::new("script");
-    script.args([
-        "-E",
-        "never",
-        "-qec",
-        &format!("{program} --host {host} -p {port} {args}"),
-        "/dev/null",
-    ]);
-    Running::start(script.env_remove("RUST_LOG"))
-}
-
-pub const PROMPT: &str = "Enter message: ";
-
 #[test]
 fn at_a_terminal_it_prompts_and_ctrl_d_ends_it_well() {
     let server = Server::start(&[]);
-    let mut terminal = at_terminal(server.address, "");
+    let Some(mut terminal) = client_at_terminal(server.address, "") else {
+        return;
+    };
     for line in ["hello", "", "again"] {
         assert!(terminal.read_until(PROMPT).ends_with(PROMPT));
         terminal.send(&format!("{line}\n"));
@@ -226,7 +195,9 @@ fn at_a_terminal_it_prompts_and_ctrl_d_ends_it_well() {
 #[test]
 fn at_a_terminal_replies_carry_no_control_characters() {
     let address = answering(|_, _| "\x1b[2Jcleared\u{202e}\n".to_string());
-    let mut terminal = at_terminal(address, "");
+    let Some(mut terminal) = client_at_terminal(address, "") else {
+        return;
+    };
     terminal.read_until(PROMPT);
     terminal.send("a\n");
     assert_eq!(
@@ -249,7 +220,9 @@ fn at_a_terminal_replies_carry_no_control_characters() {
 fn at_a_terminal_a_lost_server_is_told_on_a_line_of_its_own() {
     let mut server = Server::start(&[]);
     let address = server.address;
-    let mut terminal = at_terminal(address, "");
+    let Some(mut terminal) = client_at_terminal(address, "") else {
+        return;
+    };
     terminal.read_until(PROMPT);
     terminal.send("hello\n");
     terminal.read_until(PROMPT);

@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::util::{Server, client, connect, exchange, temporary_file};
+use crate::util::{Server, client, connect, exchange, run_from, temporary_file};
 
 /// An empty line, one that ends in CR LF and holds a character of two bytes, and
 /// a last one that lacks its LF; and lines of which one is rejected.
@@ -145,7 +145,7 @@ impl Case {
         let file = temporary_file();
         fs::write(&file, self.input).unwrap();
         let mut client = client(address, &["-q", "--retry-for", retry_for]);
-        let outcome = client.stdin(File::open(&file).unwrap()).output().unwrap();
+        let outcome = run_from(&mut client, File::open(&file).unwrap());
         fs::remove_file(file).unwrap();
 
         let mut answers = self.first_replies(server);
@@ -158,13 +158,8 @@ impl Case {
         let expected = answers.split_inclusive(|byte| *byte == b'\n');
         let expected = expected.map(|line| [b"Server: ", line].concat());
         let shown = format!(
-            "{:?} after {} bytes {:?}, retries: {}\n{}\n{}",
-            self.how,
-            self.after,
-            self.way,
-            self.retries,
-            String::from_utf8_lossy(&outcome.stdout),
-            String::from_utf8_lossy(&outcome.stderr),
+            "{:?} after {} bytes {:?}, retries: {}\n{outcome}",
+            self.how, self.after, self.way, self.retries,
         );
         assert_eq!(
             outcome.stdout,

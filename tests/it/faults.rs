@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::util::{
-    Canary, Running, Server, ask_line, connect, eventually, exchange, read_line, received, server,
-    temporary_file, three_rounds, unused_address,
+    Canary, Running, Server, ask_line, command, connect, eventually, exchange, read_line, received,
+    server, spawn, strace, temporary_file, three_rounds, unused_address,
 };
 
 #[test]
@@ -43,7 +43,11 @@ fn stopped_and_continued_it_drops_nobody() {
         });
         assert!(blocked_at < 25 * LINES, "nobody was blocked");
 
-        server.shell("for i in 1 2 3; do kill -STOP $0; sleep 0.1; kill -CONT $0; done");
+        for _ in 0..3 {
+            server.stop();
+            thread::sleep(Duration::from_millis(100));
+            server.go_on();
+        }
         let expected = received(&line).repeat(LINES);
         for mut stream in &busy {
             let mut replies = Vec::new();
@@ -86,8 +90,8 @@ fn thousands_of_probes_leave_nothing_behind_and_nothing_in_the_log() {
 /// Runs a command that becomes a server at this address, whether it can say so
 /// or not; its standard streams are the command's.
 fn unannounced(command: &mut Command, address: SocketAddr) -> Server {
-    let child = command.stdin(Stdio::null()).spawn().unwrap();
-    Server::new(child, address, temporary_file())
+    let process = spawn(command.stdin(Stdio::null()));
+    Server::new(process, address, temporary_file())
 }
 
 /// A connection to a server that does not say when it accepts.
@@ -106,7 +110,7 @@ fn serves_though_standard_output_and_error_are_closed() {
         let address = unused_address();
         let (host, port) = (address.ip(), address.port());
         let script = format!("exec \"$0\" --host {host} --port {port} {closed}");
-        let mut shell = Command::new("sh");
+        let mut shell = command("sh");
         shell
             .args(["-c", &script, env!("CARGO_BIN_EXE_server")])
             .stdout(Stdio::null());
@@ -195,16 +199,14 @@ fn no_client_can_hold_up_the_refusal_of_others() {
 
 #[test]
 fn a_connection_that_is_gone_before_it_is_accepted_is_no_trouble() {
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", "trace=accept4"]);
-    strace.args(["-e", "inject=accept4:error=ECONNABORTED:when=1"]);
-    strace.args([env!("CARGO_BIN_EXE_server"), "--port", "0"]);
-    let mut traced = Running::start(&mut strace);
-    let announced = traced.read_line();
-    let Some(address) = announced.strip_prefix("Server listening on ") else {
-        println!("skipped: strace: {}", traced.finish().stderr);
+    let inject = "inject=accept4:error=ECONNABORTED:when=1";
+    let args = ["-e", "trace=accept4", "-e", inject];
+    let Some(mut strace) = strace(&args, &server(&["--port", "0"])) else {
         return;
     };
+    let mut traced = Running::start(&mut strace);
+    let announced = traced.read_line();
+    let address = announced.trim_start_matches("Server listening on ");
     // The first connection is what the injected error is about.
     ask_line(&connect(address.trim_end().parse().unwrap()), "hello");
     traced.signal_child("TERM");

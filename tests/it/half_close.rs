@@ -6,24 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::util::{Server, client, peer, printed, received, run};
-
-/// A server that reads everything before it answers anything. It hangs up on so
-/// many clients instead of answering them.
-fn answering_at_the_end(mut hangs_up: usize) -> SocketAddr {
-    peer(move |mut stream| {
-        let mut text = String::new();
-        if stream.read_to_string(&mut text).is_err() {
-            return;
-        }
-        if hangs_up > 0 {
-            hangs_up -= 1;
-            return;
-        }
-        let replies: String = text.lines().map(received).collect();
-        let _ = stream.write_all(replies.as_bytes());
-    })
-}
+use crate::util::{Server, answering_at_the_end, client, peer, printed, run};
 
 fn input(lines: usize) -> String {
     (0..lines).map(|n| format!("{n}\n")).collect()

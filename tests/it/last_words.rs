@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Random, Server, Signalled, assert_last_words, eventually, full_pipe, printed, signal, signals,
-    take_report, temporary_file,
+    Random, Server, Signalled, assert_last_words, children, command, eventually, full_pipe,
+    printed, process_1, signal, signals, spawn, take_report, temporary_file,
 };
 
 #[test]
@@ -22,7 +22,7 @@ fn a_signal_ends_a_client_in_time_whose_last_words_nobody_reads() {
         let mut command = server.client(args);
         command.arg("--report").arg(&report).stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(full);
-        let mut child = command.spawn().unwrap();
+        let mut child = spawn(&mut command);
         // The reply comes after signals are watched.
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"hello\n").unwrap();
@@ -49,7 +49,7 @@ fn a_second_signal_ends_a_client_at_once_with_the_exit_code_of_the_first() {
         let mut command = server.client(&["--summary", "--report"]);
         command.arg(&report).stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(full);
-        let mut child = command.spawn().unwrap();
+        let mut child = spawn(&mut command);
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"hello\n").unwrap();
         let mut reply = vec![0; printed(["hello"]).len()];
@@ -76,24 +76,14 @@ fn a_second_signal_ends_a_client_at_once_with_the_exit_code_of_the_first() {
 
 #[test]
 fn as_process_1_it_exits_with_128_and_the_signals_number() {
-    let allowed = Command::new("unshare")
-        .args(["--pid", "--fork", "true"])
-        .status();
-    if !allowed.is_ok_and(|status| status.success()) {
-        println!("skipped: not allowed to start a process 1");
-        return;
-    }
     let server = Server::start(&["-q"]);
-    let plain = server.client(&[]);
     for (number, name) in signals() {
-        let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork"]).arg(plain.get_program());
-        let mut client = Signalled::start(command.args(plain.get_args()));
+        let Some(mut command) = process_1(&server.client(&[])) else {
+            return;
+        };
+        let mut client = Signalled::start(&mut command);
         client.await_reply();
-        let parent = client.child.id();
-        let children = format!("/proc/{parent}/task/{parent}/children");
-        let children = fs::read_to_string(children).unwrap();
-        signal(children.trim().parse().unwrap(), name);
+        signal(children(client.process.id())[0], name);
         let (status, report, stderr) = client.end();
         assert_eq!(status.code(), Some(128 + number), "{status}: {stderr}");
         assert_last_words(&stderr, &report, (number, name));
@@ -104,16 +94,16 @@ fn as_process_1_it_exits_with_128_and_the_signals_number() {
 fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
     let server = Server::start(&["-q"]);
     let plain = server.client(&[]);
-    let mut command = Command::new("sh");
-    command
+    let mut shell = command("sh");
+    shell
         .args(["-c", "trap '' INT HUP; exec \"$0\" \"$@\""])
         .arg(plain.get_program())
         .args(plain.get_args());
-    let mut client = Signalled::start(&mut command);
+    let mut client = Signalled::start(&mut shell);
     for name in ["INT", "HUP"] {
         client.await_reply();
-        signal(client.child.id(), name);
-        let stdin = client.child.stdin.as_mut().unwrap();
+        signal(client.process.id(), name);
+        let stdin = client.process.stdin.as_mut().unwrap();
         stdin.write_all(b"hello\n").unwrap();
     }
     client.await_reply();
@@ -128,7 +118,7 @@ fn an_end_of_input_together_with_a_signal_shows_one_summary() {
     for _ in 0..50 {
         let mut client = Signalled::start(&mut server.client(&[]));
         client.await_reply();
-        let (id, stdin) = (client.child.id(), client.child.stdin.take());
+        let (id, stdin) = (client.process.id(), client.process.stdin.take());
         // Starting the program that signals takes about as long.
         let later = Duration::from_micros(random.below(2000));
         let closer = thread::spawn(move || {

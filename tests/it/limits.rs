@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Canary, LIMIT, Server, allow_open_files, ask, ask_line, eventually, exchange, last_words,
-    number_in_proc, read_line, received, run, three_rounds,
+    Canary, LIMIT, Server, ask, ask_line, command, eventually, exchange, last_words, may_open,
+    may_start, number_in_proc, os_error, read_line, received, run, skip, three_rounds,
 };
 
 #[test]
@@ -92,10 +92,10 @@ fn a_refused_client_that_sends_without_end_is_cut_after_a_second() {
 
 /// A shell's command line that ends in the server, which has these arguments.
 fn shell(before: &str, args: &[&str]) -> Command {
-    let mut shell = Command::new("sh");
+    let mut shell = command("sh");
     let script = format!("{before} exec \"$0\" --port 0 \"$@\"");
     shell.args(["-c", &script, env!("CARGO_BIN_EXE_server")]);
-    shell.args(args).env_remove("RUST_LOG");
+    shell.args(args);
     shell
 }
 
@@ -151,12 +151,12 @@ fn with_too_few_descriptors_for_one_client_it_does_not_start() {
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
         assert!(outcome.stdout.is_empty(), "{outcome}");
         let why = match limit {
-            4 => ": cannot read /proc/self/limits: Too many open files (os error 24)\n",
-            _ => &format!(
+            4 => format!(": cannot read /proc/self/limits: {}\n", os_error(24)),
+            _ => format!(
                 ": not even one client is allowed because of the hard open-file limit of {limit} (ulimit -Hn raises it)\n"
             ),
         };
-        assert!(outcome.stderr.ends_with(why), "{outcome}");
+        assert!(outcome.stderr.ends_with(&why), "{outcome}");
     }
 }
 
@@ -180,9 +180,11 @@ fn cpu_time(server: &Server) -> Duration {
 fn without_free_descriptors_it_waits_and_then_recovers() {
     let server = Server::start(&[]);
     let canary = Canary::start(&server);
-    server.shell("prlimit --pid $0 --nofile=40:");
+    if !server.limit_open_files(40) {
+        return;
+    }
     let mut waiting: Vec<TcpStream> = (0..60).map(|_| server.connect()).collect();
-    server.log_with("Cannot accept a connection: Too many open files (os error 24)");
+    server.log_with(&format!("Cannot accept a connection: {}", os_error(24)));
     let served = waiting.drain(..20).collect::<Vec<_>>();
     for client in &served {
         ask_line(client, "hello");
@@ -199,7 +201,7 @@ fn without_free_descriptors_it_waits_and_then_recovers() {
         ask_line(client, "still here");
     }
 
-    server.shell("prlimit --pid $0 --nofile=400:");
+    server.limit_open_files(400);
     let begun = Instant::now();
     for client in &waiting {
         ask_line(client, "at last");
@@ -244,6 +246,9 @@ fn lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each() {
 #[test]
 fn a_client_takes_at_most_230_kilobytes_of_memory() {
     const CLIENTS: u64 = 200;
+    if !may_start(CLIENTS) {
+        return;
+    }
     let server = Server::start(&["-q"]);
     ask_line(&server.connect(), "warm up");
     let before = server.status("VmRSS");
@@ -292,10 +297,11 @@ fn a_thousand_clients_that_connect_at_once_wait_in_the_queue() {
     const CLIENTS: usize = 1000;
     let allowed = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     if allowed.trim().parse::<usize>().unwrap() < CLIENTS {
-        println!("skipped: net.core.somaxconn is {allowed}");
+        return skip(format_args!("net.core.somaxconn is {allowed}"));
+    }
+    if !may_open(2500) || !may_start(1000) {
         return;
     }
-    allow_open_files();
     let server = Server::start(&["-q"]);
     server.stop();
     // Without room in the queue, a connect waits for its SYN to be repeated.

@@ -6,16 +6,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    NameServer, Outcome, Running, Server, etc_hosts, fill_queue, own_ip, printed, run,
-    unused_address,
+    NameServer, Outcome, Running, Server, client_to, etc_hosts, fill_queue, os_error, own_ip,
+    printed, run, strace, unused_address,
 };
 
 /// The client, to be run against the host of a test's own.
 fn client(port: u16, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
-    command.args(["--host", "host.test", "--port", &port.to_string()]);
-    command.args(args).env_remove("RUST_LOG");
-    command
+    client_to("host.test", port, args)
 }
 
 /// Runs the client with a line of input, and asserts that it takes so long.
@@ -103,14 +100,13 @@ fn a_literal_address_is_never_said_to_have_been_looked_up() {
     let client = crate::util::client(address, &["--connect-timeout", "0.1"]);
     // A thread that is slow to begin: the first thing that it does is to take its
     // name.
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", "trace=prctl"]);
-    strace.args(["-e", "inject=prctl:delay_enter=200000"]);
-    strace.arg(client.get_program()).args(client.get_args());
-    let outcome = run(&mut strace, "");
-    let why = "Connection refused (os error 111)";
+    let args = ["-e", "trace=prctl", "-e", "inject=prctl:delay_enter=200000"];
+    let Some(mut strace) = strace(&args, &client) else {
+        return;
+    };
+    let why = os_error(111);
     let expected = format!("client: cannot connect to {address}: {why}\n");
-    outcome.assert(1, "", &expected);
+    run(&mut strace, "").assert(1, "", &expected);
 }
 
 #[test]

@@ -9,24 +9,24 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    LIMIT, Running, Server, client, eventually, peer, printed, received, run, temporary_file,
-    unused_address,
+    LIMIT, Process, Running, Server, answering_at_the_end, client, eventually, printed, received,
+    run, signal, spawn, temporary_file, unused_address,
 };
 
 /// A program that is not ours and serves at an address, for as long as this value
 /// lives.
 struct Neighbour {
     command: String,
-    child: Child,
+    process: Process,
     address: SocketAddr,
     log: PathBuf,
     configuration: PathBuf,
@@ -51,19 +51,16 @@ impl Neighbour {
             .stdout(stdout);
         // As a user would type it, without what the environment is given.
         let shown = format!("{command:?}");
-        let child = match with_system_programs(command).spawn() {
-            Ok(child) => child,
-            Err(error) => panic!("cannot start {shown}: {error}"),
-        };
+        let process = spawn(with_system_programs(command));
         let mut neighbour = Neighbour {
             command: shown,
-            child,
+            process,
             address,
             log,
             configuration,
         };
         eventually(|| {
-            if let Ok(Some(status)) = neighbour.child.try_wait() {
+            if let Ok(Some(status)) = neighbour.process.try_wait() {
                 panic!("{} ended: {status}", neighbour.command);
             }
             let why = |error| format!("{} at {address}: {error}", neighbour.command);
@@ -81,15 +78,15 @@ impl Neighbour {
 impl Drop for Neighbour {
     fn drop(&mut self) {
         // SIGTERM comes first: killed, nginx would leave its worker behind.
-        let _ = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
+        if matches!(self.process.try_wait(), Ok(None)) {
+            signal(self.process.id(), "TERM");
+        }
         let begun = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < LIMIT {
+        while matches!(self.process.try_wait(), Ok(None)) && begun.elapsed() < LIMIT {
             thread::sleep(Duration::from_millis(2));
         }
-        let _ = self.child.kill();
-        let end = self.child.wait().map(|status| status.to_string());
+        let _ = self.process.kill();
+        let end = self.process.wait().map(|status| status.to_string());
         if thread::panicking() {
             println!("{}: {end:?}\noutput:\n{}", self.command, self.log());
         }
@@ -239,21 +236,8 @@ fn assert_every_reply(address: SocketAddr, args: &[&str]) {
     run(&mut client(address, args), input()).assert(0, printed(0..LINES), "");
 }
 
-/// A server that answers at the end of the stream only. So each reply through a
-/// proxy shows that a half-close came through first.
-fn answering_at_the_end() -> SocketAddr {
-    peer(|mut stream| {
-        let mut lines = String::new();
-        // Whoever only tries whether it is there may end with a reset.
-        if stream.read_to_string(&mut lines).is_ok() {
-            let replies: String = lines.lines().map(received).collect();
-            let _ = stream.write_all(replies.as_bytes());
-        }
-    })
-}
-
-/// Asserts that a half-close passes this proxy before a server that answers at the
-/// end only.
+/// Asserts that a half-close passes this proxy, before a server that answers
+/// nothing until it has seen one.
 #[track_caller]
 fn assert_passes_half_close(proxy: &Neighbour) {
     run(&mut client(proxy.address, &["--half-close"]), "1\n2\n3\n").assert(0, printed(1..=3), "");
@@ -269,7 +253,7 @@ fn every_reply_comes_through_nginx() {
 #[test]
 #[ignore = "needs nginx with its stream module"]
 fn nginx_takes_a_half_close_for_the_end_and_the_client_says_what_is_missing() {
-    let nginx = nginx(answering_at_the_end(), &[]);
+    let nginx = nginx(answering_at_the_end(0), &[]);
     let address = nginx.address;
     let why = "closed by the server (3 sent, 0 answered)";
     run(&mut client(address, &["--half-close"]), "1\n2\n3\n").assert(
@@ -285,7 +269,7 @@ fn nginx_takes_a_half_close_for_the_end_and_the_client_says_what_is_missing() {
 #[ignore = "needs nginx with its stream module, 1.21.4 or later"]
 fn the_line_that_nginx_needs_to_pass_a_half_close_is_in_its_file() {
     let cure = [("#proxy_half_close on;", "proxy_half_close on;")];
-    assert_passes_half_close(&nginx(answering_at_the_end(), &cure));
+    assert_passes_half_close(&nginx(answering_at_the_end(0), &cure));
     let server = Server::start(&["-q"]);
     assert_every_reply(nginx(server.address, &cure).address, &["--half-close"]);
 }
@@ -293,7 +277,7 @@ fn the_line_that_nginx_needs_to_pass_a_half_close_is_in_its_file() {
 #[test]
 #[ignore = "needs nginx with its stream module, and OpenBSD's nc"]
 fn nc_loses_replies_through_nginx_and_does_not_say_so() {
-    let nginx = nginx(answering_at_the_end(), &[]);
+    let nginx = nginx(answering_at_the_end(0), &[]);
     run(&mut nc(nginx.address), "1\n2\n3\n").assert(0, "", "");
 }
 
@@ -304,7 +288,7 @@ fn every_reply_and_a_half_close_come_through_haproxy() {
     let proxy = haproxy(servers.each_ref().map(|server| server.address));
     assert_every_reply(proxy.address, &[]);
     assert_every_reply(proxy.address, &["--half-close"]);
-    assert_passes_half_close(&haproxy([(); 2].map(|()| answering_at_the_end())));
+    assert_passes_half_close(&haproxy([(); 2].map(|()| answering_at_the_end(0))));
 }
 
 #[test]
@@ -365,7 +349,7 @@ fn every_reply_and_a_half_close_come_through_tls() {
     let tls = Tls::start(server.address, "localhost");
     assert_every_reply(tls.client_end.address, &[]);
     assert_every_reply(tls.client_end.address, &["--half-close"]);
-    let tls = Tls::start(answering_at_the_end(), "localhost");
+    let tls = Tls::start(answering_at_the_end(0), "localhost");
     assert_passes_half_close(&tls.client_end);
 }
 

@@ -6,9 +6,9 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::{PROMPT, at_terminal};
 use crate::util::{
-    Random, Running, Server, client, peer, printed, received, run, temporary_file, unused_address,
+    PROMPT, Random, Running, Server, client, client_at_terminal, os_error, peer, printed, received,
+    run, spawn, temporary_file, unused_address,
 };
 
 #[test]
@@ -19,12 +19,8 @@ fn every_line_is_printed_once_and_in_order_however_often_the_server_is_killed() 
     let output = temporary_file();
     let mut client = client(address, &["--retry-for", "20", "--summary"]);
     let stdout = File::create(&output).unwrap();
-    let mut client = client
-        .stdin(Stdio::piped())
-        .stdout(stdout)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    client.stdin(Stdio::piped()).stdout(stdout);
+    let mut client = spawn(client.stderr(Stdio::piped()));
     let mut stdin = client.stdin.take().unwrap();
     let feeder = thread::spawn(move || {
         for part in 0..400 {
@@ -45,9 +41,8 @@ fn every_line_is_printed_once_and_in_order_however_often_the_server_is_killed() 
         server = Server::start_at(address, &["-q"]);
     }
     feeder.join().unwrap();
-    let outcome = client.wait_with_output().unwrap();
-    let stderr = String::from_utf8(outcome.stderr).unwrap();
-    assert_eq!(outcome.status.code(), Some(0), "{stderr}");
+    let outcome = client.finish();
+    outcome.assert_code(0);
     assert!(kills >= 5, "killed only {kills} times");
     let printed_lines = fs::read(&output).unwrap();
     assert!(
@@ -56,10 +51,10 @@ fn every_line_is_printed_once_and_in_order_however_often_the_server_is_killed() 
         printed_lines.len()
     );
     assert!(
-        stderr.contains(&format!(
+        outcome.stderr.contains(&format!(
             "client: {LINES} acknowledged, 0 rejected, 0 wrong, 0 unack"
         )),
-        "{stderr}"
+        "{outcome}"
     );
     fs::remove_file(output).unwrap();
 }
@@ -76,7 +71,7 @@ fn it_waits_at_the_start_for_a_server_that_is_not_up_yet() {
     let outcome = client.finish();
     outcome.assert_code(0);
     let lines: Vec<&str> = outcome.stderr.lines().collect();
-    let why = "Connection refused (os error 111); trying again for up to 20 s";
+    let why = format!("{}; trying again for up to 20 s", os_error(111));
     assert_eq!(lines.len(), 3, "{outcome}");
     assert_eq!(
         lines[0],
@@ -99,7 +94,7 @@ fn it_gives_up_in_time_with_what_is_unacknowledged() {
     );
     let elapsed = begun.elapsed();
     let unacknowledged = "with 2 messages unacknowledged, the first is line 1";
-    let why = "Connection refused (os error 111)";
+    let why = os_error(111);
     outcome.assert(
         1,
         "",
@@ -238,7 +233,9 @@ fn the_summary_counts_what_happened() {
 fn at_a_terminal_the_prompt_survives_an_outage() {
     let mut server = Server::start(&[]);
     let address = server.address;
-    let mut terminal = at_terminal(address, "--retry-for 20");
+    let Some(mut terminal) = client_at_terminal(address, "--retry-for 20") else {
+        return;
+    };
     terminal.read_until(PROMPT);
     terminal.send("one\n");
     terminal.read_until(PROMPT);

@@ -2,22 +2,24 @@
 
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
-use std::process::{Command, Stdio};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self as unix, UnixListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fs, thread};
 
 use crate::util::{
-    Running, Server, allow_open_files, ask_line, connect, is_ignored, number_in_proc, own_ip, run,
-    server, temporary_file,
+    Running, Server, ask_line, command, connect, is_ignored, may_open, may_start, number_in_proc,
+    os_error, own_ip, own_name, process_1, program, run, run_from, server, temporary_file,
 };
 
 #[test]
 fn a_default_shell_allows_as_many_clients_as_its_hard_limit() {
     const CLIENTS: usize = 1200;
-    allow_open_files();
-    let mut shell = Command::new("sh");
+    if !may_open(2000) || !may_start(1200) {
+        return;
+    }
+    let mut shell = command("sh");
     let script = "ulimit -S -n 1024; exec \"$0\" --port 0 --max-clients 1200";
     let server = Server::spawn(shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]));
     assert!(!server.log().contains("At most"), "{}", server.log());
@@ -39,17 +41,11 @@ fn as_process_1_it_ends_on_a_signal() {
         if is_ignored(code - 128) {
             continue;
         }
-        let mut command = Command::new("unshare");
-        command.args(["--pid", "--fork", "--kill-child"]);
-        command.args([env!("CARGO_BIN_EXE_server"), "--port", "0"]);
-        let mut running = Running::start(&mut command);
-        let announced = running.read_line();
-        if announced.is_empty() {
-            let outcome = running.finish();
-            assert!(outcome.stderr.starts_with("unshare: "), "{outcome}");
-            println!("skipped: {}", outcome.stderr);
+        let Some(mut process_1) = process_1(&server(&["--port", "0"])) else {
             return;
-        }
+        };
+        let mut running = Running::start(&mut process_1);
+        let announced = running.read_line();
         let address = announced.trim_start_matches("Server listening on ");
         ask_line(&connect(address.trim_end().parse().unwrap()), "hello");
         running.signal_child(signal);
@@ -93,13 +89,9 @@ fn an_inherited_socket_outlives_the_server_and_refuses_nobody() {
 #[test]
 fn inherits_and_announces_nothing_but_a_listening_tcp_socket() {
     let no_socket = "server: cannot serve standard input, which is no listening TCP socket";
-    run(&mut server(&["--inherit"]), "").assert(
-        1,
-        "",
-        &format!("{no_socket}: Socket operation on non-socket (os error 88)\n"),
-    );
+    run(&mut server(&["--inherit"]), "").assert(1, "", &format!("{no_socket}: {}\n", os_error(88)));
 
-    let path = temporary_file();
+    let unix = unix::SocketAddr::from_abstract_name(own_name()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let shut_down = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -107,21 +99,18 @@ fn inherits_and_announces_nothing_but_a_listening_tcp_socket() {
     shut_down.shutdown(Shutdown::Both).unwrap();
     let inputs: [OwnedFd; 5] = [
         fs::File::open("/dev/null").unwrap().into(),
-        UnixListener::bind(&path).unwrap().into(),
+        UnixListener::bind_addr(&unix).unwrap().into(),
         UdpSocket::bind("127.0.0.1:0").unwrap().into(),
         connected.into(),
         shut_down.into(),
     ];
     for input in inputs {
-        let mut command = server(&["--inherit"]);
-        let output = command.stdin(Stdio::from(input)).output().unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert!(stderr.starts_with(no_socket), "{stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
-        assert_eq!(output.stdout, b"", "{stderr}");
+        let outcome = run_from(&mut server(&["--inherit"]), input);
+        outcome.assert_code(1);
+        assert!(outcome.stderr.starts_with(no_socket), "{outcome}");
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+        assert_eq!(outcome.stdout, b"", "{outcome}");
     }
-    fs::remove_file(path).unwrap();
 }
 
 #[test]
@@ -133,6 +122,9 @@ fn inherits_instead_of_an_address() {
 
 #[test]
 fn systemd_takes_the_units() {
+    let Some(mut analyze) = program("systemd-analyze") else {
+        return;
+    };
     let directory = temporary_file();
     fs::create_dir(&directory).unwrap();
     let units = ["tcp-chat.service", "tcp-chat.socket"].map(|name| {
@@ -140,17 +132,10 @@ fn systemd_takes_the_units() {
         let unit = fs::read_to_string(unit).unwrap();
         let path = directory.join(name);
         // The program is not installed here.
-        let installed = env!("CARGO_BIN_EXE_server");
-        fs::write(&path, unit.replace("/usr/local/bin/server", installed)).unwrap();
+        let installed = format!("\"{}\"", env!("CARGO_BIN_EXE_server"));
+        fs::write(&path, unit.replace("/usr/local/bin/server", &installed)).unwrap();
         path
     });
-    let mut command = Command::new("systemd-analyze");
-    match command.arg("verify").args(units).output() {
-        Err(error) => println!("skipped: systemd-analyze: {error}"),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success() && said.is_empty(), "{said}");
-        }
-    }
+    run(analyze.arg("verify").args(units), "").assert(0, "", "");
     fs::remove_dir_all(directory).unwrap();
 }

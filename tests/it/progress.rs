@@ -1,10 +1,9 @@
 //! What `--progress` shows.
 
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::util::{Probe, Running, Server};
+use crate::util::{Probe, Server, at_terminal};
 
 /// Asserts that a line says how far a run is. Returns how many lines it counts.
 #[track_caller]
@@ -53,15 +52,13 @@ fn a_line_a_second_says_how_far_the_run_is_and_how_long_an_outage_lasts() {
 #[test]
 fn at_a_terminal_progress_is_shown_in_place_and_gone_at_the_end() {
     let server = Server::start(&["-q"]);
-    let (program, address) = (env!("CARGO_BIN_EXE_client"), server.address);
-    let (host, port) = (address.ip(), address.port());
+    let (host, port) = (server.address.ip(), server.address.port());
     for (args, end) in [("", ""), ("--summary", "client: 250 acknowledged, ")] {
-        let mut script = Command::new("script");
-        let line = format!(
-            "seq 250 | {program} --host {host} -p {port} --rate 100 --progress {args} >/dev/null"
-        );
-        script.args(["-E", "never", "-qec", &line, "/dev/null"]);
-        let outcome = Running::start(script.env_remove("RUST_LOG")).finish();
+        let client = format!("\"$CLIENT\" --host {host} -p {port} --rate 100 --progress {args}");
+        let Some(terminal) = at_terminal(&format!("seq 250 | {client} >/dev/null")) else {
+            return;
+        };
+        let outcome = terminal.finish();
         outcome.assert_code(0);
         let shown = String::from_utf8(outcome.stdout).unwrap();
         let lines: Vec<&str> = shown.split("\r\x1b[K").collect();

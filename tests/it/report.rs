@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use crate::util::{
-    Json, Outcome, Server, answering, client, own_ip, peer, printed, received, run, take_report,
-    temporary_file, unused_address,
+    Json, Outcome, Server, answering, client, client_to, os_error, own_ip, peer, printed, received,
+    run, spawn, take_report, temporary_file, unused_address,
 };
 
 /// Runs the client with this input, and returns how it ended and its report,
@@ -86,9 +86,8 @@ fn after_an_unreadable_input_and_an_unwritable_output_there_is_a_report_too() {
         let path = temporary_file();
         let mut client = server.client(&["--report"]);
         let client = client.arg(&path).stdin(stdin).stdout(stdout);
-        let outcome = client.output().unwrap();
+        let outcome = spawn(client.stderr(Stdio::piped())).finish();
         let (code, stderr) = (outcome.status.code().unwrap(), outcome.stderr);
-        let stderr = String::from_utf8(stderr).unwrap();
         let report = take_report(&path);
         assert_agree(&report, code, &stderr);
         (code, stderr, report)
@@ -113,10 +112,9 @@ fn after_an_unreadable_input_and_an_unwritable_output_there_is_a_report_too() {
 #[test]
 fn a_name_is_escaped() {
     let host = "a\"b\\c\td\x1b[2J\u{7f}\u{2028}é";
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
     // A name server that is dead must not make this a test of patience.
-    command.args(["--host", host, "-p", "7", "--connect-timeout", "0.2"]);
-    let (outcome, report) = report(command.env_remove("RUST_LOG"), "");
+    let mut command = client_to(host, 7, &["--connect-timeout", "0.2"]);
+    let (outcome, report) = report(&mut command, "");
     outcome.assert_code(1);
     let shown = "a\"b\\c\\u{9}d\\u{1b}[2J\\u{7f}\\u{2028}é:7";
     assert_eq!(report["server"].text(), shown);
@@ -144,10 +142,7 @@ fn a_notice_is_escaped_as_a_cause_too() {
 fn a_report_that_cannot_be_created_ends_the_run_before_it_begins() {
     let listener = TcpListener::bind((own_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    for (path, why) in [
-        ("/nowhere/report", "No such file or directory (os error 2)"),
-        ("/", "Is a directory (os error 21)"),
-    ] {
+    for (path, why) in [("/nowhere/report", os_error(2)), ("/", os_error(21))] {
         let outcome = run(&mut client(address, &["--report", path]), "hello\n");
         let line = format!("client: cannot write the report {path}: {why}\n");
         outcome.assert(1, "", &line);
@@ -158,13 +153,14 @@ fn a_report_that_cannot_be_created_ends_the_run_before_it_begins() {
 
 #[test]
 fn a_report_that_cannot_be_written_fails_the_run_and_hides_no_other_failure() {
-    let line = "client: cannot write the report /dev/full: No space left on device (os error 28)\n";
+    let why = os_error(28);
+    let line = format!("client: cannot write the report /dev/full: {why}\n");
     let args = ["--report", "/dev/full"];
     let run = |address: SocketAddr| run(&mut client(address, &args), "hello\n");
     let server = Server::start(&[]);
-    run(server.address).assert(1, format!("Server: {}", received("hello")), line);
+    run(server.address).assert(1, format!("Server: {}", received("hello")), &line);
     let address = unused_address();
-    let why = format!("client: cannot connect to {address}: Connection refused (os error 111)\n");
+    let why = format!("client: cannot connect to {address}: {}\n", os_error(111));
     run(address).assert(1, "", &format!("{line}{why}"));
 }
 
@@ -180,12 +176,8 @@ fn a_report_in_the_file_of_the_replies_stands_after_them() {
         stdout.append(appends).write(true).truncate(!appends);
         let stdout = stdout.open(&path).unwrap();
         let mut client = server.client(&["--report"]);
-        let mut client = client
-            .arg(&path)
-            .stdin(Stdio::piped())
-            .stdout(stdout)
-            .spawn()
-            .unwrap();
+        client.arg(&path).stdin(Stdio::piped()).stdout(stdout);
+        let mut client = spawn(&mut client);
         client.stdin.take().unwrap().write_all(b"hello\n").unwrap();
         assert!(client.wait().unwrap().success());
         let written = fs::read_to_string(&path).unwrap();

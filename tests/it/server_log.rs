@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::util::{Random, Server, printed, temporary_file};
+use crate::util::{Random, Server, printed, spawn, temporary_file};
 
 const KILLS: usize = 30;
 
@@ -46,13 +46,9 @@ fn each_acknowledged_line_is_in_a_log_and_only_what_was_sent_again_is_there_twic
     let mut server = Server::start(&[]);
     let address = server.address;
     let output = temporary_file();
-    let mut client = server
-        .client(&["-q", "--retry-for", "20", "--summary"])
-        .stdin(Stdio::piped())
-        .stdout(File::create(&output).unwrap())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut client = server.client(&["-q", "--retry-for", "20", "--summary"]);
+    client.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = spawn(client.stdout(File::create(&output).unwrap()));
     let mut stdin = client.stdin.take().unwrap();
     let is_over = AtomicBool::new(false);
     let mut received = Received::default();
@@ -79,12 +75,12 @@ fn each_acknowledged_line_is_in_a_log_and_only_what_was_sent_again_is_there_twic
         is_over.store(true, Ordering::Relaxed);
         feeder.join().unwrap()
     });
-    let outcome = client.wait_with_output().unwrap();
+    let outcome = client.finish();
     server.kill();
     received.add(&server.log());
 
-    let stderr = String::from_utf8(outcome.stderr).unwrap();
-    assert_eq!(outcome.status.code(), Some(0), "{stderr}");
+    outcome.assert_code(0);
+    let stderr = outcome.stderr;
     let is_right = fs::read(&output).unwrap() == printed((0..lines).map(line)).as_bytes();
     fs::remove_file(output).unwrap();
     assert!(is_right, "{stderr}");

@@ -4,12 +4,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::Command;
 use std::sync::mpsc;
 
 use crate::util::{
-    NameServer, Server, Signalled, answering, client, eventually, fill_queue, full_pipe, own_ip,
-    peer, received, signals, unused_address,
+    LIMIT, NameServer, Server, Signalled, answering, client, client_with, eventually, fill_queue,
+    full_pipe, own_ip, peer, received, signals, unused_address,
 };
 
 #[test]
@@ -32,7 +31,7 @@ fn a_signal_ends_a_client_that_waits_for_a_reply() {
     });
     for which in signals() {
         let client = Signalled::start(&mut client(address, &[]));
-        assert_eq!(is_read.recv().unwrap(), "hello");
+        assert_eq!(is_read.recv_timeout(LIMIT).unwrap(), "hello");
         client.assert_ends_by(which);
     }
 }
@@ -53,7 +52,7 @@ fn a_signal_ends_a_client_whose_connect_is_not_answered() {
     let _queue = fill_queue(&listener);
     for which in signals() {
         let client = Signalled::start(&mut client(listener.local_addr().unwrap(), &[]));
-        let threads = format!("/proc/{}/task", client.child.id());
+        let threads = format!("/proc/{}/task", client.process.id());
         eventually(|| {
             let threads = fs::read_dir(&threads).unwrap().flatten();
             let names = threads.flat_map(|thread| fs::read(thread.path().join("comm")));
@@ -70,8 +69,7 @@ fn a_signal_ends_a_client_that_looks_up_a_name() {
         let Some(names) = NameServer::start() else {
             return;
         };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
-        let Some(mut command) = names.serve(command.args(["--host", "host.test"])) else {
+        let Some(mut command) = names.serve(&client_with(&["--host", "host.test"])) else {
             return;
         };
         let client = Signalled::start(&mut command);
@@ -90,7 +88,7 @@ fn a_signal_ends_a_client_whose_output_nobody_reads() {
     for which in signals() {
         let (_reader, full) = full_pipe();
         let client = Signalled::start_with(&mut client(address, &[]), full);
-        is_answered.recv().unwrap();
+        is_answered.recv_timeout(LIMIT).unwrap();
         client.assert_ends_by(which);
     }
 }

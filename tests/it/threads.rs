@@ -1,16 +1,19 @@
 //! What a thread per client costs, and what happens without one.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
 
 use crate::util::{
-    Server, ask_line, eventually, last_words, read_line, received, server, temporary_file,
+    Server, ask_line, eventually, last_words, may_start, own_user, program, read_line, received,
+    run, server, skip,
 };
 
 #[test]
 fn a_client_takes_little_address_space() {
     const CLIENTS: u64 = 200;
+    if !may_start(CLIENTS) {
+        return;
+    }
     // The allocator takes 64 MiB of it for each of its heaps, however few threads
     // use them.
     let mut server = server(&["-q", "--port", "0"]);
@@ -29,21 +32,22 @@ fn a_client_for_whom_there_is_no_thread_is_told_so_and_others_are_served() {
     const CLIENTS: usize = 60;
     // The limit counts the threads of a user, and does not hold for root. So the
     // server is a user of whom there is nothing else.
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", "54321", "--regid", "54321", "--clear-groups"]);
-    command.args(["prlimit", "--nproc=30", env!("CARGO_BIN_EXE_server")]);
-    command.args(["-q", "--port", "0"]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut announced = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut announced).unwrap();
-    let Some(address) = announced.strip_prefix("Server listening on ") else {
-        println!("skipped: {command:?}: {}", child.wait().unwrap());
+    let user = own_user().to_string();
+    let as_user = |args: &[&str]| {
+        let mut setpriv = program("setpriv")?;
+        setpriv.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+        setpriv.args(["prlimit", "--nproc=30", env!("CARGO_BIN_EXE_server")]);
+        setpriv.args(args);
+        Some(setpriv)
+    };
+    let Some(mut version) = as_user(&["--version"]) else {
         return;
     };
-    let address = address.trim_end().parse().unwrap();
-    let server = Server::new(child, address, temporary_file());
+    let version = run(&mut version, "");
+    if !version.status.success() {
+        return skip(version.stderr.trim_end());
+    }
+    let server = Server::spawn(&mut as_user(&["-q", "--port", "0"]).unwrap());
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     let (mut served, mut refused) = (Vec::new(), 0);
     for client in clients {

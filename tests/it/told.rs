@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 
 use crate::util::{
-    Running, Server, Signalled, client, peer, printed, received, run, unused_address,
+    Running, Server, Signalled, client, os_error, peer, printed, received, run, unused_address,
 };
 
 /// Asserts that the standard error begins with the two lines of one outage.
@@ -61,10 +61,10 @@ fn an_outage_from_the_first_connect_on_is_told_when_it_begins_and_ends() {
     client.await_stderr("; trying again for up to 20 s\n");
     let _server = Server::start_at(address, &[]);
     client.await_reply();
-    drop(client.child.stdin.take());
+    drop(client.process.stdin.take());
     let (status, _, stderr) = client.end();
     assert_eq!(status.code(), Some(0), "{stderr}");
-    let what = format!("cannot connect to {address}: Connection refused (os error 111)");
+    let what = format!("cannot connect to {address}: {}", os_error(111));
     assert_outage(&stderr, address, &what, "0 lines");
 }
 
@@ -74,7 +74,7 @@ fn a_close_of_an_idle_connection_is_told_with_nothing_missing() {
     let mut client = Signalled::start(&mut server.client(&["--retry-for", "20"]));
     client.await_reply();
     client.await_stderr("; trying again for up to 20 s\n");
-    let mut stdin = client.child.stdin.take().unwrap();
+    let mut stdin = client.process.stdin.take().unwrap();
     stdin.write_all(b"hello\n").unwrap();
     client.await_reply();
     drop(stdin);

@@ -2,14 +2,26 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-use super::{LIMIT, excerpt};
+use super::{LIMIT, eventually, excerpt};
 
-/// A socket that gives up a read or write which hangs.
+/// A connection that gives up a read or write which hangs.
 pub fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
+    limited(TcpStream::connect(address).unwrap())
+}
+
+/// The next client of a server that a test plays itself.
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let (stream, _) = eventually(|| listener.accept().map_err(|error| error.to_string()));
+    stream.set_nonblocking(false).unwrap();
+    limited(stream)
+}
+
+/// Lets a connection give up a read or write which hangs.
+pub fn limited(stream: TcpStream) -> TcpStream {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.set_write_timeout(Some(LIMIT)).unwrap();

@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use super::{LIMIT, own_ip, temporary_file};
+use super::{LIMIT, own_ip, program, run, skip, temporary_file};
 
 /// Lets a command see these files instead of those in `/etc`, unless this process
 /// may not arrange that.
+#[track_caller]
 fn with_etc(command: &Command, files: &[(&str, String)]) -> Option<Command> {
-    let status = Command::new("unshare").args(["-m", "true"]).status();
-    if !status.is_ok_and(|status| status.success()) {
-        println!("skipped: not allowed to mount anything");
+    let mut unshare = program("unshare")?;
+    let allowed = run(program("unshare")?.args(["-m", "true"]), "");
+    if !allowed.status.success() {
+        skip(allowed.stderr.trim_end());
         return None;
     }
     let mut script = String::new();
@@ -23,16 +25,15 @@ fn with_etc(command: &Command, files: &[(&str, String)]) -> Option<Command> {
         let path = path.display();
         script += &format!("mount --bind '{path}' /etc/{name} && rm '{path}' && ");
     }
-    let mut unshare = Command::new("unshare");
     unshare
         .args(["-m", "sh", "-c", &format!("{script} exec \"$0\" \"$@\"")])
         .arg(command.get_program())
-        .args(command.get_args())
-        .env_remove("RUST_LOG");
+        .args(command.get_args());
     Some(unshare)
 }
 
 /// Lets a command know a host named `host.test` by these addresses.
+#[track_caller]
 pub fn etc_hosts(command: &Command, addresses: &[IpAddr]) -> Option<Command> {
     let lines = addresses.iter().map(|ip| format!("{ip} host.test\n"));
     with_etc(command, &[("hosts", lines.collect())])
@@ -43,10 +44,11 @@ pub struct NameServer(UdpSocket);
 
 impl NameServer {
     /// Starts it, unless this process may not listen on the port for it.
+    #[track_caller]
     pub fn start() -> Option<Self> {
         let socket = UdpSocket::bind((own_ip(), 53));
         if let Err(error) = &socket {
-            println!("skipped: no name server to be had: {error}");
+            skip(format_args!("no name server to be had: {error}"));
         }
         let socket = socket.ok()?;
         socket.set_read_timeout(Some(LIMIT)).unwrap();
@@ -54,6 +56,7 @@ impl NameServer {
     }
 
     /// Lets a command know no other name server.
+    #[track_caller]
     pub fn serve(&self, command: &Command) -> Option<Command> {
         let ip = self.0.local_addr().unwrap().ip();
         let files = [

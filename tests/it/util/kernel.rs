@@ -1,7 +1,7 @@
 //! What the kernel says of a process.
 
 use std::fs;
-use std::process::Command;
+use std::io;
 
 /// A number in a file in `/proc` of this process: after this text, which is the
 /// last such in the file, and so many words. There is none where the kernel does
@@ -12,11 +12,7 @@ pub fn number_in_proc(process: u32, file: &str, text: &str, words: usize) -> Opt
     after.split_whitespace().nth(words)?.parse().ok()
 }
 
-/// Lets this test process have as many open files as it may.
-pub fn allow_open_files() {
-    let script =
-        "prlimit --pid $0 --nofile=$(prlimit --pid $0 --nofile --output HARD --noheadings):";
-    let id = std::process::id().to_string();
-    let status = Command::new("sh").args(["-c", script, &id]).status();
-    assert!(status.unwrap().success(), "sh -c '{script}' {id}");
+/// What this system says of an error, by the number that Linux has for it.
+pub fn os_error(number: i32) -> String {
+    io::Error::from_raw_os_error(number).to_string()
 }

@@ -6,8 +6,17 @@ use std::time::{Duration, Instant};
 // The server as a process of a test's own.
 mod server_process;
 
+// A program that a test has started.
+mod process;
+
 // A program in pipes, how it ended and what it said.
 mod program;
+
+// A terminal of a test's own.
+mod terminal;
+
+// What a test needs that not every machine has.
+mod needs;
 
 // Bytes and lines over a socket.
 mod conversation;
@@ -21,7 +30,7 @@ mod canary;
 // What the kernel says of a process.
 mod kernel;
 
-// Files and addresses that no other test uses.
+// What no other test uses.
 mod own;
 
 // Numbers that look random.
@@ -44,19 +53,24 @@ mod etc;
 
 pub use canary::{Canary, three_rounds};
 pub use conversation::{
-    ask, ask_line, connect, exchange, last_words, printed, read_line, received,
+    accept, ask, ask_line, connect, exchange, last_words, printed, read_line, received,
 };
 pub use etc::{NameServer, etc_hosts};
 pub use json::Json;
-pub use kernel::{allow_open_files, number_in_proc};
-pub use own::{own_ip, temporary_file, unused_address};
-pub use peer::{answering, fill_queue, peer};
+pub use kernel::{number_in_proc, os_error};
+pub use needs::{has_ipv6, may_open, may_start, process_1, program, say, skip, strace};
+pub use own::{own_ip, own_name, own_user, temporary_file, unused_address};
+pub use peer::{answering, answering_at_the_end, fill_queue, peer};
 pub use probe::Probe;
-pub use program::{Outcome, Running, client, excerpt, is_ignored, run, signal};
+pub use process::{Process, children, signal, spawn};
+pub use program::{
+    Outcome, Running, client, client_to, client_with, command, excerpt, is_ignored, run, run_from,
+};
 pub use random::Random;
 pub use report::take_report;
 pub use server_process::{Server, server};
 pub use signalled::{Signalled, assert_last_words, fill_pipe, full_pipe, signals};
+pub use terminal::{PROMPT, at_terminal, client_at_terminal};
 
 /// What no step of any test should take, and a hang is taken for.
 pub const LIMIT: Duration = Duration::from_secs(30);

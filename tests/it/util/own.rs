@@ -1,28 +1,42 @@
-//! Files and addresses that no other test uses.
+//! What no other test uses, of this run or of another one on this machine.
 
+use std::mem;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::ops::Range;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self, UnixListener};
 use std::path::PathBuf;
+use std::process;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::UNIX_EPOCH;
 
-/// A file of this test run's own.
-pub fn temporary_file() -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!(
-        "{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    );
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+/// The first number that no other run of these tests has, from now on and for as
+/// long as this one lasts.
+fn claim(what: &str, mut numbers: Range<u32>) -> u32 {
+    // Such a name is the system's to give, once; it is free when its owner ends.
+    let claimed = |number: &u32| {
+        let name = format!("tests of tcp-chat: {what} {number}");
+        let name = net::SocketAddr::from_abstract_name(name).unwrap();
+        UnixListener::bind_addr(&name).map(mem::forget).is_ok()
+    };
+    numbers.find(claimed).unwrap()
+}
+
+/// A user whom no other test starts anything for.
+pub fn own_user() -> u32 {
+    claim("user", 54_321..60_000)
 }
 
 /// An address of this machine that no other test uses, not even for a client: a
 /// port that is free there stays free.
 pub fn own_ip() -> IpAddr {
+    static NETWORK: OnceLock<u32> = OnceLock::new();
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let [_, _, first, second] = std::process::id().to_be_bytes();
+    let network = *NETWORK.get_or_init(|| claim("network", 1..255));
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let (third, fourth) = ((number / 254) as u8, (number % 254) as u8);
-    IpAddr::from([127, 1 + first % 200, second ^ third, 1 + fourth])
+    IpAddr::from([127, network as u8, third, 1 + fourth])
 }
 
 /// An address at which nothing listens.
@@ -31,4 +45,18 @@ pub fn unused_address() -> SocketAddr {
         .unwrap()
         .local_addr()
         .unwrap()
+}
+
+/// A name that no other test uses.
+pub fn own_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // A run that was killed may have left files of a process of the same number.
+    let now = UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    format!("{}-{now}-{number}", process::id())
+}
+
+/// A file of this test run's own.
+pub fn temporary_file() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(own_name())
 }

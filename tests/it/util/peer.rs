@@ -1,9 +1,11 @@
 //! A server that a test plays itself.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
+
+use super::conversation::{limited, received};
 
 /// A server of a test's own, which may misbehave: serves one client after the
 /// other, each as told, while there is somebody to be served.
@@ -13,7 +15,7 @@ pub fn peer(mut serve: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
     thread::spawn(move || {
         listener
             .incoming()
-            .for_each(|stream| serve(stream.unwrap()))
+            .for_each(|stream| serve(limited(stream.unwrap())))
     });
     address
 }
@@ -27,6 +29,24 @@ pub fn answering(mut answer: impl FnMut(u64, &str) -> String + Send + 'static) -
                 return;
             }
         }
+    })
+}
+
+/// A server that reads everything before it answers anything. It hangs up on so
+/// many clients instead of answering them.
+pub fn answering_at_the_end(mut hangs_up: usize) -> SocketAddr {
+    peer(move |mut stream| {
+        let mut text = String::new();
+        // Whoever only tries whether it is there may end with a reset.
+        if stream.read_to_string(&mut text).is_err() {
+            return;
+        }
+        if hangs_up > 0 {
+            hangs_up -= 1;
+            return;
+        }
+        let replies: String = text.lines().map(received).collect();
+        let _ = stream.write_all(replies.as_bytes());
     })
 }
 

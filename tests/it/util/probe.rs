@@ -5,16 +5,16 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::{Json, client, eventually, signal, take_report, temporary_file};
+use super::{Json, Process, client, eventually, signal, spawn, take_report, temporary_file};
 
 /// A client with an input that never ends, until it is interrupted.
 pub struct Probe {
-    child: Child,
+    process: Process,
     report: PathBuf,
     stderr: PathBuf,
     printed: Arc<AtomicU64>,
@@ -23,18 +23,14 @@ pub struct Probe {
 impl Probe {
     pub fn start(address: SocketAddr, args: &[&str]) -> Self {
         let (report, stderr) = (temporary_file(), temporary_file());
-        let mut child = client(address, args)
-            .arg("--report")
-            .arg(&report)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&stderr).unwrap())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
+        let mut client = client(address, args);
+        client.arg("--report").arg(&report);
+        client.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = spawn(client.stderr(File::create(&stderr).unwrap()));
+        let mut stdin = process.stdin.take().unwrap();
         thread::spawn(move || while stdin.write_all(&b"x\n".repeat(500)).is_ok() {});
         let printed = Arc::new(AtomicU64::new(0));
-        let (stdout, count) = (child.stdout.take().unwrap(), Arc::clone(&printed));
+        let (stdout, count) = (process.stdout.take().unwrap(), Arc::clone(&printed));
         thread::spawn(move || {
             let lines = BufReader::new(stdout).lines();
             for _ in lines.map_while(Result::ok) {
@@ -42,7 +38,7 @@ impl Probe {
             }
         });
         Probe {
-            child,
+            process,
             report,
             stderr,
             printed,
@@ -60,8 +56,8 @@ impl Probe {
 
     /// Ends it by a signal. Returns its report and its standard error.
     pub fn interrupt(mut self) -> (Json, String) {
-        signal(self.child.id(), "TERM");
-        let status = self.child.wait().unwrap();
+        signal(self.process.id(), "TERM");
+        let status = self.process.wait().unwrap();
         let stderr = fs::read_to_string(&self.stderr).unwrap();
         assert_eq!(status.signal(), Some(15), "{status}: {stderr}");
         fs::remove_file(&self.stderr).unwrap();

@@ -1,26 +1,40 @@
 //! A program in pipes, how it ended and what it said.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 
-use super::LIMIT;
+use super::{Process, children, signal, skip, spawn};
+
+/// A program to be run, which is not to heed what the user of these tests has set
+/// for ours.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// The client, to be run with these arguments.
+pub fn client_with(args: &[&str]) -> Command {
+    let mut command = command(env!("CARGO_BIN_EXE_client"));
+    command.args(args);
+    command
+}
+
+/// The client, to be run against this host.
+pub fn client_to(host: &str, port: u16, args: &[&str]) -> Command {
+    let mut command = client_with(&["--host", host, "--port", &port.to_string()]);
+    command.args(args);
+    command
+}
 
 /// The client, to be run against the server at this address.
 pub fn client(address: SocketAddr, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
-    command.args([
-        "--host",
-        &address.ip().to_string(),
-        "--port",
-        &address.port().to_string(),
-    ]);
-    command.args(args).env_remove("RUST_LOG");
-    command
+    client_to(&address.ip().to_string(), address.port(), args)
 }
 
 /// Runs a command with this input, to its end.
@@ -33,31 +47,29 @@ pub fn run(command: &mut Command, input: impl Into<Vec<u8>>) -> Outcome {
     running.finish()
 }
 
-/// Sends a signal to a process: INT, TERM and so on.
-pub fn signal(process: u32, name: &str) {
-    let kill = Command::new("kill")
-        .args(["-s", name, &process.to_string()])
-        .status();
-    assert!(kill.unwrap().success(), "kill -s {name} {process}");
+/// Runs a command whose input is this file or the like, to its end.
+pub fn run_from(command: &mut Command, stdin: impl Into<Stdio>) -> Outcome {
+    let command = command.stdin(stdin).stdout(Stdio::piped());
+    spawn(command.stderr(Stdio::piped())).finish()
 }
 
 /// Whether programs that this test starts ignore a signal, since the test was
 /// started so, as by `nohup` or a script's `&`.
+#[track_caller]
 pub fn is_ignored(number: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
     let is_ignored = mask & (1 << (number - 1)) != 0;
     if is_ignored {
-        println!("skipped signal {number}: it is ignored here");
+        skip(format_args!("signal {number} is ignored here"));
     }
     is_ignored
 }
 
 /// A program with pipes for its standard streams.
 pub struct Running {
-    command: String,
-    child: Option<Child>,
+    process: Process,
     pub stdin: Option<ChildStdin>,
     pub stdout: BufReader<ChildStdout>,
 }
@@ -68,33 +80,28 @@ impl Running {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut process = spawn(command);
         Running {
-            command: format!("{command:?}"),
-            stdin: child.stdin.take(),
-            stdout: BufReader::new(child.stdout.take().unwrap()),
-            child: Some(child),
+            stdin: process.stdin.take(),
+            stdout: BufReader::new(process.stdout.take().unwrap()),
+            process,
         }
     }
 
     pub fn id(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+        self.process.id()
     }
 
-    /// Signals the one program that this one runs, as `unshare` does.
-    pub fn signal_child(&self, signal: &str) {
-        let script = "kill -s $1 $(cat /proc/$0/task/$0/children)";
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script, &self.id().to_string(), signal]);
-        assert!(shell.status().unwrap().success(), "sh -c '{script}'");
+    /// Signals the programs that this one runs, as `unshare` does.
+    pub fn signal_child(&self, name: &str) {
+        children(self.id())
+            .into_iter()
+            .for_each(|id| signal(id, name));
     }
 
     pub fn send(&mut self, text: &str) {
-        self.stdin
-            .as_mut()
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
     }
 
     /// The next line of the standard output, with its LF.
@@ -116,32 +123,8 @@ impl Running {
     }
 
     /// Waits for the end; the input stays open unless it was taken.
-    pub fn finish(mut self) -> Outcome {
-        let mut child = self.child.take().unwrap();
-        let id = child.id().to_string();
-        let (ended, end) = mpsc::channel();
-        let mut stdout = self.stdout;
-        thread::spawn(move || {
-            let mut stderr = child.stderr.take().unwrap();
-            let stderr = thread::spawn(move || {
-                let mut text = Vec::new();
-                stderr.read_to_end(&mut text).map(|_| text)
-            });
-            let mut text = Vec::new();
-            stdout.read_to_end(&mut text).unwrap();
-            let _ = ended.send((child.wait().unwrap(), text, stderr.join().unwrap().unwrap()));
-        });
-        let Ok((status, stdout, stderr)) = end.recv_timeout(LIMIT * 4) else {
-            Command::new("kill").args(["-KILL", &id]).status().unwrap();
-            panic!("{} hangs", self.command);
-        };
-        let stderr = String::from_utf8_lossy(&stderr).into_owned();
-        Outcome {
-            command: self.command,
-            status,
-            stdout,
-            stderr,
-        }
+    pub fn finish(self) -> Outcome {
+        self.process.finish_reading(Some(self.stdout))
     }
 }
 

@@ -4,20 +4,23 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use super::{client, connect, eventually, number_in_proc, own_ip, temporary_file};
+use super::{
+    Process, client, command, connect, eventually, number_in_proc, own_ip, program, run, signal,
+    spawn, temporary_file,
+};
 
 /// The server, to be run with these arguments.
 pub fn server(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
-    command.args(args).env_remove("RUST_LOG");
+    let mut command = command(env!("CARGO_BIN_EXE_server"));
+    command.args(args);
     command
 }
 
 /// The server, for as long as this value lives.
 pub struct Server {
-    child: Child,
+    process: Process,
     pub address: SocketAddr,
     log: PathBuf,
 }
@@ -48,26 +51,26 @@ impl Server {
         let log = temporary_file();
         let stderr = fs::File::create(&log).unwrap();
         command.stdin(input).stdout(Stdio::piped()).stderr(stderr);
-        let mut child = command.spawn().unwrap();
+        let mut process = spawn(command);
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
+        BufReader::new(process.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
         let announced = line
             .strip_prefix("Server listening on ")
             .and_then(|rest| rest.trim_end().parse().ok());
         let Some(address) = announced else {
-            let status = child.wait();
+            let status = process.wait();
             let log = fs::read_to_string(&log);
             panic!("{command:?} announced {line:?} instead of its address: {status:?}\n{log:?}");
         };
-        Self::new(child, address, log)
+        Self::new(process, address, log)
     }
 
     /// A process that serves at this address and logs to this file.
-    pub fn new(child: Child, address: SocketAddr, log: PathBuf) -> Self {
+    pub fn new(process: Process, address: SocketAddr, log: PathBuf) -> Self {
         Server {
-            child,
+            process,
             address,
             log,
         }
@@ -91,30 +94,39 @@ impl Server {
         connect(self.address)
     }
 
-    /// Runs a shell command line in which `$0` is the server's process id.
-    pub fn shell(&self, script: &str) {
-        let id = self.id().to_string();
-        let status = Command::new("sh")
-            .args(["-c", script, &id])
-            .status()
-            .unwrap();
-        assert!(status.success(), "sh -c '{script}' {id}: {status}");
-    }
-
     /// Stops the process, until all its threads stand still.
     pub fn stop(&self) {
-        let moving = "grep -L '^State:.T' /proc/$0/task/*/status";
-        self.shell(&format!(
-            "kill -STOP $0; while {moving} | grep -q .; do :; done"
-        ));
+        signal(self.id(), "STOP");
+        let threads = format!("/proc/{}/task", self.id());
+        eventually(|| {
+            let threads = fs::read_dir(&threads).unwrap();
+            let states = threads.map(|thread| fs::read(thread.unwrap().path().join("status")));
+            let mut states = states.map_while(Result::ok);
+            let stands_still = |status: Vec<u8>| String::from_utf8_lossy(&status).contains("\tT (");
+            match states.all(stands_still) {
+                true => Ok(()),
+                false => Err("not all threads stand still".to_string()),
+            }
+        });
     }
 
     pub fn go_on(&self) {
-        self.shell("kill -CONT $0");
+        signal(self.id(), "CONT");
+    }
+
+    /// Sets how many open files it may have, where the machine has a program for that.
+    #[track_caller]
+    pub fn limit_open_files(&self, limit: u32) -> bool {
+        let Some(mut prlimit) = program("prlimit") else {
+            return false;
+        };
+        let (id, limit) = (self.id().to_string(), format!("--nofile={limit}:"));
+        run(prlimit.args(["--pid", &id, &limit]), "").assert(0, "", "");
+        true
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// A number of this process that the kernel keeps in `/proc/PID/status`.
@@ -128,15 +140,13 @@ impl Server {
     }
 
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         let _ = fs::remove_file(&self.log);
     }
 }

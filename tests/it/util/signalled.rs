@@ -6,12 +6,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::thread;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Json, LIMIT, eventually, is_ignored, printed, signal, take_report, temporary_file};
+use super::{
+    Json, Process, eventually, is_ignored, printed, signal, spawn, take_report, temporary_file,
+};
 
 /// Each signal that asks a program to end, unless it is ignored here.
 pub fn signals() -> Vec<(i32, &'static str)> {
@@ -24,7 +24,7 @@ pub fn signals() -> Vec<(i32, &'static str)> {
 
 /// A client with a summary and a report. One line is its input, which stays open.
 pub struct Signalled {
-    pub child: Child,
+    pub process: Process,
     report: PathBuf,
     stderr: PathBuf,
 }
@@ -39,10 +39,11 @@ impl Signalled {
         command.args(["--summary", "--report"]).arg(&report);
         command.stdin(Stdio::piped()).stdout(stdout);
         command.stderr(File::create(&stderr).unwrap());
-        let mut child = command.spawn().unwrap();
-        child.stdin.as_mut().unwrap().write_all(b"hello\n").unwrap();
+        let mut process = spawn(command);
+        let stdin = process.stdin.as_mut().unwrap();
+        stdin.write_all(b"hello\n").unwrap();
         Signalled {
-            child,
+            process,
             report,
             stderr,
         }
@@ -59,7 +60,7 @@ impl Signalled {
 
     /// Waits until a reply is printed.
     pub fn await_reply(&mut self) {
-        let stdout = self.child.stdout.as_mut().unwrap();
+        let stdout = self.process.stdout.as_mut().unwrap();
         let mut line = [0; 64];
         let read = stdout.read(&mut line).unwrap();
         let line = String::from_utf8_lossy(&line[..read]);
@@ -69,16 +70,10 @@ impl Signalled {
     /// Waits for its end. Returns the report and the standard error, too.
     #[track_caller]
     pub fn end(self) -> (ExitStatus, Json, String) {
-        let mut child = self.child;
+        let mut process = self.process;
         // Waiting would close it first.
-        let _stdin = child.stdin.take();
-        let (ended, end) = mpsc::channel();
-        let id = child.id();
-        thread::spawn(move || ended.send(child.wait().unwrap()));
-        let Ok(status) = end.recv_timeout(LIMIT) else {
-            signal(id, "KILL");
-            panic!("the client hangs");
-        };
+        let _stdin = process.stdin.take();
+        let status = process.wait().unwrap();
         let stderr = fs::read_to_string(&self.stderr).unwrap();
         fs::remove_file(&self.stderr).unwrap();
         assert_eq!(stderr.matches(" acknowledged, ").count(), 1, "{stderr}");
@@ -89,8 +84,8 @@ impl Signalled {
     /// once.
     #[track_caller]
     pub fn assert_ends_by(self, (number, name): (i32, &str)) {
+        signal(self.process.id(), name);
         let begun = Instant::now();
-        signal(self.child.id(), name);
         let (status, report, stderr) = self.end();
         let took = begun.elapsed();
         println!("SIG{name}: ended after {took:?}");

@@ -1,0 +1,130 @@
+//! A program that a test has started.
+
+use std::fs;
+use std::io::Read;
+use std::ops::{Deref, DerefMut};
+use std::process::{Child, Command};
+use std::sync::{Mutex, Once, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{LIMIT, Outcome, say};
+
+/// A program that a test has started. It is killed when this value is dropped, and
+/// when it is there for longer than any test takes. So nothing hangs that waits for
+/// its end or reads what it writes.
+pub struct Process {
+    command: String,
+    child: Child,
+}
+
+/// What is running, and since when.
+static RUNNING: Mutex<Vec<(u32, Instant)>> = Mutex::new(Vec::new());
+
+fn with_running<T>(access: impl FnOnce(&mut Vec<(u32, Instant)>) -> T) -> T {
+    access(&mut RUNNING.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Starts a program.
+pub fn spawn(command: &mut Command) -> Process {
+    static WATCHDOG: Once = Once::new();
+    WATCHDOG.call_once(|| _ = thread::spawn(kill_what_hangs));
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => panic!("cannot start {command:?}: {error}"),
+    };
+    with_running(|running| running.push((child.id(), Instant::now())));
+    Process {
+        command: format!("{command:?}"),
+        child,
+    }
+}
+
+/// Kills what has been running for too long, and what that has started, which may
+/// hold its pipes open.
+fn kill_what_hangs() {
+    let hangs = |(_, since): &(u32, Instant)| since.elapsed() > LIMIT * 10;
+    loop {
+        thread::sleep(Duration::from_secs(1));
+        let hung = with_running(|running| {
+            let at = running.iter().position(hangs)?;
+            Some(running.swap_remove(at).0)
+        });
+        let Some(id) = hung else { continue };
+        say(format_args!("killed process {id}, which hangs"));
+        let processes = children(id).into_iter().chain([id]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "kill -s KILL $@", "sh"]);
+        let _ = shell.args(processes.map(|id| id.to_string())).status();
+    }
+}
+
+impl Process {
+    /// Waits for its end, and reads what it writes into pipes until then.
+    pub fn finish(mut self) -> Outcome {
+        let stdout = self.stdout.take();
+        self.finish_reading(stdout)
+    }
+
+    /// Does so where something else has its standard output.
+    pub fn finish_reading(mut self, stdout: Option<impl Read>) -> Outcome {
+        // A pipe that nobody reads would stop it.
+        let stderr = self.stderr.take();
+        let stderr = thread::spawn(move || read_all(stderr));
+        let stdout = read_all(stdout);
+        Outcome {
+            status: self.wait().unwrap(),
+            stdout,
+            stderr: String::from_utf8_lossy(&stderr.join().unwrap()).into_owned(),
+            command: self.command.clone(),
+        }
+    }
+}
+
+fn read_all(pipe: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut bytes).unwrap();
+    }
+    bytes
+}
+
+impl Deref for Process {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.child
+    }
+}
+
+impl DerefMut for Process {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let id = self.id();
+        let _ = self.kill();
+        let _ = self.wait();
+        with_running(|running| running.retain(|(running, _)| *running != id));
+    }
+}
+
+/// Sends a signal to a process: INT, TERM and so on.
+pub fn signal(process: u32, name: &str) {
+    // Not every machine has `kill` as a program, but every shell has its own.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "kill -s $1 $0", &process.to_string(), name]);
+    let status = shell.status().unwrap();
+    assert!(status.success(), "kill -s {name} {process}: {status}");
+}
+
+/// The programs that a process of one thread, as `unshare` is, has started.
+pub fn children(process: u32) -> Vec<u32> {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let children = fs::read_to_string(path).unwrap_or_default();
+    let children = children.split_whitespace().map(str::parse);
+    children.collect::<Result<_, _>>().unwrap()
+}

@@ -6,9 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::programs::{
-    await_end, naive_server, program, read_to_end, repaired_server, serve, show_log,
+    await_end, naive, naive_server, read_to_end, repaired_server, serve, show_log,
 };
-use crate::util::{Server, ask, ask_line, eventually, read_line, received, server};
+use crate::util::{
+    Server, ask, ask_line, command, eventually, may_start, os_error, own_user, program, read_line,
+    received, run, server, skip,
+};
 
 #[test]
 fn the_queue_of_new_connections_overflows() {
@@ -29,13 +32,17 @@ fn the_queue_of_new_connections_overflows() {
     assert_eq!(real, CLIENTS);
 }
 
-/// Connects more clients than there are descriptors for.
-fn exhaust(server: &Server) -> Vec<TcpStream> {
-    server.shell("prlimit --pid $0 --nofile=40:");
+/// Connects more clients than there are descriptors for, where they can be limited.
+fn exhaust(server: &Server) -> Option<Vec<TcpStream>> {
+    if !server.limit_open_files(40) {
+        return None;
+    }
     let connect = |_| TcpStream::connect(server.address).ok();
     let clients = (0..120).filter_map(connect).collect();
-    server.log_with("Too many open files");
-    clients
+    // A panic shows the number apart from the text.
+    let error = os_error(24);
+    server.log_with(error.split(" (").next().unwrap());
+    Some(clients)
 }
 
 #[test]
@@ -43,7 +50,9 @@ fn without_descriptors_the_loop_dies() {
     let server = naive_server();
     let served = server.connect();
     ask(&served, "hello", received("hello").trim_end());
-    let _clients = exhaust(&server);
+    let Some(_clients) = exhaust(&server) else {
+        return;
+    };
     show_log(&server);
     // All who were served are lost with it.
     let end = read_to_end(served);
@@ -55,7 +64,9 @@ fn without_descriptors_the_loop_dies() {
 fn without_descriptors_the_repaired_loop_spins() {
     let complaints = |server: &Server| server.log().matches("Cannot accept a connection: ").count();
     let naive = repaired_server();
-    let _clients = exhaust(&naive);
+    let Some(_clients) = exhaust(&naive) else {
+        return;
+    };
     let begun = Instant::now();
     eventually(|| match complaints(&naive) {
         100.. => Ok(()),
@@ -72,45 +83,44 @@ fn without_descriptors_the_repaired_loop_spins() {
     let served = real.connect();
     ask_line(&served, "hello");
     let begun = Instant::now();
-    let clients = exhaust(&real);
+    let clients = exhaust(&real).unwrap();
     thread::sleep(Duration::from_millis(300));
     println!("real:  {} after {:?}", complaints(&real), begun.elapsed());
     // One a second.
     let expected = 1..=1 + begun.elapsed().as_secs() as usize;
     assert!(expected.contains(&complaints(&real)), "{}", real.log());
     ask_line(&served, "still served");
-    real.shell("prlimit --pid $0 --nofile=400:");
+    real.limit_open_files(400);
     clients
         .iter()
         .for_each(|client| ask_line(client, "at last"));
 }
 
-/// Runs a server as a user of whom there is nothing else, and who may have 30
-/// threads. The limit does not hold for root.
-fn with_few_threads(server: &Command) -> Command {
-    let user = (60_000 + std::process::id() % 5000).to_string();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-    command
-        .args(["prlimit", "--nproc=30"])
-        .arg(server.get_program());
-    command.args(server.get_args());
-    command
-}
-
 #[test]
 fn without_threads_spawn_panics() {
+    // The limit counts the threads of a user, and does not hold for root. So each
+    // server is a user of whom there is nothing else.
+    let with_30_threads = |server: &Command| {
+        let user = own_user().to_string();
+        let mut setpriv = program("setpriv")?;
+        setpriv.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+        setpriv.args(["prlimit", "--nproc=30"]);
+        setpriv.arg(server.get_program()).args(server.get_args());
+        Some(setpriv)
+    };
+    let Some(mut tried) = with_30_threads(&command("true")) else {
+        return;
+    };
+    let tried = run(&mut tried, "");
+    if !tried.status.success() {
+        return skip(tried.stderr.trim_end());
+    }
     let connect_60 = |server: &Server| {
         let connect = |_| TcpStream::connect(server.address).ok();
         (0..60).filter_map(connect).collect::<Vec<_>>()
     };
-    let mut setpriv = with_few_threads(&Command::new("true"));
-    if !setpriv.status().is_ok_and(|status| status.success()) {
-        println!("skipped: not allowed to be another user: {setpriv:?}");
-        return;
-    }
-    let mut naive = Command::new(program("naive"));
-    let naive = serve(&mut with_few_threads(naive.arg("server")));
+
+    let naive = serve(&mut with_30_threads(&naive()).unwrap());
     let served = naive.connect();
     ask(&served, "hello", received("hello").trim_end());
     let _clients = connect_60(&naive);
@@ -118,7 +128,8 @@ fn without_threads_spawn_panics() {
     show_log(&naive);
     println!("naive: its first client reads {:?}", read_to_end(served));
 
-    let real = Server::spawn(&mut with_few_threads(&server(&["-q", "--port", "0"])));
+    let real = server(&["-q", "--port", "0"]);
+    let real = Server::spawn(&mut with_30_threads(&real).unwrap());
     let served = real.connect();
     ask_line(&served, "hello");
     let clients = connect_60(&real);
@@ -132,6 +143,9 @@ fn without_threads_spawn_panics() {
 #[test]
 fn a_thread_has_two_mebibytes_of_address_space() {
     const CLIENTS: u64 = 50;
+    if !may_start(2 * CLIENTS) {
+        return;
+    }
     let each = |server: Server, message: &str| {
         let ask_all = |clients: &[TcpStream]| {
             let reply = received(message.trim_end());
@@ -148,8 +162,7 @@ fn a_thread_has_two_mebibytes_of_address_space() {
         [0, 1].map(|at| (after[at] - before[at]) / CLIENTS)
     };
     // Each of the allocator's heaps takes 64 MiB of it, too.
-    let mut naive = Command::new(program("naive"));
-    let naive = serve(naive.arg("server").env("MALLOC_ARENA_MAX", "1"));
+    let naive = serve(naive().env("MALLOC_ARENA_MAX", "1"));
     let mut real = server(&["-q", "--port", "0"]);
     let real = Server::spawn(real.env("MALLOC_ARENA_MAX", "1"));
     let [naive, real] = [each(naive, "hello\n"), each(real, "hello\n")];

@@ -31,7 +31,7 @@ mod util;
 mod programs;
 
 // One module for each chapter of the book.
-mod closing;
+mod connections;
 mod framing;
 mod machine;
 mod nothing_is_lost;

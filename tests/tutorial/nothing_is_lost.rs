@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::programs::{naive_client, naive_server, show};
-use crate::util::{Server, client, peer, printed, run};
+use crate::util::{Outcome, Server, client, peer, printed, run, spawn};
 
 #[test]
 fn a_connection_that_ends_takes_messages_with_it() {
@@ -59,34 +59,27 @@ fn a_reply_that_is_cut_looks_whole() {
 }
 
 /// Runs a client whose output nobody reads any more.
-fn without_a_reader(client: &mut Command) -> (Option<i32>, String) {
+fn without_a_reader(client: &mut Command) -> Outcome {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
-    let client = client
-        .stdin(Stdio::piped())
-        .stdout(writer)
-        .stderr(Stdio::piped());
-    let mut child = client.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
+    client.stdin(Stdio::piped()).stdout(writer);
+    let mut process = spawn(client.stderr(Stdio::piped()));
+    let mut stdin = process.stdin.take().unwrap();
     // Not at once: a test that starts a program at this moment lends it the
     // reader.
     while stdin.write_all(b"hello\n").is_ok() {
         thread::sleep(Duration::from_millis(1));
     }
-    let output = child.wait_with_output().unwrap();
-    (
-        output.status.code(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
+    process.finish()
 }
 
 #[test]
 fn a_closed_output_panics() {
-    let (code, said) = without_a_reader(&mut naive_client(naive_server().address));
-    println!("naive: exit code {code:?}\n{said}");
-    assert_eq!(code, Some(101));
-    assert!(said.contains("panicked"), "{said}");
-    let (code, said) = without_a_reader(&mut Server::start(&[]).client(&[]));
-    println!("real:  exit code {code:?}, as a shell shows SIGPIPE; it says {said:?}");
-    assert_eq!((code, &*said), (Some(141), ""));
+    let naive = without_a_reader(&mut naive_client(naive_server().address));
+    println!("naive: {}\n{}", naive.status, naive.stderr);
+    assert!(naive.stderr.contains("panicked"), "{naive}");
+    naive.assert_code(101);
+    let real = without_a_reader(&mut Server::start(&[]).client(&[]));
+    println!("real:  {}, as a shell shows SIGPIPE", real.status);
+    real.assert(141, "", "");
 }

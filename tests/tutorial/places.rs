@@ -1,35 +1,24 @@
 //! Where the programs run, and who reads what they say.
 
-use std::process::Command;
-
-use crate::programs::{await_end, naive_server, program, send_at_once, serve};
-use crate::util::{Server, ask, ask_line, received, server};
+use crate::programs::{await_end, naive, naive_server, send_at_once, serve};
+use crate::util::{Server, ask, ask_line, children, process_1, received, server, signal};
 
 #[test]
 fn as_process_1_it_cannot_be_stopped() {
     // As in a container: it is the first process in a room of its own.
-    let in_room = |server: &Command| {
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--pid", "--fork", "--kill-child"]);
-        command.arg(server.get_program()).args(server.get_args());
-        command
-    };
-    let mut unshare = in_room(&Command::new("true"));
-    if !unshare.status().is_ok_and(|status| status.success()) {
-        println!("skipped: not allowed: {unshare:?}");
+    let Some(mut in_room) = process_1(&naive()) else {
         return;
-    }
-    let terminate = "kill -s TERM $(cat /proc/$0/task/$0/children)";
-
-    let mut naive = Command::new(program("naive"));
-    let naive = serve(&mut in_room(naive.arg("server")));
-    naive.shell(terminate);
+    };
+    let terminate = |server: &Server| signal(children(server.id())[0], "TERM");
+    let naive = serve(&mut in_room);
+    terminate(&naive);
     ask(&naive.connect(), "hello", received("hello").trim_end());
     println!("naive: serves on after SIGTERM");
 
-    let real = Server::spawn(&mut in_room(&server(&["--port", "0"])));
+    let mut in_room = process_1(&server(&["--port", "0"])).unwrap();
+    let real = Server::spawn(&mut in_room);
     ask_line(&real.connect(), "hello");
-    real.shell(terminate);
+    terminate(&real);
     await_end(&real);
     println!("real:  has ended");
 }

@@ -8,36 +8,43 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::{env, io};
 
-use crate::util::{Server, eventually, own_ip, temporary_file};
+use crate::util::{Server, command, eventually, own_ip, run, spawn, temporary_file};
 
-/// Compiles a file beside this one, unless that was done already.
-pub fn program(name: &str) -> PathBuf {
+/// A program whose source is beside this file, compiled unless that was done already.
+fn compiled(name: &str) -> Command {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let source = format!("{}/tests/tutorial/{name}.rs", env!("CARGO_MANIFEST_DIR"));
     let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let modified = |path| fs::metadata(path).and_then(|file| file.modified()).ok();
     if modified(program.as_path()) < modified(source.as_ref()) {
-        let compiled = temporary_file();
-        let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or("rustc".into()));
-        rustc
-            .args(["--edition", "2024", &source, "-o"])
-            .arg(&compiled);
-        assert!(rustc.status().unwrap().success(), "{rustc:?}");
+        let new = temporary_file();
+        let mut rustc = command(env::var_os("RUSTC").unwrap_or("rustc".into()));
+        rustc.args(["--edition", "2024", &source, "-o"]).arg(&new);
+        run(&mut rustc, "").assert(0, "", "");
         // Another run of these tests may use the program right now.
-        fs::rename(compiled, &program).unwrap();
+        fs::rename(new, &program).unwrap();
     }
-    program
+    let mut command = command(program);
+    command.env_remove("RUST_BACKTRACE");
+    command
+}
+
+/// The naive server, which lacks an address yet.
+pub fn naive() -> Command {
+    let mut naive = compiled("naive");
+    naive.arg("server");
+    naive
 }
 
 /// The naive server on a free port.
 pub fn naive_server() -> Server {
-    serve(Command::new(program("naive")).arg("server"))
+    serve(&mut naive())
 }
 
 /// The naive server after the repairs that come to mind first.
 pub fn repaired_server() -> Server {
-    serve(&mut Command::new(program("repaired")))
+    serve(&mut compiled("repaired"))
 }
 
 /// Runs a command that becomes a server once it is told an address. All that it
@@ -46,9 +53,8 @@ pub fn serve(command: &mut Command) -> Server {
     let log = temporary_file();
     let output = File::create(&log).unwrap();
     command.arg(format!("{}:0", own_ip())).stdin(Stdio::null());
-    command.env_remove("RUST_BACKTRACE");
     command.stdout(output.try_clone().unwrap()).stderr(output);
-    let child = command.spawn().unwrap();
+    let process = spawn(command);
     let address = eventually(|| {
         let printed = fs::read_to_string(&log).unwrap();
         let line = printed.split_once('\n').map(|(line, _)| line);
@@ -56,15 +62,14 @@ pub fn serve(command: &mut Command) -> Server {
         let address = address.and_then(|address| address.parse().ok());
         address.ok_or(format!("{command:?} printed {printed:?}"))
     });
-    Server::new(child, address, log)
+    Server::new(process, address, log)
 }
 
 /// The naive client, to be run against the server at this address.
 pub fn naive_client(address: SocketAddr) -> Command {
-    let mut command = Command::new(program("naive"));
-    command.args(["client", &address.to_string()]);
-    command.env_remove("RUST_BACKTRACE");
-    command
+    let mut client = compiled("naive");
+    client.args(["client", &address.to_string()]);
+    client
 }
 
 /// Sends these pieces while the server stands still, so that all are there when it

@@ -111,7 +111,7 @@
 //! Now and then a small message takes 40 ms longer. A sender holds a small
 //! segment back while an earlier one is unacknowledged (Nagle), and the
 //! receiver holds the acknowledgement back to send it along with an answer.
-//! Both ends set TCP_NODELAY (`src/bin/client/attempt.rs`,
+//! Both ends set TCP_NODELAY (`src/bin/client/session.rs`,
 //! `src/bin/server/connection.rs`), and make up for it by writing all that
 //! there is in one call.
 //! Test, of the client's side:
@@ -141,7 +141,7 @@
 //!
 //! A client that sends everything first and then reads blocks against a server
 //! that answers at once: both wait in `write` for the other to read. So the
-//! client reads and writes in two threads (`src/bin/client/threads.rs`), and a
+//! client reads and writes in two threads (`src/bin/client/connection.rs`), and a
 //! window bounds what is in flight. When it is full, the input is not read any
 //! further: backpressure, up to the program that writes that input.
 //! Tests: `misbehaving::no_more_messages_are_in_flight_than_the_window_allows`;

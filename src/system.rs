@@ -104,6 +104,15 @@ pub fn is_standard_stream(file: &File) -> io::Result<bool> {
     this::is_standard_stream(file)
 }
 
+/// Whether a file is also standard error.
+///
+/// # Errors
+///
+/// As those of [`is_standard_stream`].
+pub fn is_standard_error(file: &File) -> io::Result<bool> {
+    this::is_standard_error(file)
+}
+
 /// The listening socket at standard input, which the program that started this
 /// one has opened. It outlives the server: while the server is replaced by
 /// another one, clients wait in the socket's queue, and none is refused. systemd

@@ -135,9 +135,18 @@ fn file(stream: &impl AsFd) -> io::Result<File> {
 }
 
 pub(super) fn is_standard_stream(file: &File) -> io::Result<bool> {
-    let id = |file: &File| file.metadata().map(|data| (data.dev(), data.ino()));
     let streams = [id(&stdin()?)?, id(&stdout()?)?, id(&stderr()?)?];
     Ok(streams.contains(&id(file)?))
+}
+
+pub(super) fn is_standard_error(file: &File) -> io::Result<bool> {
+    Ok(id(file)? == id(&stderr()?)?)
+}
+
+/// What tells a file from every other: its device and its number there.
+fn id(file: &File) -> io::Result<(u64, u64)> {
+    let data = file.metadata()?;
+    Ok((data.dev(), data.ino()))
 }
 
 // The listener.

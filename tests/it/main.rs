@@ -81,6 +81,9 @@ mod half_close;
 // What `--progress` shows.
 mod progress;
 
+// What the end of a run leaves behind.
+mod ends;
+
 // What `--report` writes after each kind of end.
 mod report;
 

@@ -17,15 +17,18 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use tcp_chat::cli;
 use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::system::is_timeout;
 use tcp_chat::wire;
 
-pub(crate) use connections::End;
+pub(crate) use connections::Loss;
 
+use crate::counts::{Answers, Counts, Snapshot};
 use crate::outage::Outage;
 use crate::outbox::Outbox;
-use crate::summary::Counts;
 
 /// How many bytes of messages are held at most, up to one message more. Enough
 /// to keep a fast path busy, and little enough to forget about.
@@ -35,24 +38,34 @@ const BYTE_BUDGET: usize = 512 * 1024;
 const MOST_TOLD: u64 = 10;
 
 /// What the user has decided.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Settings {
-    /// What the user knows the server by.
-    pub(crate) server: String,
-    /// Most messages unacknowledged at a time.
+    /// Most messages in flight, up to 65536; 1 is lockstep
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = window())]
     pub(crate) window: usize,
-    /// Longest time without any reply while one is awaited.
-    pub(crate) timeout: Duration,
-    /// Longest time for one attempt to connect.
-    pub(crate) connect_timeout: Duration,
-    /// How long to go on trying in each outage; zero makes the first the end.
+    /// How long to go on trying in each outage; 0 ends the run at the first one
+    #[arg(long, value_name = "SECS", default_value = "0", value_parser = cli::seconds)]
     pub(crate) retry_for: Duration,
-    /// Whether to end the client's side of the stream after the last line.
+    /// Longest time without any reply while one is awaited; 0 is for ever
+    #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::timeout)]
+    pub(crate) timeout: Duration,
+    /// Longest time for each attempt to connect; 0 is as long as the system tries
+    #[arg(long, value_name = "SECS", default_value = "10", value_parser = cli::timeout)]
+    pub(crate) connect_timeout: Duration,
+    /// End this side of the stream after the last line, and still require every reply. A server that
+    /// answers only then needs --window to be as large as the input
+    #[arg(long)]
     pub(crate) half_close: bool,
+}
+
+fn window() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=65_536)
 }
 
 /// All connections of one run, as one exchange of messages and replies.
 pub(crate) struct Conversation {
+    /// What the user knows the server by.
+    server: String,
     settings: Settings,
     began: Instant,
     /// How many lines of input there were.
@@ -62,12 +75,7 @@ pub(crate) struct Conversation {
     /// When an answer last made room in the outbox, or the beginning.
     room_since: Instant,
     counts: Counts,
-    /// Since when there is a connection, if there is one.
-    connected: Option<Instant>,
-    /// Whether there was ever one.
-    was_connected: bool,
-    /// Whether this side of the connection was ended.
-    half_closed: bool,
+    link: Link,
     /// The beginning of the first attempt to connect.
     first_attempt: Option<Instant>,
     /// When the last reply came or, if nothing was in flight before it, the last
@@ -77,6 +85,9 @@ pub(crate) struct Conversation {
     outage: Option<Outage>,
     /// Replies for the user, not handed out yet.
     output: Vec<u8>,
+    /// How the messages before those replies were answered, and when the first
+    /// message that was not among them was due.
+    printed: (Answers, Option<Instant>),
     /// News for the user, not handed out yet.
     news: Vec<News>,
 }
@@ -85,6 +96,17 @@ enum Input {
     Open,
     Ended,
     Failed(io::Error),
+}
+
+/// Whether there is a connection.
+enum Link {
+    Down,
+    Connecting,
+    Up {
+        since: Instant,
+        /// Whether this side of it was ended.
+        half_closed: bool,
+    },
 }
 
 /// A line for the user that is not a reply.
@@ -107,8 +129,9 @@ pub(crate) enum ToSend {
 }
 
 impl Conversation {
-    pub(crate) fn new(settings: Settings, now: Instant) -> Self {
+    pub(crate) fn new(server: String, settings: Settings, now: Instant) -> Self {
         Conversation {
+            server,
             settings,
             began: now,
             lines: 0,
@@ -116,38 +139,29 @@ impl Conversation {
             outbox: Outbox::default(),
             room_since: now,
             counts: Counts::default(),
-            connected: None,
-            was_connected: false,
-            half_closed: false,
+            link: Link::Down,
             first_attempt: None,
             awaited_since: None,
             outage: None,
             output: Vec::new(),
+            printed: (Answers::default(), None),
             news: Vec::new(),
         }
     }
 
     // What it knows.
 
-    pub(crate) fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    /// How many messages are unacknowledged, sent or not.
-    pub(crate) fn unacknowledged(&self) -> usize {
-        self.outbox.len()
-    }
-
-    /// When the oldest of them was due.
-    pub(crate) fn unacknowledged_since(&self) -> Option<Instant> {
-        self.outbox.first_due()
-    }
-
-    /// How many messages are in flight.
-    pub(crate) fn in_flight(&self) -> usize {
-        match self.connected {
-            Some(_) => self.outbox.in_flight(),
-            None => 0,
+    /// How the run stands.
+    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+        Snapshot {
+            counts: self.counts.clone(),
+            began: self.began,
+            now,
+            input_was_read: matches!(self.input, Input::Ended),
+            unacknowledged: self.outbox.len() as u64,
+            unacknowledged_since: self.outbox.first_due(),
+            in_flight: self.outbox.in_flight() as u64,
+            outage_since: self.outage.as_ref().map(|outage| outage.began),
         }
     }
 
@@ -163,7 +177,15 @@ impl Conversation {
 
     /// Whether it is the user's turn: all so far is answered.
     pub(crate) fn awaits_input(&self) -> bool {
-        self.connected.is_some() && self.outbox.len() == 0 && !self.input_has_ended()
+        self.connected_since().is_some() && self.outbox.len() == 0 && !self.input_has_ended()
+    }
+
+    /// Since when there is a connection, if there is one.
+    fn connected_since(&self) -> Option<Instant> {
+        match self.link {
+            Link::Up { since, .. } => Some(since),
+            _ => None,
+        }
     }
 
     /// Whether there will be no more lines.
@@ -171,15 +193,16 @@ impl Conversation {
         !matches!(self.input, Input::Open)
     }
 
-    /// Whether all that there was of the input was read.
-    pub(crate) fn input_was_read(&self) -> bool {
-        matches!(self.input, Input::Ended)
-    }
-
     /// Whether all input was read and everything is answered. Without any input,
     /// that takes a connection at least.
     pub(crate) fn is_done(&self) -> bool {
-        self.was_connected && self.outbox.len() == 0 && self.input_has_ended()
+        self.counts.connections > 0 && self.outbox.len() == 0 && self.input_has_ended()
+    }
+
+    /// Whether it is done while an attempt to connect is under way, which cannot be
+    /// interrupted.
+    pub(crate) fn is_done_while_connecting(&self) -> bool {
+        self.is_done() && matches!(self.link, Link::Connecting)
     }
 
     /// The shortest of the time limits that are judged while a reply is awaited.
@@ -191,12 +214,6 @@ impl Conversation {
             return timeout;
         }
         timeout.min(retry_for)
-    }
-
-    /// How long the outage that goes on has lasted.
-    pub(crate) fn outage(&self, now: Instant) -> Option<Duration> {
-        let outage = self.outage.as_ref()?;
-        Some(now.saturating_duration_since(outage.began))
     }
 
     /// Whether every line of the input was acknowledged.
@@ -245,17 +262,25 @@ impl Conversation {
     /// Appends to `batch` what must be sent; `None` while there is nothing.
     pub(crate) fn take_unsent(&mut self, batch: &mut Vec<u8>, now: Instant) -> Option<ToSend> {
         let ended = self.input_has_ended();
-        if self.connected.is_none() || self.is_done() {
+        let is_done = self.is_done();
+        let Link::Up { half_closed, .. } = &mut self.link else {
+            return Some(ToSend::Over);
+        };
+        if is_done {
             return Some(ToSend::Over);
         }
         if self.outbox.in_flight() < self.outbox.len() {
             if self.outbox.in_flight() == 0 {
                 self.awaited_since = Some(now);
             }
-            self.counts.sent_again += self.outbox.take_unsent(batch) as u64;
+            let sent_again = self.outbox.take_unsent(batch) as u64;
+            self.counts.sent_again += sent_again;
+            if let Some(outage) = &mut self.outage {
+                outage.sent_again += sent_again;
+            }
             return Some(ToSend::Batch);
         }
-        if self.settings.half_close && ended && !mem::replace(&mut self.half_closed, true) {
+        if self.settings.half_close && ended && !mem::replace(half_closed, true) {
             return Some(ToSend::HalfClose);
         }
         None
@@ -276,20 +301,21 @@ impl Conversation {
         read: io::Result<usize>,
         listening_since: Instant,
         now: Instant,
-    ) -> Result<bool, End> {
+    ) -> Result<bool, Loss> {
+        self.printed = (self.counts.answers, self.outbox.first_due());
         let taken = self.take_replies(replies, now);
         match taken {
-            Err(End::Violation(_)) => return taken.map(|()| false),
+            Err(Loss::Violation(_)) => return taken.map(|()| false),
             _ if self.is_done() => {
                 // With nothing to ask, this connection was all that was missing.
-                self.end_outage(self.connected.unwrap_or(now));
+                self.end_outage(self.connected_since().unwrap_or(now));
                 return Ok(true);
             }
             taken => taken?,
         }
         match read {
-            Ok(0) => return Err(End::Closed),
-            Err(error) if !is_timeout(&error) => return Err(End::Broken(error.to_string())),
+            Ok(0) => return Err(Loss::Closed),
+            Err(error) if !is_timeout(&error) => return Err(Loss::Broken(error.to_string())),
             _ => {}
         }
         self.judge_deadlines(listening_since, now)?;
@@ -297,6 +323,19 @@ impl Conversation {
     }
 
     // What is for the user.
+
+    /// The run is over: how it stands in the end. Unless all replies were printed,
+    /// those of the last [`receive`](Conversation::receive) do not count.
+    pub(crate) fn conclude(&mut self, all_printed: bool, now: Instant) -> Snapshot {
+        self.close_outage(now);
+        let mut end = self.snapshot(now);
+        if !all_printed {
+            let answered = end.counts.answers.total();
+            (end.counts.answers, end.unacknowledged_since) = self.printed;
+            end.unacknowledged += answered - end.counts.answers.total();
+        }
+        end
+    }
 
     /// Moves the replies that have come to `out`, each as a line.
     pub(crate) fn take_output(&mut self, out: &mut Vec<u8>) {

@@ -1,48 +1,53 @@
 //! The client: sends the lines of its input, verifies and prints every reply.
 //!
-//! [`conversation`] has the rules, [`threads`] the loops that carry them out,
-//! [`session`] the connections. What the user sees goes through [`output`], and
-//! [`summary`] counts.
+//! [`conversation`] has the rules. The threads that carry them out share what
+//! [`shared`] has: one reads the [`input`], one connects again and again
+//! ([`session`]), one writes to each [`connection`]. What the user sees goes
+//! through [`output`]. The main thread waits for the first end of the run, and
+//! has the last words.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod attempt;
+mod connection;
 mod conversation;
-mod ending;
+mod counts;
 mod histogram;
+mod input;
 mod outage;
 mod outbox;
 mod output;
+mod progress;
 mod report;
 mod schedule;
 mod session;
+mod shared;
 mod summary;
-mod threads;
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::mem;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::Context;
 use clap::Parser;
 use log::LevelFilter;
 use tcp_chat::cli;
 use tcp_chat::system::{self, Signal};
 
-use conversation::Settings;
-use ending::Ending;
+use conversation::{Conversation, Settings};
 use output::Output;
+use report::{Report, ReportFile};
 use schedule::Schedule;
 use session::Session;
-use threads::Shared;
+use shared::{Panicked, Shared, start};
 
 /// The exit code of a program ended by SIGPIPE, as a shell reports it.
 const CLOSED_OUTPUT: u8 = 141;
 
-/// How long a signal waits for the last words to be read before it ends the run.
+/// How long a signal waits for the last words before it ends the run.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Sends the lines of standard input, verifies and prints every reply.
@@ -60,25 +65,11 @@ struct Args {
     /// The port of the server
     #[arg(short, long, default_value_t = cli::DEFAULT_PORT)]
     port: u16,
-    /// Most messages in flight, up to 65536; 1 is lockstep
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    window: u32,
-    /// How long to go on trying in each outage; 0 ends the run at the first one
-    #[arg(long, value_name = "SECS", default_value = "0", value_parser = cli::seconds)]
-    retry_for: Duration,
-    /// Longest time without any reply while one is awaited; 0 is for ever
-    #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::timeout)]
-    timeout: Duration,
-    /// Longest time for each attempt to connect; 0 is as long as the system tries
-    #[arg(long, value_name = "SECS", default_value = "10", value_parser = cli::timeout)]
-    connect_timeout: Duration,
+    #[command(flatten)]
+    settings: Settings,
     /// Lines a second, on a schedule that starts with the first line; an overdue line goes out at once
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
-    /// End this side of the stream after the last line, and still require every reply. A server that
-    /// answers only then needs --window to be as large as the input
-    #[arg(long)]
-    half_close: bool,
     /// Show each second how far the run is
     #[arg(long)]
     progress: bool,
@@ -112,108 +103,170 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs until the first end, whoever brings it about, and concludes the run.
+///
 /// # Errors
 ///
-/// What the one line on standard error says. A closed output has none.
+/// The run cannot begin.
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    cli::logger(LevelFilter::Warn, args.quiet, args.verbose)
-        .format(|line, record| writeln!(line, "client: {}", record.args()))
-        .init();
-
-    let settings = Settings {
-        server: cli::address(&args.host, args.port),
-        window: args.window as usize,
-        timeout: args.timeout,
-        connect_timeout: args.connect_timeout,
-        retry_for: args.retry_for,
-        half_close: args.half_close,
+    start_logger(args);
+    let output = Output::new().context("cannot write to standard output")?;
+    let (end, first_end) = mpsc::channel();
+    let (concluded, is_concluded) = mpsc::channel();
+    let signalled = end.clone();
+    let watched = system::watch(move |signal| {
+        let _ = signalled.send(Err(signal.into()));
+        let _: Result<(), _> = is_concluded.recv_timeout(LAST_WORDS);
+    });
+    watched.context("cannot watch for signals")?;
+    // Only now, so that a signal does not leave an empty report behind.
+    let file = args.report.as_deref().map(ReportFile::create).transpose()?;
+    let began = SystemTime::now();
+    let server = cli::address(&args.host, args.port);
+    let conversation = Conversation::new(server, args.settings.clone(), Instant::now());
+    let shared = Arc::new(Shared::new(conversation, output, end));
+    let end = match start_threads(args, &shared) {
+        Ok(()) => first_end.recv().unwrap_or_else(|gone| Err(gone.into())),
+        Err(error) => Err(error),
     };
-    let ending = Ending::new(settings, args.summary, args.report.as_deref())?;
-    let ending = Arc::new(ending);
-    let in_signal = Arc::clone(&ending);
-    let end = system::watch(move |signal| conclude_in_time(&in_signal, signal))
-        .context("cannot watch for signals")
-        .and_then(|()| converse(args, &ending.shared, &ending.output));
-    let code = match &end {
-        Ok(()) => 0,
-        Err(error) if is_closed_output(error) => CLOSED_OUTPUT,
-        Err(_) => 1,
-    };
-    let error = end.err().map(|error| format!("{error:#}"));
-    let concluded = ending.conclude(code, error.as_deref());
-    match (error, concluded) {
-        (None, concluded) => concluded?,
-        (Some(error), concluded) => {
-            // Neither error may hide the other.
-            if let Err(unwritten) = concluded {
-                log::error!("{unwritten:#}");
-            }
-            if code != CLOSED_OUTPUT {
-                bail!(error);
-            }
+    let code = conclude(args, &shared, began, &end, file.as_ref());
+    if end.is_err_and(|error| error.is::<Signal>()) {
+        // The thread that watches for signals ends the process by this one.
+        let _ = concluded.send(());
+        loop {
+            thread::park();
         }
     }
+    // That thread would take a closed channel for a conclusion.
+    mem::forget(concluded);
     Ok(ExitCode::from(code))
 }
 
-/// Writes the report and the summary after a signal, but gives up after a second:
-/// a pager may have stopped reading.
-fn conclude_in_time(ending: &Arc<Ending>, signal: Signal) {
-    let conclude = {
-        let ending = Arc::clone(ending);
-        // That the report cannot be written is no news beside the signal.
-        move || _ = ending.conclude(signal.exit_code(), Some(&signal.to_string()))
-    };
-    let (concluded, end) = mpsc::channel();
-    let thread = thread::Builder::new().name("last words".to_string());
-    let in_thread = conclude.clone();
-    let started = thread.spawn(move || {
-        in_thread();
-        let _ = concluded.send(());
-    });
-    match started {
-        Ok(_) => _ = end.recv_timeout(LAST_WORDS),
-        // Better late than not at all.
-        Err(_) => conclude(),
-    }
+/// Lets errors be shown, and panics as errors are.
+fn start_logger(args: &Args) {
+    cli::logger(LevelFilter::Warn, args.quiet, args.verbose)
+        .format(|line, record| writeln!(line, "client: {}", record.args()))
+        .init();
+    shared::say_panics_in_one_line();
 }
 
-/// Sends every line of the input, and sees each acknowledged.
-///
 /// # Errors
 ///
-/// Anything other than that.
-fn converse(args: &Args, shared: &Arc<Shared>, output: &Arc<Output>) -> anyhow::Result<()> {
+/// There are not enough threads, or no standard input.
+fn start_threads(args: &Args, shared: &Arc<Shared>) -> anyhow::Result<()> {
     let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = args.rate.map(Schedule::new);
-    start("input", shared, output, move |shared, output| {
-        threads::read_input(shared, output, schedule, stdin);
+    start("input", shared, move |shared| {
+        input::read_input(shared, schedule, stdin);
     })?;
     if args.progress {
-        start("progress", shared, output, threads::show_progress)?;
+        start("progress", shared, progress::show_progress)?;
     }
-    Session::new(&args.host, args.port, shared, output).run()?;
-    shared.lock().verdict().map_err(|why| anyhow!(why))
-}
-
-/// Whether nobody reads the output any more, as after `| head -1`.
-fn is_closed_output(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<io::Error>();
-    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// Starts a thread that ends with the process: it may still wait when all else
-/// is over.
-fn start(
-    name: &str,
-    shared: &Arc<Shared>,
-    output: &Arc<Output>,
-    run: impl FnOnce(&Shared, &Output) + Send + 'static,
-) -> anyhow::Result<()> {
-    let (shared, output) = (Arc::clone(shared), Arc::clone(output));
-    let thread = thread::Builder::new().name(name.to_string());
-    thread
-        .spawn(move || run(&shared, &output))
-        .context("cannot start a thread")?;
+    let mut session = Session::new(&args.host, args.port, shared);
+    start("session", shared, move |shared| shared.end(session.run()))?;
     Ok(())
+}
+
+fn exit_code(end: &anyhow::Result<()>) -> u8 {
+    let Err(error) = end else {
+        return 0;
+    };
+    if let Some(signal) = error.downcast_ref::<Signal>() {
+        return signal.exit_code();
+    }
+    let error = error.downcast_ref::<io::Error>();
+    let is_closed_output = error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
+    if is_closed_output { CLOSED_OUTPUT } else { 1 }
+}
+
+/// Shows the last words and writes the report. Returns the exit code.
+fn conclude(
+    args: &Args,
+    shared: &Shared,
+    began: SystemTime,
+    end: &anyhow::Result<()>,
+    file: Option<&ReportFile>,
+) -> u8 {
+    let all_printed = shared.output.close();
+    let run = shared.lock().conclude(all_printed, Instant::now());
+    let (exit, error) = (exit_code(end), end.as_ref().err());
+    let why = error.map(|error| format!("{error:#}"));
+    let report = Report {
+        server: &cli::address(&args.host, args.port),
+        began,
+        exit,
+        error: why.as_deref(),
+        run: &run,
+    };
+    let write = |comes_last| match file {
+        Some(file) if file.comes_last == comes_last => file.write(&report).err(),
+        _ => None,
+    };
+    let mut unwritten = write(false);
+    let mut last_words = match args.summary {
+        true => summary::summary(&run),
+        false => String::new(),
+    };
+    let mut say = |error| last_words += &format!("client: {error:#}\n");
+    unwritten.iter().for_each(&mut say);
+    // The other codes say enough, and a panic was told where it happened.
+    let is_news = |error: &&anyhow::Error| exit == 1 && !error.is::<Panicked>();
+    error.into_iter().filter(is_news).for_each(&mut say);
+    shared.output.end(&last_words);
+    if let Some(error) = write(true) {
+        cli::failure("client", &error);
+        unwritten = Some(error);
+    }
+    // A run without its report has failed, too.
+    exit.max(u8::from(unwritten.is_some()))
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use std::env;
+    use std::process::Command;
+
+    use super::*;
+
+    const VARIABLE: &str = "PANIC_TEST";
+
+    /// Plays a client with a thread that panics, for the test that starts it.
+    #[test]
+    fn player() {
+        if env::var_os(VARIABLE).is_none() {
+            return;
+        }
+        let args = Args::parse_from(["client"]);
+        start_logger(&args);
+        let (end, first_end) = mpsc::channel();
+        let conversation = Conversation::new(String::new(), args.settings.clone(), Instant::now());
+        let shared = Arc::new(Shared::new(conversation, Output::new().unwrap(), end));
+        start("input", &shared, |_| panic!("a\nbug")).unwrap();
+        let end = first_end.recv().unwrap();
+        let code = conclude(&args, &shared, SystemTime::now(), &end, None);
+        std::process::exit(code.into());
+    }
+
+    #[test]
+    fn a_panic_is_one_line_that_tells_where_it_happened_and_exit_code_1() {
+        let mut player = Command::new(env::current_exe().unwrap());
+        player.args(["--exact", "tests::player", "--nocapture"]);
+        let output = player
+            .env(VARIABLE, "1")
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let place = "client: the thread \"input\" panicked at src/bin/client/main.rs:";
+        assert!(
+            said.starts_with(place) && said.ends_with(": a bug\n"),
+            "{said}"
+        );
+        assert_eq!(
+            (said.lines().count(), output.status.code()),
+            (1, Some(1)),
+            "{said}"
+        );
+    }
 }

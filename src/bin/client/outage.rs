@@ -14,7 +14,7 @@ pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// waited for much longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A time without a connection that works.
+/// A time without a connection that works, which goes on or is over.
 #[derive(Clone, Debug)]
 pub(crate) struct Outage {
     /// The first reply missed, or the first attempt to connect.
@@ -23,22 +23,20 @@ pub(crate) struct Outage {
     known: Instant,
     /// What was wrong at first.
     pub(crate) cause: String,
-    /// How many messages had been sent again before it.
-    pub(crate) sent_again_before: u64,
+    /// How many messages were sent again because of it, each time counted.
+    pub(crate) sent_again: u64,
+    /// Zero while it goes on.
+    pub(crate) length: Duration,
 }
 
 impl Outage {
-    pub(crate) fn new(
-        began: Instant,
-        known: Instant,
-        cause: String,
-        sent_again_before: u64,
-    ) -> Self {
+    pub(crate) fn new(began: Instant, known: Instant, cause: String) -> Self {
         Outage {
             began,
             known,
             cause,
-            sent_again_before,
+            sent_again: 0,
+            length: Duration::ZERO,
         }
     }
 
@@ -61,7 +59,7 @@ mod tests {
     #[test]
     fn pauses_for_a_sixteenth_of_the_outage_so_far_from_10_ms_to_1_s() {
         let known = Instant::now();
-        let outage = Outage::new(known - Duration::from_secs(5), known, String::new(), 0);
+        let outage = Outage::new(known - Duration::from_secs(5), known, String::new());
         for (after, pause) in [
             (0, 10),
             (100, 10),
@@ -83,7 +81,7 @@ mod tests {
     #[test]
     fn counts_what_is_left_from_when_it_was_known() {
         let known = Instant::now();
-        let outage = Outage::new(known - Duration::from_secs(5), known, String::new(), 0);
+        let outage = Outage::new(known - Duration::from_secs(5), known, String::new());
         let time = Duration::from_secs(2);
         assert_eq!(outage.left_of(time, known), time);
         let later = known + Duration::from_millis(1999);

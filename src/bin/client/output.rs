@@ -4,16 +4,21 @@
 use std::io::{self, IsTerminal, Write};
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tcp_chat::printable::Printable;
 use tcp_chat::system::{self, Stdout};
 
-use crate::conversation::News;
-use crate::threads::Shared;
+use crate::conversation::{Conversation, News};
+
+/// How long the end of the run waits for replies that are being printed.
+const LAST_REPLIES: Duration = Duration::from_millis(250);
+
+/// How long it waits for other words on the terminal.
+const OTHER_WORDS: Duration = Duration::from_millis(100);
 
 /// Standard output and standard error.
 pub(crate) struct Output {
@@ -27,6 +32,10 @@ pub(crate) struct Output {
     is_mid_line: AtomicBool,
     /// Held while something is written to the terminal.
     terminal: Mutex<()>,
+    /// Held while replies are counted and printed, and taken before the lock of the
+    /// conversation. Whether every reply that is counted is printed.
+    gate: Mutex<bool>,
+    is_over: AtomicBool,
 }
 
 impl Output {
@@ -41,7 +50,30 @@ impl Output {
             rewrites: io::stderr().is_terminal() && !io::stdin().is_terminal(),
             is_mid_line: AtomicBool::new(false),
             terminal: Mutex::new(()),
+            gate: Mutex::new(true),
+            is_over: AtomicBool::new(false),
         })
+    }
+
+    /// Lets replies be counted and printed in one step: the end of the run comes
+    /// before it, and then this waits for ever, or after it. The guard is to say
+    /// whether every reply that is counted is printed.
+    pub(crate) fn enter(&self) -> MutexGuard<'_, bool> {
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_over.load(Ordering::Relaxed) {
+            drop(gate);
+            loop {
+                thread::park();
+            }
+        }
+        gate
+    }
+
+    /// Lets no more replies be printed. Returns whether every reply that is counted
+    /// is printed: the last write may have failed, or take too long.
+    pub(crate) fn close(&self) -> bool {
+        self.is_over.store(true, Ordering::Relaxed);
+        lock_within(&self.gate, LAST_REPLIES).is_some_and(|all_printed| *all_printed)
     }
 
     /// Writes replies, each a line. Into a file or pipe their bytes go unchanged.
@@ -85,15 +117,15 @@ impl Output {
 
     /// Asks for a message when all so far are answered, unless the cursor still
     /// stands behind such a prompt.
-    pub(crate) fn prompt(&self, shared: &Shared) {
+    pub(crate) fn prompt<'a>(&self, lock: impl FnOnce() -> MutexGuard<'a, Conversation>) {
         if !self.prompts {
             return;
         }
-        let awaits_input = {
-            let conversation = shared.lock();
+        let asks = {
+            let conversation = lock();
             conversation.awaits_input() && !self.is_mid_line.swap(true, Ordering::Relaxed)
         };
-        if awaits_input {
+        if asks {
             let _terminal = self.lock();
             let _ = write!(io::stderr(), "Enter message: ");
         }
@@ -115,18 +147,14 @@ impl Output {
         let _ = write!(io::stderr(), "{line}{end}");
     }
 
-    /// Shows the last words. After them, nothing comes but the line that says why
-    /// the run failed.
+    /// Shows the last words, after which nothing else comes.
     pub(crate) fn end(&self, last_words: &str) {
         // A terminal or pipe that takes nothing keeps the lock with it, and then
         // there is no use in waiting for it.
-        for _ in 0..10 {
-            if let Ok(terminal) = self.terminal.try_lock() {
-                self.end_line();
-                mem::forget(terminal);
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
+        if let Some(terminal) = lock_within(&self.terminal, OTHER_WORDS) {
+            self.end_line();
+            // Never given back.
+            mem::forget(terminal);
         }
         let _ = io::stderr().write_all(last_words.as_bytes());
     }
@@ -152,5 +180,19 @@ impl Output {
 
     fn lock(&self) -> MutexGuard<'_, ()> {
         self.terminal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a lock, unless that takes too long or its last holder panicked.
+fn lock_within<T>(lock: &Mutex<T>, limit: Duration) -> Option<MutexGuard<'_, T>> {
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < limit => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(_) => return None,
+        }
     }
 }

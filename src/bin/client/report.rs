@@ -1,87 +1,143 @@
 //! The run as one JSON object, for `--report`.
 
-use std::fmt::{self, Display, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::fmt::{self, Display, Write as _};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::conversation::Conversation;
-use crate::summary::{Counts, PastOutage, QUANTILES, milliseconds};
+use anyhow::Context;
+use tcp_chat::printable::Printable;
+use tcp_chat::system;
+
+use crate::counts::{Answers, Counts, Snapshot};
+use crate::histogram::Histogram;
+use crate::summary::{QUANTILES, milliseconds};
+
+/// Where to write the report, open from the start: a run whose report cannot be
+/// written does not begin.
+pub(crate) struct ReportFile {
+    file: File,
+    name: String,
+    /// Whether standard error goes to the same file, and would overwrite the report
+    /// by what comes after it. Elsewhere the report does not wait for last words
+    /// that nobody reads.
+    pub(crate) comes_last: bool,
+}
+
+impl ReportFile {
+    /// Opens the file, and empties it: else a run that is killed would leave the
+    /// report of the one before.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+        let name = Printable(path.as_os_str().as_encoded_bytes()).to_string();
+        let open = || -> io::Result<(File, bool)> {
+            // The end of the file is where it is at the time of each write.
+            let file = File::options().create(true).append(true).open(path)?;
+            // What a standard stream has written, or reads, stays.
+            if file.metadata()?.is_file() && !system::is_standard_stream(&file)? {
+                file.set_len(0)?;
+            }
+            let comes_last = system::is_standard_error(&file)?;
+            Ok((file, comes_last))
+        };
+        let (file, comes_last) =
+            open().with_context(|| format!("cannot write the report {name}"))?;
+        Ok(ReportFile {
+            file,
+            name,
+            comes_last,
+        })
+    }
+
+    /// # Errors
+    ///
+    /// What the system says.
+    pub(crate) fn write(&self, report: &Report<'_>) -> anyhow::Result<()> {
+        (&self.file)
+            .write_all(report.to_string().as_bytes())
+            .with_context(|| format!("cannot write the report {}", self.name))
+    }
+}
 
 /// How a run went and ended.
 pub(crate) struct Report<'a> {
     pub(crate) server: &'a str,
     pub(crate) began: SystemTime,
-    pub(crate) elapsed: Duration,
     pub(crate) exit: u8,
     /// Why it failed, or the signal that ended it.
     pub(crate) error: Option<&'a str>,
-    pub(crate) conversation: &'a Conversation,
+    pub(crate) run: &'a Snapshot,
 }
 
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = self.conversation.counts();
+        let Report {
+            server, exit, run, ..
+        } = self;
         let Counts {
-            acknowledged,
-            rejected,
-            wrong,
             not_sent,
             sent_again,
             outages,
             ..
-        } = counts;
+        } = run.counts;
+        let Answers {
+            acknowledged,
+            rejected,
+            wrong,
+        } = run.counts.answers;
         let began = self.began.duration_since(UNIX_EPOCH).unwrap_or_default();
         writeln!(f, "{{")?;
-        writeln!(f, "  \"server\": {},", Text(self.server))?;
+        writeln!(f, "  \"server\": {},", Text(server))?;
         writeln!(f, "  \"began\": {:.6},", began.as_secs_f64())?;
-        writeln!(f, "  \"seconds\": {:.6},", self.elapsed.as_secs_f64())?;
-        writeln!(f, "  \"exit\": {},", self.exit)?;
+        writeln!(f, "  \"seconds\": {:.6},", run.elapsed().as_secs_f64())?;
+        writeln!(f, "  \"exit\": {exit},")?;
         match self.error {
             Some(error) => writeln!(f, "  \"error\": {},", Text(error))?,
             None => writeln!(f, "  \"error\": null,")?,
         }
-        writeln!(
-            f,
-            "  \"input_ended\": {},",
-            self.conversation.input_was_read()
-        )?;
-        let unacknowledged = self.conversation.unacknowledged();
+        writeln!(f, "  \"input_ended\": {},", run.input_was_read)?;
+        let unacknowledged = run.unacknowledged;
         writeln!(
             f,
             "  \"lines\": {{\"acknowledged\": {acknowledged}, \"rejected\": {rejected}, \
              \"wrong\": {wrong}, \"unacknowledged\": {unacknowledged}, \
              \"not_sent\": {not_sent}, \"sent_again\": {sent_again}}},"
         )?;
-        let rate = counts.rate(self.elapsed);
-        writeln!(f, "  \"replies_per_second\": {rate:.1},")?;
-        writeln!(f, "  \"reply_time_ms\": {},", ReplyTimes(counts))?;
+        writeln!(f, "  \"replies_per_second\": {:.1},", run.rate())?;
+        let reply_times = Times(&run.counts.reply_times);
+        writeln!(f, "  \"reply_time_ms\": {reply_times},")?;
         let mut separator = "";
         write!(f, "  \"outages\": [")?;
-        for outage in &counts.first_outages {
-            let PastOutage {
-                length, sent_again, ..
-            } = outage;
-            let (began, seconds) = (began + outage.began, length.as_secs_f64());
+        for outage in &run.counts.first_outages {
+            let after = outage.began.saturating_duration_since(run.began);
             write!(
                 f,
-                "{separator}\n    {{\"began\": {:.6}, \"seconds\": {seconds:.6}, \
-                 \"cause\": {}, \"sent_again\": {sent_again}}}",
-                began.as_secs_f64(),
-                Text(&outage.cause)
+                "{separator}\n    {{\"began\": {:.6}, \"seconds\": {:.6}, \
+                 \"cause\": {}, \"sent_again\": {}}}",
+                (began + after).as_secs_f64(),
+                outage.length.as_secs_f64(),
+                Text(&outage.cause),
+                outage.sent_again
             )?;
             separator = ",";
         }
         writeln!(f, "],")?;
         writeln!(f, "  \"outage_count\": {outages},")?;
-        let longest = counts.longest_outage.as_secs_f64();
+        let longest = run.counts.longest_outage.as_secs_f64();
         writeln!(f, "  \"longest_outage_seconds\": {longest:.6}\n}}")
     }
 }
 
-struct ReplyTimes<'a>(&'a Counts);
+/// Durations as their quantiles in milliseconds; `null` without any.
+struct Times<'a>(&'a Histogram);
 
-impl Display for ReplyTimes<'_> {
+impl Display for Times<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let times = &self.0.reply_times;
+        let Times(times) = self;
         let Some(max) = times.max() else {
             return f.write_str("null");
         };

@@ -1,8 +1,9 @@
-//! One run: connects, converses, and connects again after each outage.
+//! The thread that connects, and connects again after each outage.
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,138 +11,115 @@ use anyhow::{Context, anyhow};
 use tcp_chat::cli;
 use tcp_chat::printable::Printable;
 
-use crate::attempt::Attempt;
-use crate::conversation::{End, News};
-use crate::output::Output;
-use crate::threads::{Shared, read_replies, write_messages};
+use crate::connection;
+use crate::conversation::{Loss, News};
+use crate::shared::Shared;
 
-/// How often at least deadlines are looked at while nothing is received.
-const TICK: Duration = Duration::from_secs(1);
-
-/// The server, and what the threads share.
+/// The server, and how to reach it.
 pub(crate) struct Session {
     host: String,
     port: u16,
     shared: Arc<Shared>,
-    output: Arc<Output>,
-    /// An attempt whose look-up of the name has taken too long.
-    overdue: Option<Arc<Attempt>>,
+    /// A look-up of the name that has taken too long. Another one would wait no
+    /// less, so this one is waited for again.
+    overdue: Option<Receiver<io::Result<Vec<SocketAddr>>>>,
 }
 
 impl Session {
-    pub(crate) fn new(host: &str, port: u16, shared: &Arc<Shared>, output: &Arc<Output>) -> Self {
+    pub(crate) fn new(host: &str, port: u16, shared: &Arc<Shared>) -> Self {
         Session {
             host: host.to_string(),
             port,
             shared: Arc::clone(shared),
-            output: Arc::clone(output),
             overdue: None,
         }
     }
 
-    /// Talks to the server until every line of the input is answered.
+    /// Talks to the server until every line of the input is acknowledged.
     ///
     /// # Errors
     ///
     /// Anything other than that.
     pub(crate) fn run(&mut self) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.shared);
         loop {
-            let end = match self.connect()? {
-                None => return Ok(()),
-                Some(Err(error)) => End::Unreachable(error.to_string()),
-                Some(Ok(stream)) => match self.converse(&stream)? {
-                    Ok(()) => return Ok(()),
-                    Err(end) => end,
-                },
+            let loss = match self.connect()? {
+                Err(error) => Loss::Unreachable(error.to_string()),
+                Ok(stream) => {
+                    let connected = News::Info(self.connected_to(&stream));
+                    shared.output.tell(vec![connected]);
+                    match connection::converse(&shared, stream)? {
+                        None => break,
+                        Some(loss) => loss,
+                    }
+                }
             };
             let now = Instant::now();
-            let (pause, news) = self
-                .shared
-                .change(|conversation| (conversation.lost(&end, now), conversation.take_news()));
-            self.output.tell(news);
+            let (pause, news) = shared
+                .change(|conversation| (conversation.lost(&loss, now), conversation.take_news()));
+            shared.output.tell(news);
             let pause = pause.map_err(|why| anyhow!(why))?;
-            let done = self.shared.wait_until(Some(now + pause), |conversation| {
+            let done = shared.wait_until(Some(now + pause), |conversation| {
                 conversation.is_done().then_some(())
             });
             if done.is_some() {
-                return Ok(());
+                break;
             }
         }
+        shared.lock().verdict().map_err(|why| anyhow!(why))
     }
 
-    /// Makes one attempt to connect. `None` if everything is answered, which the
-    /// end of the input can bring about meanwhile.
-    fn connect(&mut self) -> anyhow::Result<Option<io::Result<TcpStream>>> {
+    /// Makes one attempt to connect: tries all addresses of the name, in their
+    /// order. The time that is left is shared among those that are left, so that a
+    /// dead one does not take it all.
+    fn connect(&mut self) -> anyhow::Result<io::Result<TcpStream>> {
         let now = Instant::now();
-        let limit = self
-            .shared
-            .change(|conversation| conversation.connecting(now));
-        let deadline = now.checked_add(limit);
-        // One look-up at a time: the one that is overdue is waited for again.
-        let attempt = match self.overdue.take() {
-            Some(attempt) => {
-                attempt.set_deadline(deadline);
-                attempt
-            }
-            None => {
-                let shared = Arc::clone(&self.shared);
-                let ended = move || shared.change(|_| ());
-                Attempt::start(&self.host, self.port, deadline, ended)
-                    .context("cannot start a thread")?
-            }
+        let limit = self.shared.lock().connecting(now);
+        let addresses = match self.look_up(limit)? {
+            Ok(addresses) => addresses,
+            Err(error) => return Ok(Err(error)),
         };
-        let outcome = |deadline| {
-            self.shared.wait_until(deadline, |conversation| {
-                if conversation.is_done() {
-                    return Some(None);
-                }
-                attempt.take_outcome().map(Some)
-            })
-        };
-        let mut ended = outcome(deadline);
-        if ended.is_none() && !attempt.is_looking_up() {
-            // The connects keep to the deadline themselves.
-            ended = outcome(None);
+        let mut result = Err(io::Error::other("the name has no address"));
+        for (tried, address) in addresses.iter().enumerate() {
+            let left = limit.saturating_sub(now.elapsed());
+            let untried = (addresses.len() - tried) as u32;
+            result = connect_to(*address, (left / untried).max(Duration::from_millis(1)));
+            if result.is_ok() {
+                break;
+            }
         }
-        Ok(ended.unwrap_or_else(|| {
-            let (host, seconds) = (Printable(self.host.as_bytes()), limit.as_secs_f64());
-            let why = format!("the look-up of {host} timed out after {seconds:.3} s");
-            self.overdue = Some(attempt);
-            Some(Err(io::Error::other(why)))
-        }))
+        Ok(result)
     }
 
-    /// Sends and receives over one connection, until everything is answered or
-    /// it is of no more use.
-    fn converse(&self, stream: &TcpStream) -> anyhow::Result<Result<(), End>> {
-        let (shared, output) = (&*self.shared, &*self.output);
-        let limit = shared.change(|conversation| {
-            conversation.connected(Instant::now());
-            conversation.shortest_limit()
-        });
-        // Deadlines are judged when a read times out.
-        let tick = TICK.min(limit / 8);
-        if let Err(error) = stream.set_read_timeout(Some(tick)) {
-            return Ok(Err(End::Broken(error.to_string())));
+    /// The addresses of the server. A look-up of a name has no time limit of its
+    /// own and cannot be interrupted, so it is left to a thread.
+    fn look_up(&mut self, limit: Duration) -> anyhow::Result<io::Result<Vec<SocketAddr>>> {
+        if let Ok(address) = self.host.parse::<IpAddr>() {
+            return Ok(Ok(vec![SocketAddr::new(address, self.port)]));
         }
-        output.tell(vec![News::Info(self.connected_to(stream))]);
-        thread::scope(|scope| {
-            let writer = thread::Builder::new().name("writer".to_string());
-            let writer = writer
-                .spawn_scoped(scope, || write_messages(shared, stream))
-                .context("cannot start a thread")?;
-            let end = read_replies(shared, output, stream);
-            shared.change(|conversation| conversation.disconnected());
-            // A server that does not read may have the writer blocked.
-            let _ = stream.shutdown(Shutdown::Both);
-            match (end, writer.join()) {
-                // What broke a connection is told to one of the two threads only.
-                (Ok(Err(End::Closed)), Ok(Err(error)))
-                    if error.kind() != io::ErrorKind::BrokenPipe =>
-                {
-                    Ok(Err(End::Broken(error.to_string())))
-                }
-                (end, _) => end,
+        let answer = match self.overdue.take() {
+            Some(answer) => answer,
+            None => {
+                let (found, answer) = mpsc::channel();
+                let name = (self.host.clone(), self.port);
+                let look_up = move || {
+                    let addresses = name.to_socket_addrs().map(Iterator::collect);
+                    // Nobody waits for it any more once the run is over.
+                    let _ = found.send(addresses);
+                };
+                let thread = thread::Builder::new().name("look-up".to_string());
+                thread.spawn(look_up).context("cannot start a thread")?;
+                answer
+            }
+        };
+        Ok(match answer.recv_timeout(limit) {
+            Ok(addresses) => addresses,
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the look-up failed")),
+            Err(RecvTimeoutError::Timeout) => {
+                self.overdue = Some(answer);
+                let (host, seconds) = (Printable(self.host.as_bytes()), limit.as_secs_f64());
+                let why = format!("the look-up of {host} timed out after {seconds:.3} s");
+                Err(io::Error::other(why))
             }
         })
     }
@@ -154,4 +132,23 @@ impl Session {
             _ => format!("connected to {server}"),
         }
     }
+}
+
+/// Connects without waiting for small segments to be gathered (`TCP_NODELAY`),
+/// or a message could wait for the acknowledgement of the one before.
+fn connect_to(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, limit).map_err(|error| {
+        // std words its own time-out differently from the system's.
+        match error.kind() {
+            io::ErrorKind::TimedOut => io::Error::other("Connection timed out"),
+            _ => error,
+        }
+    })?;
+    // Where nothing listens on a port that the system also gives to outgoing
+    // connections, a connection can meet itself.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }

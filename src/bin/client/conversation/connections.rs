@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use tcp_chat::cli;
 
-use super::{Conversation, News, Settings};
+use super::{Conversation, Link, News, Settings};
 use crate::outage::{Outage, SHORTEST_PAUSE};
-use crate::summary::PastOutage;
 
 /// How long a connection without anything to answer must stay to end an outage:
 /// a proxy accepts for a dead server too, and closes soon.
@@ -15,7 +14,7 @@ const STAYS: Duration = Duration::from_secs(1);
 
 /// Why an attempt or a connection ended before everything was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum Loss {
     /// No connection came about.
     Unreachable(String),
     /// The server sent a notice that it does not serve this client.
@@ -34,6 +33,7 @@ impl Conversation {
     /// An attempt to connect begins. Returns how long it may take.
     pub(crate) fn connecting(&mut self, now: Instant) -> Duration {
         self.first_attempt.get_or_insert(now);
+        self.link = Link::Connecting;
         let Settings {
             connect_timeout,
             retry_for,
@@ -51,10 +51,11 @@ impl Conversation {
 
     /// There is a new connection, over which nothing was sent yet.
     pub(crate) fn connected(&mut self, now: Instant) {
-        self.connected = Some(now);
-        self.was_connected = true;
-        self.half_closed = false;
-        self.outbox.rewind();
+        self.counts.connections += 1;
+        self.link = Link::Up {
+            since: now,
+            half_closed: false,
+        };
     }
 
     /// Judges the deadlines while a reply is awaited, and whether a connection has
@@ -63,83 +64,84 @@ impl Conversation {
         &mut self,
         listening_since: Instant,
         now: Instant,
-    ) -> Result<(), End> {
+    ) -> Result<(), Loss> {
         let Settings {
             timeout, retry_for, ..
         } = self.settings;
         let since = self.awaited_since.filter(|_| self.outbox.in_flight() > 0);
         let Some(since) = since else {
             let stays = |at: &Instant| now.saturating_duration_since(*at) >= STAYS;
-            if let Some(connected) = self.connected.filter(stays) {
+            if let Some(connected) = self.connected_since().filter(stays) {
                 self.end_outage(connected);
             }
             return Ok(());
         };
         if now.saturating_duration_since(since.max(listening_since)) >= timeout {
             let seconds = timeout.as_secs_f64();
-            return Err(End::Broken(format!("no reply within {seconds} s")));
+            return Err(Loss::Broken(format!("no reply within {seconds} s")));
         }
         let is_over = |outage: &Outage| outage.left_of(retry_for, now).is_zero();
         if self.outage.as_ref().is_some_and(is_over) {
-            return Err(End::Broken("no complete reply".to_string()));
+            return Err(Loss::Broken("no complete reply".to_string()));
         }
         Ok(())
     }
 
-    /// The connection is over. What is still to come of it does not count.
+    /// The connection is over, so nothing more can be sent over it.
     pub(crate) fn disconnected(&mut self) {
-        self.connected = None;
+        self.link = Link::Down;
     }
 
-    /// An attempt or a connection was of no use. Returns the pause before the
-    /// next attempt.
+    /// An attempt has failed, or a connection ended too early. Returns the pause
+    /// before the next attempt.
     ///
     /// # Errors
     ///
     /// There is none; the one line says why.
-    pub(crate) fn lost(&mut self, end: &End, now: Instant) -> Result<Duration, String> {
-        self.connected = None;
-        let Settings {
-            server, retry_for, ..
-        } = &self.settings;
-        let (server, retry_for) = (server.clone(), *retry_for);
-        let is_violation = matches!(end, End::Violation(_));
+    pub(crate) fn lost(&mut self, loss: &Loss, now: Instant) -> Result<Duration, String> {
+        self.link = Link::Down;
+        let retry_for = self.settings.retry_for;
+        let is_violation = matches!(loss, Loss::Violation(_));
         if self.is_done() && !is_violation {
             // The end of the input has come meanwhile, and there is nothing to lose.
             return Ok(Duration::ZERO);
         }
+        let what = self.describe(loss);
+        let was_in_flight = self.outbox.in_flight() > 0;
+        self.outbox.rewind();
         if retry_for.is_zero() || is_violation {
-            return Err(self.describe(end));
+            return Err(what);
         }
         let seconds = retry_for.as_secs_f64();
-        let mut news = None;
-        if self.outage.is_none() {
-            let what = self.describe(end);
-            news = Some(format!("{what}; trying again for up to {seconds} s"));
-            // Before the first connection, the outage began with the first attempt.
-            let first_attempt = self.first_attempt.filter(|_| !self.was_connected);
-            let known = first_attempt.unwrap_or(now);
-            let in_flight = self.outbox.in_flight() > 0;
-            let began = self.awaited_since.filter(|_| in_flight).unwrap_or(known);
-            let sent_again = self.counts.sent_again;
-            self.outage = Some(Outage::new(began, known, what, sent_again));
+        let is_new = self.outage.is_none();
+        // Before the first connection, the outage began with the first attempt.
+        let first_attempt = self.first_attempt.filter(|_| self.counts.connections == 0);
+        let known = first_attempt.unwrap_or(now);
+        let began = self
+            .awaited_since
+            .filter(|_| was_in_flight)
+            .unwrap_or(known);
+        let outage = (self.outage).get_or_insert_with(|| Outage::new(began, known, what));
+        let left = outage.left_of(retry_for, now);
+        let pause = outage.pause(now).min(left);
+        if left.is_zero() {
+            let (server, unacknowledged) = (&self.server, self.what_is_unacknowledged());
+            return Err(format!(
+                "cannot reach {server} for {seconds} s, with {unacknowledged}: {loss}"
+            ));
         }
-        let pause = |outage: &Outage| {
-            let left = outage.left_of(retry_for, now);
-            (!left.is_zero()).then(|| outage.pause(now).min(left))
-        };
-        let pause = self.outage.as_ref().and_then(pause).ok_or_else(|| {
-            let unacknowledged = self.what_is_unacknowledged();
-            format!("cannot reach {server} for {seconds} s, with {unacknowledged}: {end}")
-        })?;
-        self.news.extend(news.map(News::Warning));
+        if is_new {
+            let what = &outage.cause;
+            let news = format!("{what}; trying again for up to {seconds} s");
+            self.news.push(News::Warning(news));
+        }
         Ok(pause)
     }
 
     /// An outage, if there is one, has ended, and the user is told so.
     pub(super) fn end_outage(&mut self, at: Instant) {
         if let Some(past) = self.close_outage(at) {
-            let (server, seconds) = (&self.settings.server, past.length.as_secs_f64());
+            let (server, seconds) = (&self.server, past.length.as_secs_f64());
             let lines = cli::counted(past.sent_again, "line");
             self.news.push(News::Warning(format!(
                 "{server} is back after {seconds:.3} s, {lines} sent again"
@@ -148,30 +150,25 @@ impl Conversation {
     }
 
     /// Counts the outage that goes on, if there is one, among the past ones.
-    pub(crate) fn close_outage(&mut self, now: Instant) -> Option<PastOutage> {
-        let outage = self.outage.take()?;
-        let past = PastOutage {
-            began: outage.began.saturating_duration_since(self.began),
-            length: now.saturating_duration_since(outage.began),
-            cause: outage.cause,
-            sent_again: self.counts.sent_again - outage.sent_again_before,
-        };
-        self.counts.add_outage(past.clone());
-        Some(past)
+    pub(super) fn close_outage(&mut self, now: Instant) -> Option<Outage> {
+        let mut outage = self.outage.take()?;
+        outage.length = now.saturating_duration_since(outage.began);
+        self.counts.add_outage(&outage);
+        Some(outage)
     }
 
     /// What there is to say when a connection cannot be had or is lost.
-    fn describe(&self, end: &End) -> String {
-        let server = &self.settings.server;
-        match end {
-            End::Unreachable(why) => format!("cannot connect to {server}: {why}"),
-            End::Refused(why) | End::Violation(why) => format!("{server}: {why}"),
-            End::Closed | End::Broken(_) => {
-                let answered = self.counts.answered();
+    fn describe(&self, loss: &Loss) -> String {
+        let server = &self.server;
+        match loss {
+            Loss::Unreachable(why) => format!("cannot connect to {server}: {why}"),
+            Loss::Refused(why) | Loss::Violation(why) => format!("{server}: {why}"),
+            Loss::Closed | Loss::Broken(_) => {
+                let answered = self.counts.answers.total();
                 let sent = answered + self.outbox.in_flight() as u64;
                 let unacknowledged = self.what_is_unacknowledged();
                 format!(
-                    "{server} lost with {unacknowledged}: {end} ({sent} sent, {answered} answered)"
+                    "{server} lost with {unacknowledged}: {loss} ({sent} sent, {answered} answered)"
                 )
             }
         }
@@ -183,19 +180,20 @@ impl Conversation {
                 let messages = cli::counted(self.outbox.len() as u64, "message");
                 format!("{messages} unacknowledged, the first is line {line}")
             }
-            None if self.counts.answered() == 0 => "no message sent yet".to_string(),
+            None if self.counts.answers.total() == 0 => "no message sent yet".to_string(),
             None => "every message answered, so nothing is missing".to_string(),
         }
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Closed => f.write_str("closed by the server"),
-            End::Unreachable(why) | End::Refused(why) | End::Broken(why) | End::Violation(why) => {
-                f.write_str(why)
-            }
+            Loss::Closed => f.write_str("closed by the server"),
+            Loss::Unreachable(why)
+            | Loss::Refused(why)
+            | Loss::Broken(why)
+            | Loss::Violation(why) => f.write_str(why),
         }
     }
 }

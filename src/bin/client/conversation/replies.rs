@@ -6,7 +6,7 @@ use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::printable::Excerpt;
 use tcp_chat::wire::{self, MAX_REPLY, ServerLine};
 
-use super::{Conversation, End, MOST_TOLD, News};
+use super::{Conversation, Loss, MOST_TOLD, News};
 
 impl Conversation {
     /// Verifies every line that is here, and prints what answers a message.
@@ -14,7 +14,7 @@ impl Conversation {
         &mut self,
         replies: &mut LineReader,
         now: Instant,
-    ) -> Result<(), End> {
+    ) -> Result<(), Loss> {
         loop {
             // Nearly every line is the one that is expected.
             let mut acknowledged = 0;
@@ -26,22 +26,22 @@ impl Conversation {
                 self.output.extend_from_slice(line);
                 acknowledged += 1;
             }
-            self.counts.acknowledged += acknowledged as u64;
+            self.counts.answers.acknowledged += acknowledged as u64;
             self.answered(acknowledged, now);
             let line = match replies.next_line() {
                 Some(Line::Whole(line)) => line,
                 // It may look like a whole reply, and still lack its last bytes.
                 Some(Line::Cut(_)) => {
                     let why = "closed by the server in the middle of a reply";
-                    return Err(End::Broken(why.to_string()));
+                    return Err(Loss::Broken(why.to_string()));
                 }
                 Some(Line::TooLong) => return Err(too_long()),
                 None => break,
             };
             let shown = || Excerpt::start(line).to_string();
             match ServerLine::read(line) {
-                Some(ServerLine::Refused(_)) => return Err(End::Refused(shown())),
-                Some(ServerLine::Closed(_)) => return Err(End::Broken(shown())),
+                Some(ServerLine::Refused(_)) => return Err(Loss::Refused(shown())),
+                Some(ServerLine::Closed(_)) => return Err(Loss::Broken(shown())),
                 reply => self.take_reply(line, reply, now)?,
             }
         }
@@ -57,27 +57,27 @@ impl Conversation {
         line: &[u8],
         reply: Option<ServerLine<'_>>,
         now: Instant,
-    ) -> Result<(), End> {
+    ) -> Result<(), Loss> {
         let in_flight = self.outbox.messages_in_flight().next();
         let Some((sent, number)) = in_flight.zip(self.outbox.first_line()) else {
             let line = Excerpt::start(line);
-            return Err(End::Violation(format!(
+            return Err(Loss::Violation(format!(
                 "a reply without a message: \"{line}\""
             )));
         };
         let sent = Line::Whole(sent.strip_suffix(b"\n").unwrap_or(sent));
         let expected = ServerLine::Received(wire::text(sent).unwrap_or_default());
         match reply {
-            Some(reply) if reply == expected => self.counts.acknowledged += 1,
+            Some(reply) if reply == expected => self.counts.answers.acknowledged += 1,
             Some(ServerLine::Rejected(why)) => {
                 let report = format!("line {number}: rejected: {}", Excerpt::start(why));
-                self.counts.rejected += 1;
-                self.report(self.counts.rejected, "rejections", report);
+                self.counts.answers.rejected += 1;
+                self.report(self.counts.answers.rejected, "rejections", report);
             }
             _ => {
                 let report = format!("line {number}: wrong reply: {}", difference(expected, line));
-                self.counts.wrong += 1;
-                self.report(self.counts.wrong, "wrong replies", report);
+                self.counts.answers.wrong += 1;
+                self.report(self.counts.answers.wrong, "wrong replies", report);
             }
         }
         self.output.extend_from_slice(b"Server: ");
@@ -101,7 +101,7 @@ impl Conversation {
         });
         // The server was back at the connect; the time in which there was nothing to
         // ask of it is no part of the outage.
-        let asked = self.awaited_since.zip(self.connected);
+        let asked = self.awaited_since.zip(self.connected_since());
         let unasked = asked.map(|(asked, connected)| asked.saturating_duration_since(connected));
         self.awaited_since = Some(now);
         self.end_outage(now - unasked.unwrap_or_default());
@@ -119,8 +119,8 @@ impl Conversation {
     }
 }
 
-fn too_long() -> End {
-    End::Violation(format!("a reply of more than {MAX_REPLY} bytes"))
+fn too_long() -> Loss {
+    Loss::Violation(format!("a reply of more than {MAX_REPLY} bytes"))
 }
 
 /// An expected and another line, from shortly before where they part.

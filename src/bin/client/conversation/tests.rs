@@ -1,6 +1,6 @@
 //! What can be proven of the rules when a test plays the network and the clock.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::panic, clippy::print_stdout)]
 
 // Streams that are cut after any byte.
 mod every_byte;
@@ -19,6 +19,9 @@ mod model;
 
 // A server that is away at times.
 mod network;
+
+// A thread that panics ends the run.
+mod panics;
 
 // A stream of bytes to a server and back.
 mod stream;
@@ -41,7 +44,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A user who goes on trying for an hour, unless told otherwise.
 fn settings() -> Settings {
     Settings {
-        server: "server".to_string(),
         window: 16_384,
         timeout: 10 * SECOND,
         connect_timeout: 5 * SECOND,

@@ -183,7 +183,7 @@ fn expected(sent: &[Vec<u8>], damage: Damage, is_first_loss_the_end: bool) -> Ou
 /// are damaged, and that bring at most so many bytes in each read.
 fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome {
     let mut now = Instant::now();
-    let mut conversation = Conversation::new(settings, now);
+    let mut conversation = Conversation::new("server".to_string(), settings, now);
     let mut input = Input::new(input);
     let mut printed = Vec::new();
     let mut missing = None;
@@ -216,14 +216,14 @@ fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome
         }
     }
     assert_eq!(missing.is_none(), conversation.is_done());
-    let counts = conversation.counts();
-    let failed = counts.rejected + counts.wrong > 0;
+    let counts = &conversation.counts;
+    let failed = counts.answers.rejected + counts.answers.wrong > 0;
     assert_eq!(conversation.verdict().is_err(), failed);
     Outcome {
         printed: String::from_utf8(printed).unwrap(),
-        acknowledged: counts.acknowledged,
-        rejected: counts.rejected,
-        wrong: counts.wrong,
+        acknowledged: counts.answers.acknowledged,
+        rejected: counts.answers.rejected,
+        wrong: counts.answers.wrong,
         missing,
     }
 }

@@ -55,7 +55,7 @@ impl Network {
     pub(super) fn new(settings: Settings, interval: Duration, length: Duration) -> Self {
         let now = Instant::now();
         Network {
-            conversation: Conversation::new(settings, now),
+            conversation: Conversation::new("server".to_string(), settings, now),
             now,
             absences: Vec::new(),
             interval,
@@ -82,7 +82,7 @@ impl Network {
             self.attempts.push(self.now);
             assert!(self.attempts.len() < 100_000, "it goes on without end");
             let end = match self.connect(limit) {
-                Err(why) => End::Unreachable(why.to_string()),
+                Err(why) => Loss::Unreachable(why.to_string()),
                 Ok(()) => match self.converse() {
                     Ok(()) => break,
                     Err(end) => {
@@ -146,7 +146,7 @@ impl Network {
     }
 
     /// Sends and receives until the connection is of no more use.
-    fn converse(&mut self) -> Result<(), End> {
+    fn converse(&mut self) -> Result<(), Loss> {
         self.conversation.connected(self.now);
         let tick = SECOND.min(self.conversation.shortest_limit() / 8);
         let breaks_at = self.breaks_at();

@@ -94,7 +94,7 @@ impl Connection {
         conversation: &mut Conversation,
         part: usize,
         now: &mut Instant,
-    ) -> Result<bool, End> {
+    ) -> Result<bool, Loss> {
         let mut batch = Vec::new();
         if conversation.take_unsent(&mut batch, *now) == Some(ToSend::Over) {
             // Whoever sends then shuts the connection, which ends the read.

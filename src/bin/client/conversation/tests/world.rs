@@ -21,7 +21,7 @@ pub(super) struct World {
     /// How many connections were lost.
     pub(super) losses: usize,
     /// Why the connection is over, until that is known to the loop that connects.
-    pub(super) end: Option<End>,
+    pub(super) end: Option<Loss>,
     /// How the run ended.
     pub(super) outcome: Option<Result<(), String>>,
     /// All that was handed out to be told, and to be printed.
@@ -33,7 +33,7 @@ impl World {
     pub(super) fn new(settings: &Settings) -> Self {
         let now = Instant::now();
         World {
-            conversation: Conversation::new(settings.clone(), now),
+            conversation: Conversation::new("server".to_string(), settings.clone(), now),
             model: Model::default(),
             replies: LineReader::new(MAX_REPLY),
             now,
@@ -86,12 +86,12 @@ impl World {
             }
             Event::FailToConnect => {
                 self.begin_attempt();
-                self.lose(&End::Unreachable("refused".to_string()));
+                self.lose(&Loss::Unreachable("refused".to_string()));
             }
             Event::GiveUp => {
                 self.begin_attempt();
                 self.wait_out_outage();
-                self.lose(&End::Unreachable("refused".to_string()));
+                self.lose(&Loss::Unreachable("refused".to_string()));
             }
             Event::Send => {
                 let (to_send, batch) = self.take_unsent();
@@ -137,18 +137,18 @@ impl World {
             Event::SendTooLongReply => self.read_bad(&vec![b'x'; MAX_REPLY + 1]),
             Event::Refuse => {
                 let line = "Server refused your connection: full";
-                let expected = self.unless_done(End::Refused(line.to_string()));
+                let expected = self.unless_done(Loss::Refused(line.to_string()));
                 self.read(format!("{line}\n").as_bytes(), expected);
             }
             Event::Close => {
                 let line = "Server closed your connection: idle";
-                let expected = self.unless_done(End::Broken(line.to_string()));
+                let expected = self.unless_done(Loss::Broken(line.to_string()));
                 self.read(format!("{line}\n").as_bytes(), expected);
             }
             Event::Wait => self.time_out(self.now, Ok(self.model.is_done())),
             Event::WaitLong => {
                 self.now += timeout;
-                let end = End::Broken("no reply within 10 s".to_string());
+                let end = Loss::Broken("no reply within 10 s".to_string());
                 let expected = match awaits {
                     true => Err(end),
                     false => Ok(self.model.is_done()),
@@ -161,19 +161,19 @@ impl World {
             }
             Event::WaitOutOutage => {
                 self.wait_out_outage();
-                let end = End::Broken("no complete reply".to_string());
+                let end = Loss::Broken("no complete reply".to_string());
                 self.time_out(self.now, Err(end));
             }
             Event::EndStream => {
                 let why = "closed by the server in the middle of a reply";
                 let end = match self.is_mid_reply {
-                    true => End::Broken(why.to_string()),
-                    false => End::Closed,
+                    true => Loss::Broken(why.to_string()),
+                    false => Loss::Closed,
                 };
                 self.read(b"", self.unless_done(end));
             }
             Event::Reset => {
-                let end = self.unless_done(End::Broken("reset".to_string()));
+                let end = self.unless_done(Loss::Broken("reset".to_string()));
                 self.receive(Err(broken("reset")), self.now, end);
             }
             Event::Lose => {
@@ -209,8 +209,8 @@ impl World {
         self.is_waited_out = true;
     }
 
-    fn lose(&mut self, end: &End) {
-        let is_violation = matches!(end, End::Violation(_));
+    fn lose(&mut self, end: &Loss) {
+        let is_violation = matches!(end, Loss::Violation(_));
         // The end of the input may have come between the end of the connection and
         // this, and then nothing is lost.
         let is_done = self.model.is_done() && !is_violation;
@@ -232,7 +232,7 @@ impl World {
     }
 
     /// What is to come of the end of a connection, and of what is read from one.
-    fn unless_done(&self, end: End) -> Result<bool, End> {
+    fn unless_done(&self, end: Loss) -> Result<bool, Loss> {
         match self.model.is_done() {
             true => Ok(true),
             false => Err(end),
@@ -259,17 +259,17 @@ impl World {
         };
         // Of what comes in several reads, the first is enough for the end.
         let ended_before = !bytes.is_empty() && self.model.is_done() && received == Ok(true);
-        let is_violation = matches!(received, Err(End::Violation(_)));
+        let is_violation = matches!(received, Err(Loss::Violation(_)));
         assert!(is_violation || ended_before, "{received:?}");
         self.take(received);
     }
 
-    fn read(&mut self, mut bytes: &[u8], expected: Result<bool, End>) {
+    fn read(&mut self, mut bytes: &[u8], expected: Result<bool, Loss>) {
         let read = self.replies.fill(&mut bytes);
         self.receive(read, self.now, expected);
     }
 
-    fn time_out(&mut self, listening_since: Instant, expected: Result<bool, End>) {
+    fn time_out(&mut self, listening_since: Instant, expected: Result<bool, Loss>) {
         let timeout = Err(io::ErrorKind::WouldBlock.into());
         self.receive(timeout, listening_since, expected);
     }
@@ -278,7 +278,7 @@ impl World {
         &mut self,
         read: io::Result<usize>,
         listening_since: Instant,
-        expected: Result<bool, End>,
+        expected: Result<bool, Loss>,
     ) {
         let (replies, now) = (&mut self.replies, self.now);
         let received = self
@@ -288,7 +288,7 @@ impl World {
         self.take(received);
     }
 
-    fn take(&mut self, received: Result<bool, End>) {
+    fn take(&mut self, received: Result<bool, Loss>) {
         match received {
             Ok(false) => {}
             Ok(true) => {

@@ -1,0 +1,111 @@
+//! One connection: a thread that writes messages, beside the one that reads
+//! replies.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tcp_chat::lines::LineReader;
+use tcp_chat::wire::MAX_REPLY;
+
+use crate::conversation::{Loss, ToSend};
+use crate::shared::{self, Shared};
+
+/// How often at least deadlines are looked at while nothing is received.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Sends and receives over a connection, until everything is answered, or `Some`
+/// loss ends it before.
+///
+/// # Errors
+///
+/// The output cannot be written, or there is no thread to send from.
+pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Result<Option<Loss>> {
+    let limit = shared.change(|conversation| {
+        conversation.connected(Instant::now());
+        conversation.shortest_limit()
+    });
+    // Deadlines are judged when a read times out.
+    let tick = TICK.min(limit / 8);
+    if let Err(error) = stream.set_read_timeout(Some(tick)) {
+        return Ok(Some(Loss::Broken(error.to_string())));
+    }
+    let stream = Arc::new(stream);
+    let written = Arc::clone(&stream);
+    let writer = shared::start("writer", shared, move |shared| {
+        let sent = write_messages(shared, &written);
+        // Wakes the thread that reads replies: it knows whether this is the end.
+        let _ = written.shutdown(Shutdown::Both);
+        sent
+    })?;
+    let loss = read_replies(shared, &*stream);
+    shared.change(|conversation| conversation.disconnected());
+    // A server that does not read may have the writer blocked.
+    let _ = stream.shutdown(Shutdown::Both);
+    match (loss, writer.join()) {
+        // What broke a connection is told to one of the two threads only.
+        (Ok(Some(Loss::Closed)), Ok(Some(Err(error))))
+            if error.kind() != io::ErrorKind::BrokenPipe =>
+        {
+            Ok(Some(Loss::Broken(error.to_string())))
+        }
+        (loss, _) => loss,
+    }
+}
+
+/// Sends all that is said, until there will be nothing more.
+///
+/// # Errors
+///
+/// What the connection says. It may have said more to the thread that reads.
+fn write_messages(shared: &Shared, mut stream: &TcpStream) -> io::Result<()> {
+    let mut batch = Vec::new();
+    loop {
+        batch.clear();
+        let to_send = shared.wait_until(None, |conversation| {
+            conversation.take_unsent(&mut batch, Instant::now())
+        });
+        match to_send {
+            Some(ToSend::Batch) => stream.write_all(&batch)?,
+            Some(ToSend::HalfClose) => stream.shutdown(Shutdown::Write)?,
+            Some(ToSend::Over) | None => return Ok(()),
+        }
+    }
+}
+
+/// Reads, verifies and prints replies, until everything is answered or `Some` loss
+/// ends the connection.
+///
+/// # Errors
+///
+/// The output cannot be written.
+fn read_replies(shared: &Shared, mut stream: impl Read) -> anyhow::Result<Option<Loss>> {
+    let output = &shared.output;
+    let mut replies = LineReader::new(MAX_REPLY);
+    let mut printed = Vec::new();
+    let mut listening_since = Instant::now();
+    loop {
+        output.prompt(|| shared.lock());
+        let read = replies.fill(&mut stream);
+        let now = Instant::now();
+        let mut all_printed = output.enter();
+        *all_printed = false;
+        let mut conversation = shared.lock();
+        let received = conversation.receive(&mut replies, read, listening_since, now);
+        conversation.take_output(&mut printed);
+        let news = Shared::release(conversation, &shared.answered);
+        if !printed.is_empty() {
+            output.print(&printed)?;
+            listening_since = Instant::now();
+        }
+        *all_printed = true;
+        drop(all_printed);
+        output.tell(news);
+        match received {
+            Ok(false) => {}
+            Ok(true) => return Ok(None),
+            Err(loss) => return Ok(Some(loss)),
+        }
+    }
+}

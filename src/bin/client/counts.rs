@@ -1,0 +1,107 @@
+//! What happened to the lines of the input, counted, and how a run stands at one
+//! moment.
+
+use std::time::{Duration, Instant};
+
+use crate::histogram::Histogram;
+use crate::outage::Outage;
+
+/// How many outages are kept one by one; further ones are only counted.
+const MOST_OUTAGES: usize = 1000;
+
+/// All that the client counts.
+#[derive(Clone, Default)]
+pub(crate) struct Counts {
+    pub(crate) answers: Answers,
+    /// Over the limit, so not messages at all.
+    pub(crate) not_sent: u64,
+    /// How many messages were sent more than once, each time counted.
+    pub(crate) sent_again: u64,
+    /// How many connections came about.
+    pub(crate) connections: u64,
+    pub(crate) outages: u64,
+    pub(crate) longest_outage: Duration,
+    /// The first of them.
+    pub(crate) first_outages: Vec<Outage>,
+    pub(crate) reply_times: Histogram,
+}
+
+/// How many messages were answered, and how.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Answers {
+    pub(crate) acknowledged: u64,
+    pub(crate) rejected: u64,
+    /// Answered by something other than their reply.
+    pub(crate) wrong: u64,
+}
+
+impl Answers {
+    /// How many messages had some reply.
+    pub(crate) fn total(self) -> u64 {
+        self.acknowledged + self.rejected + self.wrong
+    }
+}
+
+impl Counts {
+    /// Counts an outage that is over.
+    pub(crate) fn add_outage(&mut self, outage: &Outage) {
+        self.outages += 1;
+        self.longest_outage = self.longest_outage.max(outage.length);
+        if self.first_outages.len() < MOST_OUTAGES {
+            self.first_outages.push(outage.clone());
+        }
+    }
+
+    /// Whether every line that was read was acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// Not every one was; the error counts the others.
+    pub(crate) fn verdict(&self) -> Result<(), String> {
+        let Answers {
+            rejected, wrong, ..
+        } = self.answers;
+        let not_sent = self.not_sent;
+        let failed = not_sent + rejected + wrong;
+        if failed == 0 {
+            return Ok(());
+        }
+        let lines = self.answers.acknowledged + failed;
+        Err(format!(
+            "{failed} of {lines} lines were not acknowledged: \
+             {not_sent} not sent, {rejected} rejected, {wrong} with a wrong reply"
+        ))
+    }
+}
+
+/// How a run stands.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) counts: Counts,
+    /// When the run began.
+    pub(crate) began: Instant,
+    pub(crate) now: Instant,
+    /// Whether all that there was of the input was read.
+    pub(crate) input_was_read: bool,
+    /// How many messages are unacknowledged, sent or not.
+    pub(crate) unacknowledged: u64,
+    /// When the oldest of them was due.
+    pub(crate) unacknowledged_since: Option<Instant>,
+    /// How many of them were sent over the present connection.
+    pub(crate) in_flight: u64,
+    /// When the outage that goes on began.
+    pub(crate) outage_since: Option<Instant>,
+}
+
+impl Snapshot {
+    /// How long the run has taken so far.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now.saturating_duration_since(self.began)
+    }
+
+    /// Replies a second, from the beginning on.
+    pub(crate) fn rate(&self) -> f64 {
+        // A clock may not have moved, and JSON knows no infinity.
+        self.counts.answers.total() as f64 / self.elapsed().as_secs_f64().max(1e-6)
+    }
+}

@@ -1,0 +1,42 @@
+//! What `--progress` shows.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::counts::Snapshot;
+use crate::shared::Shared;
+use crate::summary::milliseconds;
+
+const EACH: Duration = Duration::from_secs(1);
+
+/// Shows each second how far the run is, until it is over.
+pub(crate) fn show_progress(shared: &Shared) {
+    let mut shown = shared.lock().snapshot(Instant::now());
+    loop {
+        thread::sleep((shown.now + EACH).saturating_duration_since(Instant::now()));
+        let run = shared.lock().snapshot(Instant::now());
+        shared.output.progress(&progress(&run, &shown));
+        shown = run;
+    }
+}
+
+/// The line that `--progress` shows: how the run stands, and what has come about
+/// since it stood as before.
+fn progress(run: &Snapshot, before: &Snapshot) -> String {
+    let (counts, earlier) = (&run.counts, &before.counts);
+    let answered = counts.answers.total() - earlier.answers.total();
+    let elapsed = run.now.saturating_duration_since(before.now);
+    let rate = answered as f64 / elapsed.as_secs_f64().max(0.001);
+    let acknowledged = counts.answers.acknowledged;
+    let mut line = format!("client: {acknowledged} acknowledged, {rate:.0}/s");
+    let times = counts.reply_times.since(&earlier.reply_times);
+    if let Some(p99) = times.quantile(0.99) {
+        line += &format!(", p99 {:.3} ms", milliseconds(p99));
+    }
+    line += &format!(", {} in flight", run.in_flight);
+    if let Some(began) = run.outage_since {
+        let seconds = run.now.saturating_duration_since(began).as_secs_f64();
+        line += &format!(", outage for {seconds:.1} s");
+    }
+    line
+}

@@ -1,0 +1,156 @@
+//! What the threads share: the conversation under its lock, the terminal, and the
+//! end of the run.
+//!
+//! A client that writes without reading blocks for ever against a server that
+//! does the same, and one that waits for its input does not notice that the
+//! server is gone. So one thread reads the input, one connects and reads replies,
+//! and one writes messages. Each waits for its file descriptor without the lock,
+//! and then changes the [`Conversation`] under it. None is waited for at the end:
+//! each may block for as long as it likes, or panic. The first to know how the
+//! run ends says so, and the main thread concludes it.
+
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::conversation::{Conversation, News};
+use crate::output::Output;
+
+/// What the threads share. No file or socket is read or written under the lock of
+/// the conversation.
+pub(crate) struct Shared {
+    conversation: Mutex<Conversation>,
+    /// Signalled when messages were answered, for the thread that waits for room.
+    pub(crate) answered: Condvar,
+    /// Signalled at any other change, for all other threads. With one for both,
+    /// each reply would also wake the thread that has nothing to write yet.
+    pub(crate) changed: Condvar,
+    pub(crate) output: Output,
+    end: Sender<anyhow::Result<()>>,
+}
+
+impl Shared {
+    /// The first that `end` receives is how the run ends.
+    pub(crate) fn new(
+        conversation: Conversation,
+        output: Output,
+        end: Sender<anyhow::Result<()>>,
+    ) -> Self {
+        Shared {
+            conversation: Mutex::new(conversation),
+            answered: Condvar::new(),
+            changed: Condvar::new(),
+            output,
+            end,
+        }
+    }
+
+    /// The run is over, unless it already was.
+    pub(crate) fn end(&self, how: anyhow::Result<()>) {
+        // The main thread may have stopped listening, at the first end.
+        let _ = self.end.send(how);
+    }
+
+    /// The conversation, for as long as the guard is held.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Conversation> {
+        let locked = self.conversation.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the conversation back and wakes those who wait for what has happened.
+    /// Returns the news, which may be told now that nothing is locked.
+    pub(crate) fn release(
+        mut conversation: MutexGuard<'_, Conversation>,
+        happened: &Condvar,
+    ) -> Vec<News> {
+        let news = conversation.take_news();
+        drop(conversation);
+        happened.notify_all();
+        news
+    }
+
+    /// Changes the conversation, and wakes every thread that waits for that.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Conversation) -> T) -> T {
+        let value = change(&mut self.lock());
+        self.changed.notify_all();
+        value
+    }
+
+    /// The conversation, once another line may be queued.
+    pub(crate) fn lock_with_room(&self) -> MutexGuard<'_, Conversation> {
+        let conversation = self
+            .answered
+            .wait_while(self.lock(), |conversation| !conversation.has_room());
+        conversation.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is what is awaited, or the deadline has passed.
+    pub(crate) fn wait_until<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut awaited: impl FnMut(&mut Conversation) -> Option<T>,
+    ) -> Option<T> {
+        let mut conversation = self.lock();
+        loop {
+            let value = awaited(&mut conversation);
+            let left = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => Duration::MAX,
+            };
+            if value.is_some() || left.is_zero() {
+                return value;
+            }
+            let woken = self.changed.wait_timeout(conversation, left);
+            conversation = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Starts a thread, whose panic ends the run.
+///
+/// # Errors
+///
+/// The system has no thread for it.
+pub(crate) fn start<T: Send + 'static>(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce(&Shared) -> T + Send + 'static,
+) -> anyhow::Result<JoinHandle<Option<T>>> {
+    let shared = Arc::clone(shared);
+    let thread = thread::Builder::new().name(name.to_string());
+    let body = move || {
+        // Whatever state it leaves behind, only the end of the run looks at it.
+        let value = panic::catch_unwind(AssertUnwindSafe(|| run(&shared)));
+        value
+            .inspect_err(|_| shared.end(Err(Panicked(name).into())))
+            .ok()
+    };
+    thread.spawn(body).context("cannot start a thread")
+}
+
+/// That a thread has panicked, which [`say_panics_in_one_line`] has said already.
+#[derive(Debug)]
+pub(crate) struct Panicked(&'static str);
+
+impl std::error::Error for Panicked {}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the thread \"{}\" panicked", self.0)
+    }
+}
+
+/// From now on, a panic is said as every error is: in one line, which tells where
+/// it happened.
+pub(crate) fn say_panics_in_one_line() {
+    panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        let (name, what) = (thread.name().unwrap_or("?"), panic.to_string());
+        log::error!("the thread \"{name}\" {}", what.replace('\n', " "));
+    }));
+}

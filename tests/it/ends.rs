@@ -1,0 +1,161 @@
+//! What the end of a run leaves behind: the report whole, and in the output what
+//! the report counts.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc;
+
+use crate::util::{
+    Json, LIMIT, Process, Server, answering, client, command, eventually, full_pipe, received, run,
+    signal, spawn, strace, take_report, temporary_file, unused_address,
+};
+
+/// What stands before the report at the end of a file, and the report.
+#[track_caller]
+fn split_report(path: &Path) -> (String, Json) {
+    let mut text = fs::read_to_string(path).unwrap();
+    let begins = text.rfind("{\n  \"server\"");
+    let report = text.split_off(begins.unwrap_or_else(|| panic!("no report in:\n{text}")));
+    (text, Json::read(&report))
+}
+
+#[test]
+fn a_report_in_the_file_of_a_standard_stream_is_whole_and_the_last_thing_in_it() {
+    let server = Server::start(&["-q"]);
+    let file = temporary_file();
+    let path = file.to_str().unwrap();
+    let fifo = format!("{path}.fifo");
+    run(command("mkfifo").arg(&fifo), "").assert_code(0);
+    let summary = "client: outages: ";
+    for (redirected, report, before) in [
+        ("\"$@\" 2> \"$0\"", "/dev/stderr", summary),
+        ("\"$@\" 2>> \"$0\"", "/dev/stderr", summary),
+        ("\"$@\" 2> \"$0\"", path, summary),
+        ("\"$@\" 2>> \"$0\"", path, summary),
+        ("\"$@\" > \"$0\" 2>&1", path, summary),
+        ("\"$@\" >> \"$0\" 2>&1", path, summary),
+        ("\"$@\" > \"$0\" 2>&1", "/dev/stdout", summary),
+        ("\"$@\" > \"$0\" 2>&1", "/dev/stderr", summary),
+        ("\"$@\" > \"$0\" 2> /dev/null", "/dev/stdout", ""),
+        (
+            "\"$@\" 2>&1 > /dev/null | cat > \"$0\"",
+            "/dev/stderr",
+            summary,
+        ),
+        (
+            "cat \"$0.fifo\" > \"$0\" & \"$@\" 2> /dev/null; wait",
+            &fifo,
+            "",
+        ),
+    ] {
+        for (address, code) in [(server.address, 0.0), (unused_address(), 1.0)] {
+            // `2>>` comes after something.
+            fs::write(&file, "before\n").unwrap();
+            let client = client(address, &["--summary", "--report", report]);
+            let mut shell = command("sh");
+            shell.args(["-c", redirected, path]);
+            shell.arg(client.get_program()).args(client.get_args());
+            let outcome = run(&mut shell, "1\n2\n3\n");
+            let (text, report) = split_report(&file);
+            assert_eq!(report["exit"].number(), code, "{outcome}");
+            assert!(text.contains(before), "{text}{outcome}");
+            let fails = code > 0.0 && !before.is_empty();
+            assert_eq!(text.contains("cannot connect"), fails, "{text}{outcome}");
+        }
+    }
+    fs::remove_file(&file).unwrap();
+    fs::remove_file(&fifo).unwrap();
+}
+
+/// A client with lines to send for ever, and what they come from.
+fn endless(server: &Server, report: &Path, stdout: &Path, stderr: Stdio) -> (Process, Process) {
+    let mut lines = spawn(command("yes").stdout(Stdio::piped()));
+    let mut command = server.client(&["--summary", "--report"]);
+    command.arg(report).stdin(lines.stdout.take().unwrap());
+    command.stdout(File::create(stdout).unwrap()).stderr(stderr);
+    (spawn(&mut command), lines)
+}
+
+#[test]
+fn after_a_signal_the_output_has_exactly_the_lines_that_the_report_counts() {
+    let server = Server::start(&["-q"]);
+    let (stdout, other) = (temporary_file(), temporary_file());
+    for round in 0..5 {
+        for (report, is_full) in [(&stdout, false), (&other, false), (&other, true)] {
+            let (_reader, full) = full_pipe();
+            let stderr = if is_full { full } else { Stdio::null() };
+            let (mut client, _lines) = endless(&server, report, &stdout, stderr);
+            eventually(|| match fs::metadata(&stdout).unwrap().len() {
+                0 => Err("no reply".to_string()),
+                _ => Ok(()),
+            });
+            signal(client.id(), "TERM");
+            assert_eq!(client.wait().unwrap().signal(), Some(15));
+            let (printed, report) = match report == &stdout {
+                true => split_report(&stdout),
+                false => (fs::read_to_string(&stdout).unwrap(), take_report(&other)),
+            };
+            let replies = printed.matches("Server: Server received your message: y\n");
+            let acknowledged = report["lines"]["acknowledged"].number();
+            assert_eq!(
+                replies.clone().count() as f64,
+                acknowledged,
+                "round {round}"
+            );
+            assert_eq!(replies.map(str::len).sum::<usize>(), printed.len());
+        }
+    }
+    fs::remove_file(&stdout).unwrap();
+}
+
+#[test]
+fn replies_in_a_write_that_does_not_end_do_not_count_as_acknowledged() {
+    let (answer, answered) = mpsc::channel();
+    let address = answering(move |number, line| {
+        if number == 2 {
+            answer.send(()).unwrap();
+        }
+        received(line)
+    });
+    let report = temporary_file();
+    let (_reader, full) = full_pipe();
+    let mut command = client(address, &["--report"]);
+    command.arg(&report).stdin(Stdio::piped()).stdout(full);
+    let mut child = spawn(&mut command);
+    child
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"one\ntwo\n")
+        .unwrap();
+    answered.recv_timeout(LIMIT).unwrap();
+    signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+    let lines = &take_report(&report)["lines"];
+    assert_eq!(lines["acknowledged"].number(), 0.0);
+    assert_eq!(lines["unacknowledged"].number(), 2.0);
+}
+
+#[test]
+fn a_signal_right_after_the_report_is_emptied_leaves_a_whole_one() {
+    let server = Server::start(&["-q"]);
+    let report = temporary_file();
+    fs::write(&report, "yesterday's\n").unwrap();
+    let mut client = server.client(&["--report"]);
+    client.arg(&report);
+    let args = [
+        "-e",
+        "trace=ftruncate",
+        "-e",
+        "inject=ftruncate:signal=TERM",
+    ];
+    let Some(mut strace) = strace(&args, &client) else {
+        return;
+    };
+    let outcome = run(&mut strace, "");
+    assert_eq!(outcome.status.signal(), Some(15), "{outcome}");
+    assert_eq!(take_report(&report)["exit"].number(), 143.0, "{outcome}");
+}

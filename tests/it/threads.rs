@@ -4,8 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use crate::util::{
-    Server, ask_line, eventually, last_words, may_start, own_user, program, read_line, received,
-    run, server, skip,
+    Server, ask_line, eventually, last_words, may_start, read_line, received, server, with_threads,
 };
 
 #[test]
@@ -30,24 +29,10 @@ fn a_client_takes_little_address_space() {
 #[test]
 fn a_client_for_whom_there_is_no_thread_is_told_so_and_others_are_served() {
     const CLIENTS: usize = 60;
-    // The limit counts the threads of a user, and does not hold for root. So the
-    // server is a user of whom there is nothing else.
-    let user = own_user().to_string();
-    let as_user = |args: &[&str]| {
-        let mut setpriv = program("setpriv")?;
-        setpriv.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-        setpriv.args(["prlimit", "--nproc=30", env!("CARGO_BIN_EXE_server")]);
-        setpriv.args(args);
-        Some(setpriv)
-    };
-    let Some(mut version) = as_user(&["--version"]) else {
+    let Some(mut server) = with_threads(30, &server(&["-q", "--port", "0"])) else {
         return;
     };
-    let version = run(&mut version, "");
-    if !version.status.success() {
-        return skip(version.stderr.trim_end());
-    }
-    let server = Server::spawn(&mut as_user(&["-q", "--port", "0"]).unwrap());
+    let server = Server::spawn(&mut server);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     let (mut served, mut refused) = (Vec::new(), 0);
     for client in clients {

@@ -1,7 +1,6 @@
 //! Limits of the machine.
 
 use std::net::TcpStream;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,8 @@ use crate::programs::{
     await_end, naive, naive_server, read_to_end, repaired_server, serve, show_log,
 };
 use crate::util::{
-    Server, ask, ask_line, command, eventually, may_start, os_error, own_user, program, read_line,
-    received, run, server, skip,
+    Server, ask, ask_line, eventually, may_start, os_error, read_line, received, server,
+    with_threads,
 };
 
 #[test]
@@ -98,29 +97,17 @@ fn without_descriptors_the_repaired_loop_spins() {
 
 #[test]
 fn without_threads_spawn_panics() {
-    // The limit counts the threads of a user, and does not hold for root. So each
-    // server is a user of whom there is nothing else.
-    let with_30_threads = |server: &Command| {
-        let user = own_user().to_string();
-        let mut setpriv = program("setpriv")?;
-        setpriv.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-        setpriv.args(["prlimit", "--nproc=30"]);
-        setpriv.arg(server.get_program()).args(server.get_args());
-        Some(setpriv)
-    };
-    let Some(mut tried) = with_30_threads(&command("true")) else {
+    let real = server(&["-q", "--port", "0"]);
+    let (Some(mut naive), Some(mut real)) = (with_threads(30, &naive()), with_threads(30, &real))
+    else {
         return;
     };
-    let tried = run(&mut tried, "");
-    if !tried.status.success() {
-        return skip(tried.stderr.trim_end());
-    }
     let connect_60 = |server: &Server| {
         let connect = |_| TcpStream::connect(server.address).ok();
         (0..60).filter_map(connect).collect::<Vec<_>>()
     };
 
-    let naive = serve(&mut with_30_threads(&naive()).unwrap());
+    let naive = serve(&mut naive);
     let served = naive.connect();
     ask(&served, "hello", received("hello").trim_end());
     let _clients = connect_60(&naive);
@@ -128,8 +115,7 @@ fn without_threads_spawn_panics() {
     show_log(&naive);
     println!("naive: its first client reads {:?}", read_to_end(served));
 
-    let real = server(&["-q", "--port", "0"]);
-    let real = Server::spawn(&mut with_30_threads(&real).unwrap());
+    let real = Server::spawn(&mut real);
     let served = real.connect();
     ask_line(&served, "hello");
     let clients = connect_60(&real);

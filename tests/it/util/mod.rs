@@ -58,7 +58,9 @@ pub use conversation::{
 pub use etc::{NameServer, etc_hosts};
 pub use json::Json;
 pub use kernel::{number_in_proc, os_error};
-pub use needs::{has_ipv6, may_open, may_start, process_1, program, say, skip, strace};
+pub use needs::{
+    has_ipv6, may_open, may_start, process_1, program, say, skip, strace, with_threads,
+};
 pub use own::{own_ip, own_name, own_user, temporary_file, unused_address};
 pub use peer::{answering, answering_at_the_end, fill_queue, peer};
 pub use probe::Probe;

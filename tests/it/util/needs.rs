@@ -9,7 +9,7 @@ use std::panic::Location;
 use std::process::{self, Command};
 use std::sync::OnceLock;
 
-use super::{command, number_in_proc, run};
+use super::{command, number_in_proc, own_user, run};
 
 /// Says that the calling test, or a part of it, is skipped. What a test prints is
 /// shown only where it fails; this goes to the standard error itself, and `.ci/run`
@@ -47,9 +47,8 @@ pub fn program(name: &str) -> Option<Command> {
 pub fn process_1(command: &Command) -> Option<Command> {
     let start = |program: &OsStr| {
         let mut unshare = self::program("unshare")?;
-        unshare
-            .args(["--pid", "--fork", "--kill-child"])
-            .arg(program);
+        unshare.args(["--map-root-user", "--pid", "--fork", "--kill-child"]);
+        unshare.arg(program);
         Some(unshare)
     };
     let tried = run(&mut start("true".as_ref())?, "");
@@ -82,6 +81,30 @@ pub fn strace(args: &[&str], command: &Command) -> Option<Command> {
     let mut strace = start(command.get_program())?;
     strace.args(command.get_args());
     Some(strace)
+}
+
+/// A command that runs another one as a user for whom nothing else runs, and who may
+/// have so many threads, where this process may arrange that: the limit counts all of
+/// a user's, and does not hold for root.
+#[track_caller]
+pub fn with_threads(threads: u32, command: &Command) -> Option<Command> {
+    let (user, threads) = (own_user().to_string(), format!("--nproc={threads}"));
+    let mut test = program("setpriv")?;
+    let mut setpriv = program("setpriv")?;
+    for setpriv in [&mut test, &mut setpriv] {
+        setpriv.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+        setpriv.args(["prlimit", &threads]);
+    }
+    // Such a user may not even get at the program.
+    let is_there = ["test", "-x"].map(OsStr::new);
+    let tried = run(test.args(is_there).arg(command.get_program()), "");
+    if !tried.status.success() {
+        let why = tried.stderr.trim_end();
+        skip(format_args!("cannot run it as user {user}: {why}"));
+        return None;
+    }
+    setpriv.arg(command.get_program()).args(command.get_args());
+    Some(setpriv)
 }
 
 /// Whether this process, and so what it starts, may have so many open files. The

@@ -1,21 +1,51 @@
 //! Why the socket program of every tutorial breaks, and what stands here
 //! instead.
 //!
-//! The tutorial's chat server reads from a socket, answers `Server received
-//! your message: …`, and has a thread for each client. On one machine, with one
-//! user who types slowly, it works. This crate is that same system for all
-//! other days: a `server` that acknowledges every line, a `client` that proves
-//! that every line came back, and this library, which is what they share:
+//! Each entry below ends with commands, to be run in a checkout. The first shows
+//! how the tutorial's program breaks, and that the real ones do not; the second
+//! runs a test of the real ones that fails without what the entry describes:
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture NAME
+//! cargo test --test it NAME
+//! ```
+//!
+//! The tutorial's chat server reads from a socket, answers `Server received your
+//! message: …`, and has a thread for each client. On one machine, with one user
+//! who types slowly, it works. This crate is that same system for all other
+//! days: a [`server`](../server/index.html) that acknowledges every line, a
+//! [`client`](../client/index.html) that proves that every line came back, and
+//! this library, which is what they share:
 //!
 //! - [`wire`]: the protocol, as a page to read and as the lines that it consists of
 //! - [`lines`]: bounded lines out of any byte stream
 //! - [`printable`]: text made safe for terminals and logs
-//! - [`system`]: what std lacks or does differently by system
+//! - [`system`]: what Rust's standard library lacks, or does differently by system
 //! - [`cli`]: what both command lines share
 //!
-//! What follows is what goes wrong, one entry each: what happens and why, what
-//! is done about it in which file, and which test fails without it. The test's
-//! module is a file in `tests/it`, or the unit tests of the file named before.
+//! # The tutorial's program
+//!
+//! This is all of it, `tests/tutorial/naive.rs`:
+//!
+//! ```no_run
+#![doc = include_str!("../tests/tutorial/naive.rs")]
+//! ```
+//!
+//! It works. Try it in two terminals, and stop it with Ctrl-C:
+//!
+//! ```text
+//! rustc --edition 2024 -o /tmp/naive tests/tutorial/naive.rs
+//! /tmp/naive server 127.0.0.1:12345
+//! /tmp/naive client 127.0.0.1:12345
+//! ```
+//!
+//! The repairs that come to mind first are these, in `tests/tutorial/repaired.rs`:
+//! read lines, give up who is silent, go on where a client cannot be accepted. It
+//! breaks, too, in other places, and some entries are about it.
+//!
+//! ```no_run
+#![doc = include_str!("../tests/tutorial/repaired.rs")]
+//! ```
 //!
 //! # Framing
 //!
@@ -24,9 +54,12 @@
 //! Two messages arrive as one, or one as two: TCP carries bytes, and neither
 //! the calls that wrote them nor the segments on the way mean anything.
 //! Tutorials see each `read` bring what one `write` sent, because on an idle
-//! machine it does. Here an LF ends a message, and
-//! [`LineReader`](lines::LineReader) keeps what has come of the next one.
-//! Test: `faults::the_same_bytes_in_every_split_have_the_same_replies`.
+//! machine it does. The naive client is worse off than the server: what is left
+//! of a long reply it takes for the next one, and from then on each reply that it
+//! shows is that to the message before.
+//!
+//! So there has to be a rule where a message ends (framing). Here an LF ends it,
+//! and [`LineReader`](lines::LineReader) keeps what has come of the next one.
 //!
 //! ```
 //! use tcp_chat::lines::{Line, LineReader};
@@ -40,6 +73,13 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! ```text
+//! cargo test --test tutorial -- --nocapture messages_merge
+//! cargo test --test tutorial -- --nocapture a_long_message_becomes_several
+//! cargo test --test tutorial -- --nocapture after_a_long_reply_each_reply_is_that_to_the_message_before
+//! cargo test --test it the_same_bytes_in_every_split_have_the_same_replies
+//! ```
+//!
 //! ## A character can be cut
 //!
 //! `from_utf8` fails on text that is fine, or `from_utf8_lossy` puts a `�` into
@@ -47,15 +87,23 @@
 //! once the whole message is here. Where there is no framing, a cut character
 //! waits for its other bytes
 //! ([`LineReader::next_read`](lines::LineReader::next_read)).
-//! Test: `raw::a_character_that_a_read_cut_waits_for_its_other_bytes`.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_character_is_cut
+//! cargo test --test it a_character_that_a_read_cut_waits_for_its_other_bytes
+//! ```
 //!
 //! ## A line without end
 //!
-//! `read_line` grows its `String` for as long as bytes come without an LF, so
-//! one client can take all memory. Here a line has a limit
+//! `read_line`, the first repair, grows its `String` for as long as bytes come
+//! without an LF, so one client can take all memory. Here a line has a limit
 //! ([`MAX_MESSAGE`](wire::MAX_MESSAGE)). What is over it is dropped as it comes
 //! and rejected at its end, and the connection goes on.
-//! Test: `limits::lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each`.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_line_without_end_takes_memory
+//! cargo test --test it lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each
+//! ```
 //!
 //! ## `read_line` with a timeout loses bytes
 //!
@@ -63,31 +111,54 @@
 //! the bytes so far end within a character, they are gone, and the next call
 //! begins in the middle of the message. [`LineReader`](lines::LineReader) keeps
 //! them, so a timeout is only a chance to look at the clock.
-//! Test: `lines::tests::goes_on_after_a_timeout_in_the_middle_of_a_character`.
 //!
-//! # Closing
+//! ```text
+//! cargo test --test tutorial -- --nocapture read_line_with_a_timeout_loses_bytes
+//! cargo test --lib goes_on_after_a_timeout_in_the_middle_of_a_character
+//! ```
+//!
+//! # Connections
 //!
 //! ## Half-close, and who closes first
 //!
-//! A client that closes its socket as soon as all is sent gives up the replies.
-//! The client may end its own direction (`shutdown`), and the server has to
-//! answer all that came before that end, a last line without an LF too, before
-//! it closes (`src/bin/server/connection.rs`). Either way the client's end goes
-//! first, so that TIME-WAIT stays on its side. A server that closes first finds
-//! its port in use when it starts again, unless SO_REUSEADDR is set, as std
-//! does on Unix.
-//! Test: `server::closes_after_a_half_close_once_everything_is_answered`.
+//! A client that closes its socket as soon as all is sent gives up the replies:
+//! they come to a socket that is gone. A connection has two directions, and each
+//! side can end its own and still read the other (`shutdown`, a *half-close*; on
+//! the wire, a FIN). Here the client waits for its replies, or half-closes, and
+//! the server answers all that came before that end, a last line without an LF
+//! too, before it closes ([`connection.rs`]).
+//!
+//! Either way the client's FIN goes first. Who sends the first one keeps the pair
+//! of addresses blocked for a minute, in case a late segment comes (*TIME-WAIT*).
+//! A server that closes first so finds its port in use when it starts again,
+//! unless SO_REUSEADDR is set, as std does on Unix.
+//!
+//! ```text
+//!       a half-close                         a reset
+//!  client          server              client          server
+//!    | -- one, two --> |                 | -- one -------> |
+//!    | -- FIN -------> |                 | <- refused ---- |
+//!    | <- reply ------ |                 | <- RST -------- | closes, "one" unread
+//!    | <- reply ------ |                 | -- two ----- x  |
+//!    | <- FIN -------- | closes        the write fails, and
+//! TIME-WAIT                            "refused" was not read
+//! ```
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture who_closes_at_once_gives_up_the_replies
+//! cargo test --test it closes_after_a_half_close_once_everything_is_answered
+//! ```
 //!
 //! ## Closing resets, and the reset destroys replies
 //!
 //! A server writes "you are refused" and closes, and the client only ever sees
-//! `Connection reset by peer`. A close with bytes unread sends a reset. It
+//! `Connection reset by peer`. A close with bytes unread, or bytes that come
+//! after it, make the system send a reset (RST): this connection is no more. It
 //! throws away what is still on its way, on many systems also what the client
 //! has received and not read yet, and on all of them it fails a client that is
-//! still sending and has not looked. So the server half-closes after its last
-//! line and drains what still comes, for a second at most
-//! (`src/bin/server/linger.rs`).
-//! Test: `limits::a_refusal_survives_that_the_client_has_sent_a_mebibyte`.
+//! still sending and has not looked. A last line that nobody asked for is a
+//! *notice* here; after one, the server half-closes and drains what still comes,
+//! for a second at most ([`linger.rs`]).
 //!
 //! ```
 //! use std::io::{ErrorKind, Read, Write};
@@ -104,6 +175,55 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_reset_fails_who_is_still_sending
+//! cargo test --test tutorial -- --nocapture a_refusal_is_lost_on_who_is_still_sending
+//! cargo test --test it a_refusal_survives_that_the_client_has_sent_a_mebibyte
+//! ```
+//!
+//! ## Silence is not an end
+//!
+//! A machine loses its power, a cable is pulled, a firewall forgets a connection:
+//! nothing arrives any more, neither an end nor an error. Who sends is told after
+//! a quarter of an hour of vain repeats (on Linux); who only reads waits for
+//! ever. Nothing but a clock can tell silence from patience, so each wait for a
+//! peer has a limit: the client's `--timeout` while a reply is awaited, the
+//! server's `--idle-timeout` and `--timeout`.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture silence_is_not_an_end
+//! cargo test --test it closes_an_idle_client_with_a_notice
+//! ```
+//!
+//! ## A write is not a delivery
+//!
+//! `write` succeeds as soon as the bytes are in this machine's own buffer. They
+//! may never leave it, and if they arrive, the program there may never read them;
+//! the error comes with a later call, or none. Even the acknowledgements of TCP
+//! only say that the other *machine* has them. Only the other program can say
+//! that it has a message, by a reply. So a line counts here when its own reply
+//! has come, and is kept until then ([`outbox.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_write_is_not_a_delivery
+//! cargo test --test it a_peer_that_closes_before_all_is_answered_is_lost
+//! ```
+//!
+//! ## The client that meets itself
+//!
+//! No server runs, and yet `connect` succeeds, and the client is served its own
+//! message as the reply. An outgoing connection gets its port from a range
+//! (`ip_local_port_range`: on Linux, some 28,000 of them). If that happens to be
+//! the very port on this machine that it asks for, its *SYN*, the segment that
+//! opens a connection, meets itself, and TCP takes that for two sides that open
+//! at once. A client that tries again and again while its server is away comes
+//! to this in time. So a connection whose two addresses are one counts as refused
+//! ([`session.rs`]), and a server is best given a port outside the range.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_client_can_meet_itself
+//! ```
+//!
 //! # Time
 //!
 //! ## Nagle's algorithm meets delayed acknowledgement
@@ -111,21 +231,26 @@
 //! Now and then a small message takes 40 ms longer. A sender holds a small
 //! segment back while an earlier one is unacknowledged (Nagle), and the
 //! receiver holds the acknowledgement back to send it along with an answer.
-//! Both ends set TCP_NODELAY (`src/bin/client/session.rs`,
-//! `src/bin/server/connection.rs`), and make up for it by writing all that
-//! there is in one call.
-//! Test, of the client's side:
-//! `client::a_message_does_not_wait_for_the_acknowledgement_of_the_one_before`.
+//! Both ends set TCP_NODELAY ([`session.rs`], [`connection.rs`]), and make up for
+//! it by writing all that there is in one call.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture nagle_waits_for_a_delayed_acknowledgement
+//! cargo test --test it a_message_does_not_wait_for_the_acknowledgement_of_the_one_before
+//! ```
 //!
 //! ## Slowloris: a client that drips
 //!
 //! A client that sends a byte every few seconds holds its thread for ever,
-//! although the read timeout never passes: each byte starts it anew. So the
-//! deadline belongs to the line, counted from its first byte, and not to the
-//! read; another one is for clients that send nothing (both in
-//! `src/bin/server/connection.rs`).
-//! Tests: `deadlines::dripping_bytes_does_not_extend_the_deadline_of_a_line`,
-//! `deadlines::closes_an_idle_client_with_a_notice`.
+//! although the read timeout never passes: each byte starts it anew. (An attack
+//! on web servers that does this is called *slowloris*.) So the deadline belongs
+//! to the line, counted from its first byte, and not to the read; another one is
+//! for clients that send nothing (both in [`connection.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_drip_holds_a_thread
+//! cargo test --test it dripping_bytes_does_not_extend_the_deadline_of_a_line
+//! ```
 //!
 //! ## A peer that does not read
 //!
@@ -133,20 +258,42 @@
 //! `write` blocks the server's thread for ever. A write timeout alone does not
 //! help against one that takes a byte now and then, since each starts it anew.
 //! Here each batch of replies, of about 64 KiB, must be taken within one
-//! deadline (`src/bin/server/connection.rs`).
-//! Test:
-//! `deadlines::a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little`.
+//! deadline ([`connection.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_peer_that_does_not_read_holds_a_thread
+//! cargo test --test it a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little
+//! ```
 //!
 //! ## Both write, nobody reads: deadlock
 //!
 //! A client that sends everything first and then reads blocks against a server
 //! that answers at once: both wait in `write` for the other to read. So the
-//! client reads and writes in two threads (`src/bin/client/connection.rs`), and a
-//! window bounds what is in flight. When it is full, the input is not read any
-//! further: backpressure, up to the program that writes that input.
-//! Tests: `misbehaving::no_more_messages_are_in_flight_than_the_window_allows`;
-//! without window and threads,
-//! `client::more_than_all_buffers_hold_passes_a_server_that_reads_no_further_than_it_can_answer`.
+//! client reads and writes in two threads ([`client/connection.rs`]), and a
+//! *window* bounds what is *in flight*: sent, and not yet answered. When it is
+//! full, the input is not read any further, so the program that writes that input
+//! has to wait, too (*backpressure*).
+//!
+//! ```text
+//!  standard input                                        server
+//!        |                                              ^      |
+//!        v                                     messages |      | replies
+//!  [input thread]                            [writer thread]  [reader]
+//!        | a line                             a batch ^      | what came
+//!        v                                            |      v
+//!  +--------------- one lock round the Conversation ----------------+
+//!  | the outbox, the counts, the outage, the deadlines: every rule, |
+//!  | and no file, socket or clock                                   |
+//!  +----------------------------------------------------------------+
+//!        each thread reads or writes without the lock, and holds it
+//!        only to say what has happened and to learn what to do next
+//! ```
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture both_write_and_nobody_reads
+//! cargo test --test it no_more_messages_are_in_flight_than_the_window_allows
+//! cargo test --test it more_than_all_buffers_hold_passes_a_server_that_reads_no_further_than_it_can_answer
+//! ```
 //!
 //! ## Coordinated omission: a stall that no figure shows
 //!
@@ -154,8 +301,12 @@
 //! nothing while the server stalls. So one slow reply is measured where a
 //! hundred users would have waited, and the 99th percentile looks fine. With
 //! `--rate`, each line has a place in a schedule, and its reply time counts
-//! from there (`src/bin/client/schedule.rs`).
-//! Test: `probe::reply_times_show_a_stall_whatever_the_window`.
+//! from there ([`schedule.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_stall_hides_from_who_waits_for_each_reply
+//! cargo test --test it reply_times_show_a_stall_whatever_the_window
+//! ```
 //!
 //! # Limits of the machine
 //!
@@ -164,35 +315,51 @@
 //! Of many clients that connect at once, some take one second longer, or three,
 //! or seven. The queue of connections that wait for `accept` was full (std asks
 //! for 128), so their SYN was dropped, and they repeat it. The server asks for
-//! a queue of 4,096 (`src/system/unix.rs`).
-//! Test: `limits::a_thousand_clients_that_connect_at_once_wait_in_the_queue`.
+//! a queue of 4,096 ([`listener.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture the_queue_of_new_connections_overflows
+//! cargo test --test it a_thousand_clients_that_connect_at_once_wait_in_the_queue
+//! ```
 //!
 //! ## Descriptors run out
 //!
 //! `accept` fails with `Too many open files`, and the tutorial's loop either
 //! ends, or spins at full speed: the connection stays in the queue, and the
 //! next `accept` fails the same way. The server counts its clients so that it
-//! comes to that only if something else takes descriptors, and then pauses
-//! between attempts (`src/bin/server/limits.rs`, `src/bin/server/accept.rs`).
-//! Test: `limits::without_free_descriptors_it_waits_and_then_recovers`.
+//! comes to that only if something else takes descriptors ([`limits.rs`]), and
+//! then pauses between attempts ([`accept.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture without_descriptors_the_loop_dies
+//! cargo test --test tutorial -- --nocapture without_descriptors_the_repaired_loop_spins
+//! cargo test --test it without_free_descriptors_it_waits_and_then_recovers
+//! ```
 //!
 //! ## Threads run out
 //!
-//! `thread::spawn` panics where no thread is available. `thread::Builder`
-//! returns the error, and the client is told. Worse, a new thread that cannot
-//! map its signal stack makes std abort the whole process, so the number of
-//! clients stays below what `vm.max_map_count` allows
-//! (`src/bin/server/limits.rs`).
-//! Test:
-//! `threads::a_client_for_whom_there_is_no_thread_is_told_so_and_others_are_served`.
+//! `thread::spawn` panics where no thread is available, and takes the accept loop
+//! with it. `thread::Builder` returns the error, and the client is told
+//! ([`accept.rs`]). Worse, a new thread that cannot map its signal stack makes std
+//! abort the whole process, so the number of clients stays below what
+//! `vm.max_map_count` allows ([`limits.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture without_threads_spawn_panics
+//! cargo test --test it a_client_for_whom_there_is_no_thread_is_told_so_and_others_are_served
+//! ```
 //!
 //! ## What a thread costs
 //!
 //! Not the 2 MiB of stack that it gets: memory is only what was touched, about
 //! 11 KB a client here. But a limit of address space counts all of it, so each
-//! thread asks for 64 KiB, enough for a panic with its backtrace
-//! (`src/bin/server/accept.rs`). Four mappings a thread are the other price.
-//! Test: `threads::a_client_takes_little_address_space`.
+//! thread asks for 64 KiB, enough for a panic with its backtrace ([`accept.rs`]).
+//! Four mappings a thread are the other price.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_thread_has_two_mebibytes_of_address_space
+//! cargo test --test it a_client_takes_little_address_space
+//! ```
 //!
 //! # Nothing is lost
 //!
@@ -202,29 +369,48 @@
 //! arrived. A client that sends them again risks that they come twice; one that
 //! does not, that they never come. The client keeps each message until it is
 //! acknowledged and sends the rest again over the next connection
-//! (`src/bin/client/outbox.rs`): at the server *at least once*. It prints a
-//! reply only for the oldest message in flight
-//! (`src/bin/client/conversation/replies.rs`): at its output *exactly once*.
-//! Test:
-//! `outages::every_line_is_printed_once_and_in_order_however_often_the_server_is_killed`.
+//! ([`outbox.rs`]): at the server *at least once*. It prints a reply only for the
+//! oldest message in flight ([`replies.rs`]): at its output *exactly once*.
+//!
+//! ```text
+//!   acknowledged,    in flight:           not sent      room in
+//!   and printed      sent, no reply yet   yet           the window
+//!  ................|one\ntwo\nthree\n|four\nfive\n|....................
+//!                  ^ start           ^ sent       ^ end
+//!                                    `- a lost connection sets this back to
+//!                                       the start, and all goes out again
+//! ```
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_connection_that_ends_takes_messages_with_it
+//! cargo test --test it every_line_is_printed_once_and_in_order_however_often_the_server_is_killed
+//! ```
 //!
 //! ## A reply that is cut looks whole
 //!
 //! The stream ends in the middle of `Server received your message: 1000`, and
 //! what came is the right reply to `100`. Only the LF makes a line whole, so a
-//! cut one is never a reply (`src/bin/client/conversation/replies.rs`).
-//! Test: `misbehaving::a_torn_reply_is_never_printed`.
+//! cut one is never a reply ([`replies.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_reply_that_is_cut_looks_whole
+//! cargo test --test it a_torn_reply_is_never_printed
+//! ```
 //!
 //! ## Standard output is closed
 //!
 //! `client | head -1`: where a C program ends by SIGPIPE, Rust ignores that
 //! signal, and `println!` panics. Here the failed write ends the client
 //! quietly, with the exit code that a shell shows for SIGPIPE, 141
-//! (`src/bin/client/main.rs`). A descriptor that is not open for writing is
-//! worse: std's `Stdout` takes it for success. So the client writes to it as to
-//! a file (`src/bin/client/output.rs`).
-//! Tests: `client::a_closed_output_is_quiet_with_exit_code_141`,
-//! `streams::an_output_that_is_not_open_for_writing_is_an_error`.
+//! ([`client/main.rs`]). A descriptor that is not open for writing is worse: std's
+//! `Stdout` takes it for success. So the client writes to it as to a file
+//! ([`output.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_closed_output_panics
+//! cargo test --test it a_closed_output_is_quiet_with_exit_code_141
+//! cargo test --test it an_output_that_is_not_open_for_writing_is_an_error
+//! ```
 //!
 //! # Places
 //!
@@ -233,8 +419,12 @@
 //! In a container, `kill` and Ctrl-C do nothing, and `docker stop` waits for
 //! ten seconds and then kills the program hard. The kernel gives process 1 no
 //! default action for signals, and in a container that is the program itself.
-//! Both programs install a handler ([`system::watch`]), the server only there.
-//! Test: `places::as_process_1_it_ends_on_a_signal`.
+//! Both programs install a handler ([`system`]), the server only there.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture as_process_1_it_cannot_be_stopped
+//! cargo test --test it as_process_1_it_ends_on_a_signal
+//! ```
 //!
 //! ## Terminal escapes in a log
 //!
@@ -242,14 +432,30 @@
 //! line feed it would forge a line of the log, and with U+202E turn text round.
 //! In a log and at a terminal, all that a peer says is shown through
 //! [`Printable`](printable::Printable); into a file or pipe it goes unchanged.
-//! Test:
-//! `server::logs_connections_and_messages_in_one_line_each_without_control_characters`.
 //!
 //! ```
 //! use tcp_chat::printable::Printable;
 //!
 //! assert_eq!(Printable(b"\x1b[2Jhello").to_string(), r"\u{1b}[2Jhello");
 //! ```
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture escapes_and_forged_lines_reach_the_log
+//! cargo test --test it logs_connections_and_messages_in_one_line_each_without_control_characters
+//! ```
+//!
+//! [`accept.rs`]: ../src/server/accept.rs.html
+//! [`connection.rs`]: ../src/server/connection.rs.html
+//! [`limits.rs`]: ../src/server/limits.rs.html
+//! [`linger.rs`]: ../src/server/linger.rs.html
+//! [`listener.rs`]: ../src/server/listener.rs.html
+//! [`client/main.rs`]: ../src/client/main.rs.html
+//! [`client/connection.rs`]: ../src/client/connection.rs.html
+//! [`outbox.rs`]: ../src/client/outbox.rs.html
+//! [`output.rs`]: ../src/client/output.rs.html
+//! [`replies.rs`]: ../src/client/conversation/replies.rs.html
+//! [`schedule.rs`]: ../src/client/schedule.rs.html
+//! [`session.rs`]: ../src/client/session.rs.html
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -30,6 +30,9 @@ mod util;
 // The naive programs, and how to start them.
 mod programs;
 
+// What the book names is there.
+mod book;
+
 // One module for each chapter of the book.
 mod connections;
 mod framing;

@@ -1,6 +1,3 @@
-//! The naive server after an afternoon of repairs: it reads lines, gives up
-//! clients that are silent, and goes on where one cannot be accepted.
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! What both command lines share: addresses, seconds, the logger, the one line
 //! of a failure.
 
-use std::convert::Infallible;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,8 +21,21 @@ pub const DEFAULT_HOST: &str = "127.0.0.1";
 ///
 /// # Errors
 ///
-/// None; it is an argument's parser.
-pub fn host(text: &str) -> Result<String, Infallible> {
+/// One line that says where the port belongs, if the text is one or ends in one.
+pub fn host(text: &str) -> Result<String, String> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // The resolver would take it for an address: 12345 for 0.0.48.57.
+    if is_number(text) {
+        return Err(format!(
+            "a number alone is no host; for a port: --port {text}"
+        ));
+    }
+    if let Some((host, port)) = text.rsplit_once(':')
+        && is_number(port)
+        && (host.ends_with(']') || !host.contains(':'))
+    {
+        return Err(format!("the port, {port}, is an argument of its own"));
+    }
     let inside = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
@@ -138,6 +150,20 @@ mod tests {
     fn takes_an_ipv6_address_in_brackets_too() {
         for (text, taken) in [("::1", "::1"), ("[::1]", "::1"), ("[a]", "[a]"), ("[", "[")] {
             assert_eq!(host(text), Ok(taken.to_string()));
+        }
+    }
+
+    #[test]
+    fn takes_no_port_for_a_host_or_a_part_of_it() {
+        for (text, port) in [
+            ("80", "--port 80"),
+            ("127.0.0.1:80", "80"),
+            ("[::1]:80", "80"),
+        ] {
+            assert!(host(text).is_err_and(|why| why.contains(port)), "{text}");
+        }
+        for text in ["::80", "fe80::1:80", "h:http", "1.2", "localhost:"] {
+            assert_eq!(host(text), Ok(text.to_string()));
         }
     }
 }

@@ -31,6 +31,7 @@ fn usage_errors_exit_with_2() {
         "--retry-for=-0",
         "--connect-timeout=nan",
         "--window=65537",
+        "--port=0",
     ];
     for arg in wrong.iter().chain(&of_server) {
         run(&mut server(&[arg]), "").assert_code(2);
@@ -38,6 +39,35 @@ fn usage_errors_exit_with_2() {
     for arg in wrong.iter().chain(&of_client) {
         run(&mut client_with(&[arg]), "").assert_code(2);
     }
+}
+
+#[test]
+fn the_client_takes_the_host_and_the_port_in_order_too() {
+    let running = Server::start(&["--host", "127.0.0.1"]);
+    let port = running.address.port().to_string();
+    for host in ["127.0.0.1", "localhost"] {
+        let outcome = run(&mut client_with(&[host, &port]), "hello\n");
+        outcome.assert(0, printed(["hello"]), "");
+    }
+    for (args, why) in [
+        (&["127.0.0.1", "--port", &port][..], "cannot be used with"),
+        (&["127.0.0.1", "--host", "127.0.0.1"], "cannot be used with"),
+        (&[&port], "a number alone is no host; for a port: --port "),
+        (&["localhost:80"], "the port, 80, is an argument of its own"),
+        (
+            &["--host", "[::1]:80"],
+            "the port, 80, is an argument of its own",
+        ),
+        (&["localhost", "0"], "0 is not in 1..=65535"),
+    ] {
+        let outcome = run(&mut client_with(args), "");
+        outcome.assert_code(2);
+        assert!(outcome.stderr.contains(why), "{outcome}");
+    }
+    // Not only the client's user forgets that the port has a flag of its own.
+    let outcome = run(&mut server(&["--host", "localhost:80"]), "");
+    outcome.assert_code(2);
+    assert!(outcome.stderr.contains("the port, 80, is"), "{outcome}");
 }
 
 #[test]

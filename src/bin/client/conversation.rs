@@ -40,12 +40,12 @@ const MOST_TOLD: u64 = 10;
 /// What the user has decided.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Settings {
-    /// Most messages in flight, up to 65536; 1 is lockstep
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = window())]
-    pub(crate) window: usize,
     /// How long to go on trying in each outage; 0 ends the run at the first one
     #[arg(long, value_name = "SECS", default_value = "0", value_parser = cli::seconds)]
     pub(crate) retry_for: Duration,
+    /// Most messages in flight, up to 65536; 1 is lockstep
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = window())]
+    pub(crate) window: usize,
     /// Longest time without any reply while one is awaited; 0 is for ever
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::timeout)]
     pub(crate) timeout: Duration,

@@ -23,6 +23,7 @@ mod session;
 mod shared;
 mod summary;
 
+use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, value_parser};
 use log::LevelFilter;
 use tcp_chat::cli;
 use tcp_chat::system::{self, Signal};
@@ -56,15 +57,14 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Example:\n  seq 1000 | client --port 7000 --retry-for 20 --summary"
+    after_help = "Example:\n  seq 1000 | client localhost 7000 --retry-for 20 --summary"
 )]
 struct Args {
-    /// The name or address of the server
-    #[arg(long, default_value = cli::DEFAULT_HOST, value_parser = cli::host)]
-    host: String,
-    /// The port of the server
-    #[arg(short, long, default_value_t = cli::DEFAULT_PORT)]
-    port: u16,
+    #[command(flatten)]
+    server: Endpoint,
+    /// Show counts, rate, reply times and outages at the end
+    #[arg(long)]
+    summary: bool,
     #[command(flatten)]
     settings: Settings,
     /// Lines a second, on a schedule that starts with the first line; an overdue line goes out at once
@@ -73,9 +73,6 @@ struct Args {
     /// Show each second how far the run is
     #[arg(long)]
     progress: bool,
-    /// Show counts, rate, reply times and outages at the end
-    #[arg(long)]
-    summary: bool,
     /// Write the end of the run to this file, as one JSON object
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -85,6 +82,40 @@ struct Args {
     /// Show each connection, too
     #[arg(short, long)]
     verbose: bool,
+}
+
+/// Where the server is, said in order or by flags.
+#[derive(clap::Args)]
+struct Endpoint {
+    /// The name or address of the server [default: 127.0.0.1]
+    #[arg(value_name = "HOST", value_parser = cli::host, conflicts_with_all = ["host", "port"])]
+    first: Option<String>,
+    /// The port of the server [default: 12345]
+    #[arg(value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
+    second: Option<u16>,
+    /// The same as HOST
+    #[arg(long, display_order = 100, value_parser = cli::host)]
+    host: Option<String>,
+    /// The same as PORT
+    #[arg(short, long, display_order = 100, value_parser = value_parser!(u16).range(1..))]
+    port: Option<u16>,
+}
+
+impl Endpoint {
+    fn host(&self) -> &str {
+        let host = self.first.as_deref().or(self.host.as_deref());
+        host.unwrap_or(cli::DEFAULT_HOST)
+    }
+
+    fn port(&self) -> u16 {
+        self.second.or(self.port).unwrap_or(cli::DEFAULT_PORT)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&cli::address(self.host(), self.port()))
+    }
 }
 
 /// Reads a number of lines a second.
@@ -122,7 +153,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Only now, so that a signal does not leave an empty report behind.
     let file = args.report.as_deref().map(ReportFile::create).transpose()?;
     let began = SystemTime::now();
-    let server = cli::address(&args.host, args.port);
+    let server = args.server.to_string();
     let conversation = Conversation::new(server, args.settings.clone(), Instant::now());
     let shared = Arc::new(Shared::new(conversation, output, end));
     let end = match start_threads(args, &shared) {
@@ -162,7 +193,7 @@ fn start_threads(args: &Args, shared: &Arc<Shared>) -> anyhow::Result<()> {
     if args.progress {
         start("progress", shared, progress::show_progress)?;
     }
-    let mut session = Session::new(&args.host, args.port, shared);
+    let mut session = Session::new(args.server.host(), args.server.port(), shared);
     start("session", shared, move |shared| shared.end(session.run()))?;
     Ok(())
 }
@@ -192,7 +223,7 @@ fn conclude(
     let (exit, error) = (exit_code(end), end.as_ref().err());
     let why = error.map(|error| format!("{error:#}"));
     let report = Report {
-        server: &cli::address(&args.host, args.port),
+        server: &args.server.to_string(),
         began,
         exit,
         error: why.as_deref(),

@@ -99,7 +99,7 @@ fn a_busy_port_is_one_line_and_exit_code_1() {
     second.assert(
         1,
         "",
-        &format!("server: cannot listen on {address}: {why}\n"),
+        &format!("server: cannot listen on {address}: {why}; --port takes another port\n"),
     );
     ask_line(&first.connect(), "still here");
 }

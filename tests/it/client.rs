@@ -155,7 +155,7 @@ fn a_refused_connection_is_one_line() {
     outcome.assert(
         1,
         "",
-        &format!("client: cannot connect to {address}: {why}\n"),
+        &format!("client: cannot connect to {address}: {why}; is the server running there?\n"),
     );
 }
 

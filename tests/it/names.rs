@@ -104,7 +104,7 @@ fn a_literal_address_is_never_said_to_have_been_looked_up() {
     let Some(mut strace) = strace(&args, &client) else {
         return;
     };
-    let why = os_error(111);
+    let why = os_error(111) + "; is the server running there?";
     let expected = format!("client: cannot connect to {address}: {why}\n");
     let mut outcome = run(&mut strace, "");
     // strace complains of two threads that are delayed at once.

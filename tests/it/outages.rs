@@ -98,7 +98,7 @@ fn it_gives_up_in_time_with_what_is_unacknowledged() {
     outcome.assert(
         1,
         "",
-        &format!("client: cannot reach {address} for 0.4 s, {unacknowledged}: {why}\n"),
+        &format!("client: cannot reach {address} for 0.4 s, {unacknowledged}: {why}; is the server running there?\n"),
     );
     assert!(
         (Duration::from_millis(399)..Duration::from_secs(2)).contains(&elapsed),

@@ -160,7 +160,8 @@ fn a_report_that_cannot_be_written_fails_the_run_and_hides_no_other_failure() {
     let server = Server::start(&[]);
     run(server.address).assert(1, format!("Server: {}", received("hello")), &line);
     let address = unused_address();
-    let why = format!("client: cannot connect to {address}: {}\n", os_error(111));
+    let why = os_error(111) + "; is the server running there?";
+    let why = format!("client: cannot connect to {address}: {why}\n");
     run(address).assert(1, "", &format!("{line}{why}"));
 }
 

@@ -135,10 +135,13 @@ fn logs_connections_and_messages_in_one_line_each_without_control_characters() {
     let replies = exchange(stream, sent.as_bytes());
     assert_eq!(replies, received(sent.trim_end_matches('\n')).as_bytes());
     let log = server.log_with("disconnected");
-    let lines: Vec<&str> = log
-        .lines()
-        .map(|line| line.split_once("] ").unwrap().1)
-        .collect();
+    let parts = |line| str::split_once(line, "] ").unwrap();
+    let (stamps, lines): (Vec<&str>, Vec<&str>) = log.lines().map(parts).unzip();
+    // To the millisecond: `[2026-11-26T06:10:56.123Z INFO `.
+    assert!(
+        stamps.iter().all(|stamp| stamp.find(".") == Some(20)),
+        "{log}"
+    );
     let shown = "\\u{1b}[2J\\u{d}\\u{9b}\\u{7f}\\u{202e}\\u{200b}\u{200d}\\u{0}\\u{9}\
                  end \"quoted\" C:\\dir";
     assert_eq!(
@@ -149,6 +152,29 @@ fn logs_connections_and_messages_in_one_line_each_without_control_characters() {
             format!("{address} disconnected after 1 message"),
         ]
     );
+}
+
+#[test]
+fn the_log_knows_what_a_client_without_line_ends_needs() {
+    let server = Server::start(&["--timeout", "0.2"]);
+    let silent = server.connect();
+    silent.shutdown(std::net::Shutdown::Write).unwrap();
+    let some = server.connect();
+    (&some).write_all(b"hello\nbegun").unwrap();
+    let none = server.connect();
+    (&none).write_all(b"hello").unwrap();
+    let why = "a line was not ended within 0.2 s";
+    for (stream, end) in [
+        (silent, "0 messages\n".to_string()),
+        (some, format!("1 message: {why}\n")),
+        (
+            none,
+            format!("0 messages: {why} (a client that ends no line needs --framing raw)\n"),
+        ),
+    ] {
+        let address = stream.local_addr().unwrap();
+        server.log_with(&format!("{address} disconnected after {end}"));
+    }
 }
 
 #[test]

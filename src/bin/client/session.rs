@@ -43,8 +43,14 @@ impl Session {
     pub(crate) fn run(&mut self) -> anyhow::Result<()> {
         let shared = Arc::clone(&self.shared);
         loop {
+            let mut hint = "";
             let loss = match self.connect()? {
-                Err(error) => Loss::Unreachable(error.to_string()),
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::ConnectionRefused {
+                        hint = "; is the server running there?";
+                    }
+                    Loss::Unreachable(error.to_string())
+                }
                 Ok(stream) => {
                     let connected = News::Info(self.connected_to(&stream));
                     shared.output.tell(vec![connected]);
@@ -58,7 +64,7 @@ impl Session {
             let (pause, news) = shared
                 .change(|conversation| (conversation.lost(&loss, now), conversation.take_news()));
             shared.output.tell(news);
-            let pause = pause.map_err(|why| anyhow!(why))?;
+            let pause = pause.map_err(|why| anyhow!("{why}{hint}"))?;
             let done = shared.wait_until(Some(now + pause), |conversation| {
                 conversation.is_done().then_some(())
             });
@@ -147,7 +153,8 @@ fn connect_to(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     // Where nothing listens on a port that the system also gives to outgoing
     // connections, a connection can meet itself.
     if stream.local_addr()? == stream.peer_addr()? {
-        return Err(io::ErrorKind::ConnectionRefused.into());
+        let why = "nothing listens there, and the connection met itself";
+        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, why));
     }
     stream.set_nodelay(true)?;
     Ok(stream)

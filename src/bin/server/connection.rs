@@ -94,7 +94,14 @@ pub(crate) fn serve(stream: &TcpStream, peer: SocketAddr, settings: Settings) ->
         Ok(Some(why)) => format!(": {why}"),
         Err(error) => format!(": {error}"),
     };
-    log::info!("{peer} disconnected after {messages}{why}");
+    // To send a message without its end is a tutorial's first bug.
+    let hint = match settings.framing {
+        Framing::Lines if connection.messages == 0 && connection.lines.is_inside_line() => {
+            " (a client that ends no line needs --framing raw)"
+        }
+        _ => "",
+    };
+    log::info!("{peer} disconnected after {messages}{why}{hint}");
     let why = end.ok()??;
     Some(settings.framing.notice(ServerLine::Closed(why.as_bytes())))
 }

@@ -1,9 +1,10 @@
 //! The socket that listens: of this process's own, or given by the program that
 //! started it.
 
+use std::io;
 use std::net::TcpListener;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tcp_chat::{cli, system};
 
 /// Where to listen, as the command line says it.
@@ -31,6 +32,10 @@ impl Endpoint {
         }
         TcpListener::bind((self.host.as_str(), self.port))
             .and_then(|listener| system::lengthen_queue(&listener).map(|()| listener))
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => anyhow!("{error}; --port takes another port"),
+                _ => error.into(),
+            })
             .with_context(|| format!("cannot listen on {}", cli::address(&self.host, self.port)))
     }
 }

@@ -54,6 +54,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<()> {
     cli::logger(LevelFilter::Info, args.quiet, args.verbose)
         .format_target(false)
+        .format_timestamp_millis()
         .init();
     // For process 1, as of a container, the kernel leaves out what any other
     // process does at a signal by default: to end.

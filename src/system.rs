@@ -1,5 +1,6 @@
 //! What std lacks, or does differently by system: signals, the standard streams
-//! as they are, the listener's queue, the limit of open files.
+//! as they are, the listener's queue, writes that cannot be woken, limits of
+//! resources.
 //!
 //! All code that knows a system is here, and so are all foreign functions. The
 //! rest of the crate is the same for every system.
@@ -8,15 +9,25 @@ use std::error::Error;
 use std::ffi::c_int;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::net::TcpListener;
+use std::io::{self, ErrorKind, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
 use unix as this;
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as this;
 
 pub use this::{Stderr, Stdin, Stdout};
+
+/// Within this time, another signal is the first one repeated: `timeout` signals
+/// the program and then its whole process group, and a hang-up comes from the
+/// kernel and from the shell.
+const REPEATED: Duration = Duration::from_millis(100);
 
 /// A signal that asks the program to end, as an error like others: it shows its
 /// name, such as `SIGINT`.
@@ -136,21 +147,58 @@ pub fn lengthen_queue(listener: &TcpListener) -> io::Result<()> {
     this::lengthen_queue(listener)
 }
 
-/// Sets the soft limit of open files, and leaves the hard one at `hard`. Shells
-/// and service managers leave it at 1,024 for programs that use `select`, and
-/// whatever needs more is to raise it.
+/// Limits how long each write on a connection may block, where
+/// [`shutdown`](TcpStream::shutdown) from another thread does not end one that
+/// does; elsewhere, does nothing.
 ///
 /// # Errors
 ///
-/// The system does not allow it, or it is not known how to ask it.
-pub fn set_open_file_limit(soft: usize, hard: usize) -> io::Result<()> {
-    this::set_open_file_limit(soft, hard)
+/// What the system says.
+pub fn limit_writes(stream: &TcpStream, limit: Duration) -> io::Result<()> {
+    this::limit_writes(stream, limit)
+}
+
+/// The side of a connection that is written to. A time limit that passes is an
+/// error that [`is_timeout`] knows, and nothing was sent. On Windows nobody can
+/// tell what was, so there it is another one, and the end of the connection.
+pub struct Outgoing<'a>(pub &'a TcpStream);
+
+impl Write for Outgoing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        this::write(self.0, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How many files may be open, [`usize::MAX`] if any number or nobody knows. If
+/// it is fewer than needed, the limit is raised first, as far as the system
+/// allows: shells and service managers leave it at 1,024 (macOS: 256) for programs
+/// that use `select`, and whatever needs more is to raise it.
+pub fn open_file_limit(needed: usize) -> usize {
+    this::open_file_limit(needed)
+}
+
+/// How many bytes of memory may be mapped, [`usize::MAX`] if any number or nobody
+/// knows.
+pub fn address_space_limit() -> usize {
+    this::address_space_limit()
 }
 
 /// Whether a read or write on a connection ran into its time limit, which systems
 /// name differently.
 pub fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// Whether a write found that nobody will read: the other end of the pipe is
+/// closed, or this end of the connection is shut down.
+pub fn is_broken_pipe(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    error.kind() == ErrorKind::BrokenPipe
+        || number.is_some_and(|number| this::NOBODY_READS.contains(&number))
 }
 
 #[cfg(test)]

@@ -10,15 +10,15 @@
 use std::ffi::c_int;
 use std::fs::File;
 use std::io::{self, PipeWriter, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Signal;
+use super::{REPEATED, Signal};
 
 // Any call of these is safe: they take numbers and touch no memory of ours.
 #[allow(unsafe_code)]
@@ -46,11 +46,6 @@ static WATCH: OnceLock<(PipeWriter, Instant)> = OnceLock::new();
 /// number.
 static FIRST: AtomicU64 = AtomicU64::new(NONE);
 const NONE: u64 = u64::MAX;
-
-/// Within this many milliseconds, another signal is the first one repeated:
-/// `timeout` signals the program and then its whole process group, and a hang-up
-/// comes from the kernel and from the shell.
-const REPEATED: u64 = 100;
 
 pub(super) fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
     let (mut pipe, writer) = io::pipe()?;
@@ -97,7 +92,7 @@ extern "C" fn handle(number: c_int) {
     let this = now << 8 | number as u64;
     match FIRST.compare_exchange(NONE, this, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => _ = { pipe }.write(&[number as u8]),
-        Err(first) if now < (first >> 8) + REPEATED => {}
+        Err(first) if now < (first >> 8) + REPEATED.as_millis() as u64 => {}
         Err(first) => _exit(128 + (first & 0xff) as c_int),
     }
 }
@@ -149,7 +144,10 @@ fn id(file: &File) -> io::Result<(u64, u64)> {
     Ok((data.dev(), data.ino()))
 }
 
-// The listener.
+/// None that std does not know.
+pub(super) const NOBODY_READS: &[c_int] = &[];
+
+// The connections.
 
 /// What Linux allows unless told otherwise (`net.core.somaxconn`). Where the
 /// system allows less, it takes its own limit.
@@ -199,43 +197,92 @@ pub(super) fn lengthen_queue(listener: &TcpListener) -> io::Result<()> {
     }
 }
 
-// The limit of open files.
+pub(super) fn limit_writes(_: &TcpStream, _: Duration) -> io::Result<()> {
+    Ok(())
+}
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-pub(super) fn set_open_file_limit(soft: usize, hard: usize) -> io::Result<()> {
-    const RLIMIT_NOFILE: c_int = if cfg!(any(target_arch = "mips64", target_arch = "mips64r6")) {
-        5
-    } else if cfg!(target_arch = "sparc64") {
-        6
-    } else {
-        7
-    };
+pub(super) fn write(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    stream.write(bytes)
+}
 
-    #[repr(C)]
-    struct Rlimit {
-        soft: u64,
-        hard: u64,
+// The limits of resources.
+
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "32",
+    not(target_env = "musl")
+))]
+type Size = u32;
+#[cfg(not(all(
+    target_os = "linux",
+    target_pointer_width = "32",
+    not(target_env = "musl")
+)))]
+type Size = u64;
+
+/// The numbers that a system has for the limits of open files and of the address
+/// space. Where these are wrong, it refuses them.
+const RESOURCES: (c_int, c_int) = if cfg!(target_vendor = "apple") {
+    (8, 5)
+} else if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+    (8, 10)
+} else if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+    (5, 6)
+} else if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
+    (6, 9)
+} else {
+    (7, 9)
+};
+
+#[repr(C)]
+struct Limit {
+    soft: Size,
+    hard: Size,
+}
+
+// `setrlimit` only reads the two numbers that the reference is to, and
+// `getrlimit` only writes them, so any call of them is safe.
+#[allow(unsafe_code)]
+unsafe extern "C" {
+    safe fn getrlimit(resource: c_int, limit: &mut Limit) -> c_int;
+    safe fn setrlimit(resource: c_int, limit: &Limit) -> c_int;
+}
+
+impl Limit {
+    /// The one in force; none at all where there is no such resource.
+    fn of(resource: c_int) -> Self {
+        let (soft, hard) = (Size::MAX, Size::MAX);
+        let mut limit = Limit { soft, hard };
+        getrlimit(resource, &mut limit);
+        limit
     }
 
-    // `setrlimit` only reads the two numbers that the reference is to, so any
-    // call of it is safe.
-    #[allow(unsafe_code)]
-    unsafe extern "C" {
-        safe fn setrlimit(resource: c_int, limit: &Rlimit) -> c_int;
-    }
-    let limit = Rlimit {
-        soft: soft as u64,
-        hard: hard as u64,
-    };
-    match setrlimit(RLIMIT_NOFILE, &limit) {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+    /// What stands for no limit is the greatest number, signed or not.
+    fn soft(&self) -> usize {
+        match self.soft {
+            none if none >= Size::MAX / 2 => usize::MAX,
+            soft => usize::try_from(soft).unwrap_or(usize::MAX),
+        }
     }
 }
 
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
-pub(super) fn set_open_file_limit(_: usize, _: usize) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+pub(super) fn open_file_limit(needed: usize) -> usize {
+    /// What macOS takes where the hard limit is none at all, if not more.
+    const OPEN_MAX: usize = 10_240;
+    let (files, _) = RESOURCES;
+    for wanted in [needed, needed.min(OPEN_MAX)] {
+        let Limit { soft, hard } = Limit::of(files);
+        let wanted = hard.min(wanted as Size);
+        if soft < wanted {
+            setrlimit(files, &Limit { soft: wanted, hard });
+        }
+    }
+    // Whatever the system has said to that, this is in force.
+    Limit::of(files).soft()
+}
+
+pub(super) fn address_space_limit() -> usize {
+    Limit::of(RESOURCES.1).soft()
 }
 
 #[cfg(test)]
@@ -244,7 +291,6 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Command, ExitStatus};
     use std::thread::{self, sleep};
-    use std::time::Duration;
 
     use super::*;
 
@@ -272,6 +318,11 @@ mod tests {
         let Ok(role) = std::env::var(VARIABLE) else {
             return;
         };
+        if role == "limits" {
+            let [low, middle, high] = [20, 35, 50].map(open_file_limit);
+            writeln!(io::stdout(), "\nplayed {low} {middle} {high}").unwrap();
+            return;
+        }
         let number = match role.split_once(' ') {
             Some(("ignored", number)) => {
                 watch(|_| ()).unwrap();
@@ -319,5 +370,23 @@ mod tests {
     fn a_second_signal_ends_the_program_at_once_unless_it_is_the_first_repeated() {
         // The first one was SIGTERM.
         assert_eq!(play("stuck 2", DEFAULT).1.code(), Some(143));
+    }
+
+    #[test]
+    fn the_limits_are_those_that_a_shell_tells() {
+        let told = |flag: &str| {
+            let mut shell = Command::new("sh");
+            let output = shell.args(["-c", &format!("ulimit {flag}")]).output();
+            let told = String::from_utf8(output.unwrap().stdout).unwrap();
+            told.trim().parse().unwrap_or(usize::MAX)
+        };
+        assert_eq!(open_file_limit(0), told("-n"));
+        assert_eq!(address_space_limit(), told("-v").saturating_mul(1024));
+    }
+
+    #[test]
+    fn the_open_file_limit_is_raised_as_far_as_the_system_allows() {
+        let (said, status) = play("limits", "ulimit -S -n 30; ulimit -H -n 40; exec");
+        assert_eq!((&*said, status.code()), ("played 30 35 40", Some(0)));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tcp_chat::lines::LineReader;
+use tcp_chat::system::{self, Outgoing};
 use tcp_chat::wire::MAX_REPLY;
 
 use crate::conversation::{Loss, ToSend};
@@ -28,7 +29,8 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Resul
     });
     // Deadlines are judged when a read times out.
     let tick = TICK.min(limit / 8);
-    if let Err(error) = stream.set_read_timeout(Some(tick)) {
+    let set = stream.set_read_timeout(Some(tick));
+    if let Err(error) = set.and_then(|()| system::limit_writes(&stream, limit)) {
         return Ok(Some(Loss::Broken(error.to_string())));
     }
     let stream = Arc::new(stream);
@@ -45,9 +47,7 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Resul
     let _ = stream.shutdown(Shutdown::Both);
     match (loss, writer.join()) {
         // What broke a connection is told to one of the two threads only.
-        (Ok(Some(Loss::Closed)), Ok(Some(Err(error))))
-            if error.kind() != io::ErrorKind::BrokenPipe =>
-        {
+        (Ok(Some(Loss::Closed)), Ok(Some(Err(error)))) if !system::is_broken_pipe(&error) => {
             Ok(Some(Loss::Broken(error.to_string())))
         }
         (loss, _) => loss,
@@ -59,7 +59,7 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Resul
 /// # Errors
 ///
 /// What the connection says. It may have said more to the thread that reads.
-fn write_messages(shared: &Shared, mut stream: &TcpStream) -> io::Result<()> {
+fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
     let mut batch = Vec::new();
     loop {
         batch.clear();
@@ -67,7 +67,7 @@ fn write_messages(shared: &Shared, mut stream: &TcpStream) -> io::Result<()> {
             conversation.take_unsent(&mut batch, Instant::now())
         });
         match to_send {
-            Some(ToSend::Batch) => stream.write_all(&batch)?,
+            Some(ToSend::Batch) => Outgoing(stream).write_all(&batch)?,
             Some(ToSend::HalfClose) => stream.shutdown(Shutdown::Write)?,
             Some(ToSend::Over) | None => return Ok(()),
         }

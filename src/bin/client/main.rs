@@ -24,7 +24,7 @@ mod shared;
 mod summary;
 
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::mem;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -206,7 +206,7 @@ fn exit_code(end: &anyhow::Result<()>) -> u8 {
         return signal.exit_code();
     }
     let error = error.downcast_ref::<io::Error>();
-    let is_closed_output = error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
+    let is_closed_output = error.is_some_and(system::is_broken_pipe);
     if is_closed_output { CLOSED_OUTPUT } else { 1 }
 }
 

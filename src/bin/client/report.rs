@@ -39,7 +39,8 @@ impl ReportFile {
             let file = File::options().create(true).append(true).open(path)?;
             // What a standard stream has written, or reads, stays.
             if file.metadata()?.is_file() && !system::is_standard_stream(&file)? {
-                file.set_len(0)?;
+                // Windows empties no file that is open for appending alone.
+                File::options().write(true).open(path)?.set_len(0)?;
             }
             let comes_last = system::is_standard_error(&file)?;
             Ok((file, comes_last))

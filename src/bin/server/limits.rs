@@ -7,10 +7,9 @@
 //! so that limit must never be reached.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use log::Level;
 use tcp_chat::system;
 
@@ -72,28 +71,17 @@ impl Limits {
 ///
 /// Not even one client is allowed.
 pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
-    let path = "/proc/self/limits";
-    let table = match fs::read_to_string(path) {
-        // Not Linux, so there is nothing to be known.
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        table => table.with_context(|| format!("cannot read {path}"))?,
-    };
-    let address_space = soft_and_hard(&table, "Max address space").0;
+    let address_space = system::address_space_limit();
     if address_space < usize::MAX {
         log::warn!(
             "The address space is limited to {address_space} bytes (ulimit -v): \
              the server aborts when a thread finds none left"
         );
     }
-
-    let (soft, hard) = soft_and_hard(&table, "Max open files");
     let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
-    let open = open_files(hard);
-    let needed = wanted.saturating_add(MOST_LINGERING + open + SPARE_FILES);
-    let files = match needed.min(hard) {
-        raised if raised > soft && system::set_open_file_limit(raised, hard).is_ok() => raised,
-        _ => soft,
-    };
+    let most = MOST_LINGERING + SPARE_FILES + open_files(usize::MAX);
+    let files = system::open_file_limit(wanted.saturating_add(most));
+    let open = open_files(files);
     allow(asked, files, open, max_map_count())
 }
 
@@ -146,22 +134,9 @@ fn clients_are(number: usize) -> String {
     }
 }
 
-/// The two limits of a line of `/proc/self/limits`; [`usize::MAX`] is none.
-fn soft_and_hard(table: &str, name: &str) -> (usize, usize) {
-    let line = table.lines().find_map(|line| line.strip_prefix(name));
-    let mut limits = line.unwrap_or_default().split_whitespace();
-    let mut next = || {
-        limits
-            .next()
-            .and_then(|limit| limit.parse().ok())
-            .unwrap_or(usize::MAX)
-    };
-    (next(), next())
-}
-
 /// How many descriptors are open below the limit, inherited ones too.
 fn open_files(limit: usize) -> usize {
-    let Ok(files) = fs::read_dir("/proc/self/fd") else {
+    let Ok(files) = fs::read_dir("/dev/fd") else {
         return USUALLY_OPEN;
     };
     let numbers = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok());
@@ -237,15 +212,5 @@ mod tests {
                 format!("not even one client is allowed because of {why}")
             );
         }
-    }
-
-    #[test]
-    fn reads_soft_and_hard_limits() {
-        let table = "Limit                     Soft Limit           Hard Limit           Units\n\
-                     Max open files            1024                 524288               files\n\
-                     Max address space         unlimited            unlimited            bytes\n";
-        assert_eq!(soft_and_hard(table, "Max open files"), (1024, 524_288));
-        assert_eq!(soft_and_hard(table, "Max address space"), (NONE, NONE));
-        assert_eq!(soft_and_hard("", "Max open files"), (NONE, NONE));
     }
 }

@@ -1,15 +1,16 @@
 //! The client in pipes, in files and at a terminal.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    LIMIT, PROMPT, Running, Server, answering, client, client_at_terminal, os_error, peer, printed,
-    received, run, run_from, spawn, unused_address,
+    LIMIT, PROMPT, Running, Server, answering, client, client_at_terminal, fill_queue, is_ignored,
+    os_error, own_ip, peer, printed, received, run, run_from, spawn, unused_address,
 };
 
 #[test]
@@ -231,4 +232,50 @@ fn at_a_terminal_a_lost_server_is_told_on_a_line_of_its_own() {
     terminal
         .finish()
         .assert(1, format!("\r\nclient: {address} {why}\r\n"), "");
+}
+
+#[test]
+fn at_a_terminal_a_connect_that_takes_long_is_told() {
+    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let _queue = fill_queue(&listener);
+    let Some(terminal) = client_at_terminal(address, "--connect-timeout 1.5") else {
+        return;
+    };
+    let outcome = terminal.finish();
+    let failed = format!("client: cannot connect to {address}: Connection timed out\r\n");
+    let told = format!("client: connecting to {address}\r\n");
+    outcome.assert(1, told + &failed, "");
+    // A script wants to know of the failure alone.
+    let outcome = run(&mut client(address, &["--connect-timeout", "1.1"]), "");
+    outcome.assert(1, "", &failed.replace('\r', ""));
+}
+
+#[test]
+fn at_a_terminal_the_summary_after_ctrl_c_is_on_lines_of_its_own() {
+    if is_ignored(2) {
+        return;
+    }
+    let (heard, has_heard) = mpsc::channel();
+    let address = peer(move |mut stream| {
+        while stream.read_exact(&mut [0; 6]).is_ok() {
+            heard.send(()).unwrap();
+        }
+    });
+    let Some(mut terminal) = client_at_terminal(address, "--summary") else {
+        return;
+    };
+    terminal.read_until(PROMPT);
+    // The cursor stands at the beginning of a line when the reply is awaited.
+    terminal.send("hello\n");
+    has_heard.recv_timeout(LIMIT).unwrap();
+    terminal.send("\x03");
+    let outcome = terminal.finish();
+    outcome.assert_code(130);
+    // The terminal shows `^C` before it, but in this test.
+    let shown = String::from_utf8_lossy(&outcome.stdout);
+    assert!(
+        shown.starts_with("\r\nclient: 0 acknowledged, "),
+        "{shown:?}"
+    );
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::util::{Probe, Server, at_terminal};
+use crate::util::{PROMPT, Probe, Server, at_terminal, client_at_terminal, printed};
 
 /// Asserts that a line says how far a run is. Returns how many lines it counts.
 #[track_caller]
@@ -73,4 +73,19 @@ fn at_a_terminal_progress_is_shown_in_place_and_gone_at_the_end() {
             "{shown:?}"
         );
     }
+}
+
+#[test]
+fn at_a_prompt_progress_leaves_who_types_alone() {
+    let server = Server::start(&["-q"]);
+    let Some(mut terminal) = client_at_terminal(server.address, "--progress") else {
+        return;
+    };
+    terminal.read_until(PROMPT);
+    thread::sleep(Duration::from_millis(1300));
+    terminal.send("hello\n");
+    let shown = terminal.read_until(PROMPT);
+    assert_eq!(shown.replace('\r', ""), printed(["hello"]) + PROMPT);
+    terminal.send("\x04");
+    terminal.finish().assert_code(0);
 }

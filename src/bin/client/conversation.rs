@@ -199,6 +199,11 @@ impl Conversation {
         self.counts.connections > 0 && self.outbox.len() == 0 && self.input_has_ended()
     }
 
+    /// Whether the first attempt to connect is under way.
+    pub(crate) fn is_first_attempt(&self) -> bool {
+        self.counts.connections == 0 && self.outage.is_none()
+    }
+
     /// Whether it is done while an attempt to connect is under way, which cannot be
     /// interrupted.
     pub(crate) fn is_done_while_connecting(&self) -> bool {

@@ -28,7 +28,8 @@ use std::io::{self, Write};
 use std::mem;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -50,6 +51,12 @@ const CLOSED_OUTPUT: u8 = 141;
 
 /// How long a signal waits for the last words before it ends the run.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The exit code of a program ended by Ctrl-C, as a shell reports it.
+const INTERRUPTED: u8 = 130;
+
+/// How long a first connect may take before the user is told of it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sends the lines of standard input, verifies and prints every reply.
 ///
@@ -157,7 +164,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let conversation = Conversation::new(server, args.settings.clone(), Instant::now());
     let shared = Arc::new(Shared::new(conversation, output, end));
     let end = match start_threads(args, &shared) {
-        Ok(()) => first_end.recv().unwrap_or_else(|gone| Err(gone.into())),
+        Ok(()) => await_end(args, &shared, &first_end),
         Err(error) => Err(error),
     };
     let code = conclude(args, &shared, began, &end, file.as_ref());
@@ -196,6 +203,24 @@ fn start_threads(args: &Args, shared: &Arc<Shared>) -> anyhow::Result<()> {
     let mut session = Session::new(args.server.host(), args.server.port(), shared);
     start("session", shared, move |shared| shared.end(session.run()))?;
     Ok(())
+}
+
+/// Waits for the first end. A connect that takes long is told: nothing else would
+/// be seen.
+fn await_end(
+    args: &Args,
+    shared: &Shared,
+    first_end: &Receiver<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    if let Ok(end) = first_end.recv_timeout(PATIENCE) {
+        return end;
+    }
+    if shared.lock().is_first_attempt() {
+        shared
+            .output
+            .tell_at_terminal(format!("connecting to {}", args.server));
+    }
+    first_end.recv()?
 }
 
 fn exit_code(end: &anyhow::Result<()>) -> u8 {
@@ -243,6 +268,9 @@ fn conclude(
     // The other codes say enough, and a panic was told where it happened.
     let is_news = |error: &&anyhow::Error| exit == 1 && !error.is::<Panicked>();
     error.into_iter().filter(is_news).for_each(&mut say);
+    if exit == INTERRUPTED {
+        shared.output.interrupted();
+    }
     shared.output.end(&last_words);
     if let Some(error) = write(true) {
         cli::failure("client", &error);

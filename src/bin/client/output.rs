@@ -139,12 +139,27 @@ impl Output {
     }
 
     /// Shows how far the run is: in place at a terminal, where nobody types, and
-    /// else on a line of its own.
+    /// else on a line of its own. A prompt is left alone: nothing goes on behind it.
     pub(crate) fn progress(&self, line: &str) {
+        if self.prompts && self.is_mid_line.load(Ordering::Relaxed) {
+            return;
+        }
         let _terminal = self.begin_line();
         let end = if self.rewrites { "" } else { "\n" };
         self.is_mid_line.store(self.rewrites, Ordering::Relaxed);
         let _ = write!(io::stderr(), "{line}{end}");
+    }
+
+    /// Tells what only somebody who waits at a terminal wants to know.
+    pub(crate) fn tell_at_terminal(&self, line: String) {
+        if self.prompts || self.rewrites {
+            self.tell(vec![News::Warning(line)]);
+        }
+    }
+
+    /// The user has typed Ctrl-C, which the terminal shows.
+    pub(crate) fn interrupted(&self) {
+        self.is_mid_line.store(true, Ordering::Relaxed);
     }
 
     /// Shows the last words, after which nothing else comes.

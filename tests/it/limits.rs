@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{
     Canary, LIMIT, Server, ask, ask_line, command, eventually, exchange, last_words, may_open,
-    may_start, number_in_proc, os_error, read_line, received, run, skip, three_rounds,
+    may_start, os_error, read_line, received, run, skip, three_rounds,
 };
 
 #[test]
@@ -44,7 +44,8 @@ fn a_slot_is_free_before_its_client_can_see_the_close() {
             let notice = "Server closed your connection: a line was not ended within 0.05 s\n";
             assert_eq!(last_words(stream), notice);
         } else {
-            assert_eq!(exchange(stream, b"hello"), received("hello").as_bytes());
+            // A line that is not ended could be late before the stream is.
+            assert_eq!(exchange(stream, b"hello\n"), received("hello").as_bytes());
         }
     }
 }
@@ -78,8 +79,8 @@ fn a_refusal_survives_that_the_client_has_sent_a_mebibyte() {
 fn a_refused_client_that_sends_without_end_is_cut_after_a_second() {
     let server = Server::start(&["-q", "--max-clients", "1"]);
     let _served = Canary::start(&server);
-    let mut refused = server.connect();
     let begun = Instant::now();
+    let mut refused = server.connect();
     while refused.write_all(b"x").is_ok() {
         thread::sleep(Duration::from_millis(20));
     }
@@ -165,56 +166,56 @@ fn warns_of_a_limited_address_space() {
     ask_line(&server.connect(), "hello");
 }
 
-/// How long the processors have worked for this process.
-fn cpu_time(server: &Server) -> Duration {
-    // These count from the program's name, which may hold anything and is in
-    // parentheses. A tick is 10 ms.
-    let ticks = |words| number_in_proc(server.id(), "stat", ")", words).unwrap();
-    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+/// How often the server has tried to accept in vain. It says so each time where it is
+/// verbose, and else once a second.
+fn complaints(server: &Server) -> usize {
+    server.log().matches("Cannot accept a connection: ").count()
 }
 
 #[test]
 fn without_free_descriptors_it_waits_and_then_recovers() {
-    let server = Server::start(&[]);
+    thread::scope(|scope| {
+        scope.spawn(|| waits_and_recovers(&[]));
+        scope.spawn(|| waits_and_recovers(&["-v"]));
+    });
+}
+
+fn waits_and_recovers(args: &[&str]) {
+    let server = Server::start(args);
     let canary = Canary::start(&server);
     if !server.limit_open_files(40) {
         return;
     }
+    let begun = Instant::now();
     let mut waiting: Vec<TcpStream> = (0..60).map(|_| server.connect()).collect();
     server.log_with(&format!("Cannot accept a connection: {}", os_error(24)));
     let served = waiting.drain(..20).collect::<Vec<_>>();
     for client in &served {
         ask_line(client, "hello");
     }
-
-    let (begun, cpu_before) = (Instant::now(), cpu_time(&server));
-    thread::sleep(Duration::from_millis(500));
-    let (elapsed, cpu) = (begun.elapsed(), cpu_time(&server) - cpu_before);
-    assert!(
-        cpu * 10 <= elapsed,
-        "{cpu:?} of processor time in {elapsed:?}"
-    );
+    thread::sleep(Duration::from_millis(300));
     for client in &served {
         ask_line(client, "still here");
     }
+    let complaints = complaints(&server);
+    let elapsed = begun.elapsed();
+    println!("{args:?}: {complaints} complaints in {elapsed:?}");
+    let most = match args {
+        [] => 1 + elapsed.as_secs() as u32,
+        // Each pause is twice the one before, and the first one is 5 ms.
+        _ => 1 + (elapsed.as_millis() / 5 + 1).ilog2(),
+    };
+    assert!(
+        (1..=most as usize).contains(&complaints),
+        "{}",
+        server.log()
+    );
 
     server.limit_open_files(400);
-    let begun = Instant::now();
     for client in &waiting {
         ask_line(client, "at last");
     }
-    assert!(
-        begun.elapsed() < Duration::from_secs(2),
-        "recovered in {:?}",
-        begun.elapsed()
-    );
     canary.stop();
-    let complaints = server.log().matches("Cannot accept").count();
-    assert!(
-        complaints <= 3,
-        "{complaints} complaints:\n{}",
-        server.log()
-    );
 }
 
 #[test]

@@ -88,3 +88,16 @@ pub fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
         }
     }
 }
+
+/// Tries again, a few times, where a figure is not what it should be: a busy machine
+/// falsifies one now and then, and a wrong program each time.
+#[track_caller]
+pub fn despite_load<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    for _ in 0..4 {
+        match attempt() {
+            Ok(value) => return value,
+            Err(why) => println!("again: {why}"),
+        }
+    }
+    attempt().unwrap()
+}

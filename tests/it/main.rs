@@ -54,6 +54,9 @@ mod neighbours;
 // What the client says of outages, reply times and rates, and what was true.
 mod probe;
 
+// What the client says of its own delays.
+mod own_delay;
+
 // The schedule of `--rate`, whatever the manners of the input.
 mod schedule;
 

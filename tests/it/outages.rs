@@ -227,6 +227,8 @@ fn the_summary_counts_what_happened() {
         lines[3], "client: outages: 0, the longest 0.000 s",
         "{outcome}"
     );
+    let own_delays = "client: its own delays p50 ";
+    assert!(lines[4].starts_with(own_delays), "{outcome}");
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 
 use crate::util::{
-    Json, Outcome, Server, answering, client, client_to, os_error, own_ip, peer, printed, received,
-    run, spawn, take_report, temporary_file, unused_address,
+    Json, LIMIT, Outcome, Server, answering, client, client_to, os_error, own_ip, peer, printed,
+    received, run, spawn, take_report, temporary_file, unused_address,
 };
 
 /// Runs the client with this input, and returns how it ended and its report,
@@ -107,6 +108,50 @@ fn after_an_unreadable_input_and_an_unwritable_output_there_is_a_report_too() {
     let (code, stderr, _) = with(File::open(&input).unwrap().into(), closed.into());
     assert_eq!((code, &*stderr), (141, ""));
     fs::remove_file(input).unwrap();
+}
+
+#[test]
+fn the_report_says_what_was_run_and_what_never_went_out() {
+    let address = unused_address();
+    let mut command = client(address, &["--retry-for", "0.2"]);
+    let (outcome, report) = report(&mut command, "x\n".repeat(10));
+    outcome.assert_code(1);
+    assert_eq!(report["lines"]["unacknowledged"].number(), 10.0);
+    assert_eq!(report["lines"]["unsent"].number(), 10.0);
+    assert_eq!(report["version"].text(), env!("CARGO_PKG_VERSION"));
+    let arguments = report["arguments"].list();
+    let given: Vec<_> = command.get_args().collect();
+    assert_eq!(arguments.len(), given.len());
+    for (argument, given) in arguments.iter().zip(given) {
+        assert_eq!(Some(argument.text()), given.to_str());
+    }
+    // Before the first connection, none was lost.
+    let outage = &report["outages"].list()[0];
+    assert_eq!([&outage["local"], &outage["remote"]], [&Json::Null; 2]);
+}
+
+#[test]
+fn an_outage_tells_the_addresses_of_the_connection_that_was_lost() {
+    let (connected, addresses) = mpsc::channel();
+    let mut connections = 0;
+    let address = peer(move |mut stream| {
+        let _ = connected.send(stream.peer_addr().unwrap());
+        let _ = stream.read(&mut [0; 9]);
+        connections += 1;
+        // The second is lost in the same outage.
+        if connections > 2 {
+            let _ = stream.write_all(received("one").as_bytes());
+        }
+    });
+    let (outcome, report) = report(&mut client(address, &["-q", "--retry-for", "20"]), "one\n");
+    outcome.assert_code(0);
+    let local = addresses.recv_timeout(LIMIT).unwrap();
+    let [outage] = report["outages"].list() else {
+        panic!("{outcome}");
+    };
+    assert_eq!(outage["local"].text(), local.to_string());
+    assert_eq!(outage["remote"].text(), address.to_string());
+    assert_eq!(report["lines"]["unsent"].number(), 0.0);
 }
 
 #[test]

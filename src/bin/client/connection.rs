@@ -23,8 +23,11 @@ const TICK: Duration = Duration::from_secs(1);
 ///
 /// The output cannot be written, or there is no thread to send from.
 pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Result<Option<Loss>> {
+    let local = stream.local_addr();
+    let addresses = local.and_then(|local| Ok((local, stream.peer_addr()?)));
     let limit = shared.change(|conversation| {
         conversation.connected(Instant::now());
+        conversation.set_addresses(addresses.ok());
         conversation.shortest_limit()
     });
     // Deadlines are judged when a read times out.

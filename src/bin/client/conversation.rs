@@ -27,7 +27,7 @@ use tcp_chat::wire;
 pub(crate) use connections::Loss;
 
 use crate::counts::{Answers, Counts, Snapshot};
-use crate::outage::Outage;
+use crate::outage::{Addresses, Outage};
 use crate::outbox::Outbox;
 
 /// How many bytes of messages are held at most, up to one message more. Enough
@@ -76,6 +76,8 @@ pub(crate) struct Conversation {
     room_since: Instant,
     counts: Counts,
     link: Link,
+    /// Of the connection that there is, or was until now.
+    addresses: Option<Addresses>,
     /// The beginning of the first attempt to connect.
     first_attempt: Option<Instant>,
     /// When the last reply came or, if nothing was in flight before it, the last
@@ -140,6 +142,7 @@ impl Conversation {
             room_since: now,
             counts: Counts::default(),
             link: Link::Down,
+            addresses: None,
             first_attempt: None,
             awaited_since: None,
             outage: None,
@@ -152,16 +155,19 @@ impl Conversation {
     // What it knows.
 
     /// How the run stands.
-    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+    pub(crate) fn snapshot(&mut self, now: Instant) -> Snapshot {
+        self.counts.own_delays.notice(now);
+        let since = |then| now.saturating_duration_since(then);
         Snapshot {
             counts: self.counts.clone(),
             began: self.began,
             now,
             input_was_read: matches!(self.input, Input::Ended),
             unacknowledged: self.outbox.len() as u64,
-            unacknowledged_since: self.outbox.first_due(),
+            unsent: self.outbox.never_sent() as u64,
+            waiting: self.outbox.first_due().map(since),
             in_flight: self.outbox.in_flight() as u64,
-            outage_since: self.outage.as_ref().map(|outage| outage.began),
+            outage: self.outage.as_ref().map(|outage| since(outage.began)),
         }
     }
 
@@ -327,6 +333,12 @@ impl Conversation {
         Ok(false)
     }
 
+    /// Counts how late the client itself is, from now on also wherever that may
+    /// matter. Returns when to come again.
+    pub(crate) fn measure_own_delay(&mut self, now: Instant) -> Instant {
+        self.counts.own_delays.measure(self.began, now)
+    }
+
     // What is for the user.
 
     /// The run is over: how it stands in the end. Unless all replies were printed,
@@ -336,7 +348,9 @@ impl Conversation {
         let mut end = self.snapshot(now);
         if !all_printed {
             let answered = end.counts.answers.total();
-            (end.counts.answers, end.unacknowledged_since) = self.printed;
+            let due;
+            (end.counts.answers, due) = self.printed;
+            end.waiting = due.map(|due| now.saturating_duration_since(due));
             end.unacknowledged += answered - end.counts.answers.total();
         }
         end

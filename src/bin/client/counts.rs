@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::histogram::Histogram;
 use crate::outage::Outage;
+use crate::own_delay::OwnDelays;
 
 /// How many outages are kept one by one; further ones are only counted.
 const MOST_OUTAGES: usize = 1000;
@@ -24,6 +25,8 @@ pub(crate) struct Counts {
     /// The first of them.
     pub(crate) first_outages: Vec<Outage>,
     pub(crate) reply_times: Histogram,
+    /// How late the client itself was, where that is measured.
+    pub(crate) own_delays: OwnDelays,
 }
 
 /// How many messages were answered, and how.
@@ -44,7 +47,10 @@ impl Answers {
 
 impl Counts {
     /// Counts an outage that is over.
-    pub(crate) fn add_outage(&mut self, outage: &Outage) {
+    pub(crate) fn add_outage(&mut self, outage: &mut Outage, now: Instant) {
+        outage.length = now.saturating_duration_since(outage.began);
+        self.own_delays.notice(now);
+        outage.own_delay = self.own_delays.longest.after(outage.began);
         self.outages += 1;
         self.longest_outage = self.longest_outage.max(outage.length);
         if self.first_outages.len() < MOST_OUTAGES {
@@ -85,12 +91,14 @@ pub(crate) struct Snapshot {
     pub(crate) input_was_read: bool,
     /// How many messages are unacknowledged, sent or not.
     pub(crate) unacknowledged: u64,
-    /// When the oldest of them was due.
-    pub(crate) unacknowledged_since: Option<Instant>,
+    /// How many of them were never sent.
+    pub(crate) unsent: u64,
+    /// How long the oldest of them has waited.
+    pub(crate) waiting: Option<Duration>,
     /// How many of them were sent over the present connection.
     pub(crate) in_flight: u64,
-    /// When the outage that goes on began.
-    pub(crate) outage_since: Option<Instant>,
+    /// How long the outage that goes on has lasted.
+    pub(crate) outage: Option<Duration>,
 }
 
 impl Snapshot {

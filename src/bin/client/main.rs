@@ -13,9 +13,12 @@ mod conversation;
 mod counts;
 mod histogram;
 mod input;
+mod longest;
+mod named_file;
 mod outage;
 mod outbox;
 mod output;
+mod own_delay;
 mod progress;
 mod report;
 mod schedule;
@@ -23,6 +26,7 @@ mod session;
 mod shared;
 mod summary;
 
+use std::env;
 use std::fmt;
 use std::io::{self, Write};
 use std::mem;
@@ -192,6 +196,11 @@ fn start_logger(args: &Args) {
 ///
 /// There are not enough threads, or no standard input.
 fn start_threads(args: &Args, shared: &Arc<Shared>) -> anyhow::Result<()> {
+    if args.summary || args.report.is_some() {
+        // The shortest run has its first tick, too.
+        shared.lock().measure_own_delay(Instant::now());
+        start("own delay", shared, own_delay::measure)?;
+    }
     let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = args.rate.map(Schedule::new);
     start("input", shared, move |shared| {
@@ -247,15 +256,20 @@ fn conclude(
     let run = shared.lock().conclude(all_printed, Instant::now());
     let (exit, error) = (exit_code(end), end.as_ref().err());
     let why = error.map(|error| format!("{error:#}"));
+    let arguments = env::args_os().skip(1);
+    let arguments: Vec<_> = arguments
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
     let report = Report {
         server: &args.server.to_string(),
+        arguments: &arguments,
         began,
         exit,
         error: why.as_deref(),
         run: &run,
     };
     let write = |comes_last| match file {
-        Some(file) if file.comes_last == comes_last => file.write(&report).err(),
+        Some(to) if to.comes_last == comes_last => to.file.write(&report.to_string()).err(),
         _ => None,
     };
     let mut unwritten = write(false);

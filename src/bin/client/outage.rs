@@ -5,6 +5,7 @@
 //! after a sixteenth of the time that has passed finds the server at most a
 //! sixteenth too late.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// The shortest pause, which a server that restarts in no time is late by.
@@ -13,6 +14,9 @@ pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause, which keeps a server that was away for long from being
 /// waited for much longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A connection's own address, and the server's.
+pub(crate) type Addresses = (SocketAddr, SocketAddr);
 
 /// A time without a connection that works, which goes on or is over.
 #[derive(Clone, Debug)]
@@ -25,18 +29,29 @@ pub(crate) struct Outage {
     pub(crate) cause: String,
     /// How many messages were sent again because of it, each time counted.
     pub(crate) sent_again: u64,
-    /// Zero while it goes on.
+    /// Zero while it goes on, and so is the next.
     pub(crate) length: Duration,
+    /// By how much the client itself was late in it at most.
+    pub(crate) own_delay: Duration,
+    /// The connection's own and the server's address, if it began with a loss.
+    pub(crate) lost: Option<Addresses>,
 }
 
 impl Outage {
-    pub(crate) fn new(began: Instant, known: Instant, cause: String) -> Self {
+    pub(crate) fn new(
+        began: Instant,
+        known: Instant,
+        cause: String,
+        lost: Option<Addresses>,
+    ) -> Self {
         Outage {
             began,
             known,
             cause,
             sent_again: 0,
             length: Duration::ZERO,
+            own_delay: Duration::ZERO,
+            lost,
         }
     }
 
@@ -59,7 +74,7 @@ mod tests {
     #[test]
     fn pauses_for_a_sixteenth_of_the_outage_so_far_from_10_ms_to_1_s() {
         let known = Instant::now();
-        let outage = Outage::new(known - Duration::from_secs(5), known, String::new());
+        let outage = Outage::new(known - Duration::from_secs(5), known, String::new(), None);
         for (after, pause) in [
             (0, 10),
             (100, 10),
@@ -81,7 +96,7 @@ mod tests {
     #[test]
     fn counts_what_is_left_from_when_it_was_known() {
         let known = Instant::now();
-        let outage = Outage::new(known - Duration::from_secs(5), known, String::new());
+        let outage = Outage::new(known - Duration::from_secs(5), known, String::new(), None);
         let time = Duration::from_secs(2);
         assert_eq!(outage.left_of(time, known), time);
         let later = known + Duration::from_millis(1999);

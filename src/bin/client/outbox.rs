@@ -132,6 +132,11 @@ impl Outbox {
         self.sent
     }
 
+    /// How many messages have never been sent.
+    pub(crate) fn never_sent(&self) -> usize {
+        self.lengths.len() - self.ever_sent
+    }
+
     /// When the oldest message was due.
     pub(crate) fn first_due(&self) -> Option<Instant> {
         self.batches.front().map(|batch| batch.due)
@@ -338,6 +343,7 @@ mod tests {
                 }
             }
             assert_eq!((outbox.len(), outbox.in_flight()), (texts.len(), sent));
+            assert_eq!(outbox.never_sent(), texts.len() - ever_sent);
             assert_eq!(outbox.bytes(), held);
             assert_eq!(outbox.first_line(), texts.front().map(|(line, _)| *line));
             assert!(outbox.bytes.len() <= 2 * 50 * 3010 + LEAST_MOVE);

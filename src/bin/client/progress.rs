@@ -34,9 +34,8 @@ fn progress(run: &Snapshot, before: &Snapshot) -> String {
         line += &format!(", p99 {:.3} ms", milliseconds(p99));
     }
     line += &format!(", {} in flight", run.in_flight);
-    if let Some(began) = run.outage_since {
-        let seconds = run.now.saturating_duration_since(began).as_secs_f64();
-        line += &format!(", outage for {seconds:.1} s");
+    if let Some(outage) = run.outage {
+        line += &format!(", outage for {:.1} s", outage.as_secs_f64());
     }
     line
 }

@@ -1,24 +1,21 @@
 //! The run as one JSON object, for `--report`.
 
-use std::fmt::{self, Display, Write as _};
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::fmt::{self, Display, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
-use tcp_chat::printable::Printable;
 use tcp_chat::system;
 
 use crate::counts::{Answers, Counts, Snapshot};
 use crate::histogram::Histogram;
+use crate::named_file::NamedFile;
 use crate::summary::{QUANTILES, milliseconds};
 
 /// Where to write the report, open from the start: a run whose report cannot be
-/// written does not begin.
+/// written does not begin, and one that is killed leaves none of the run before.
 pub(crate) struct ReportFile {
-    file: File,
-    name: String,
+    pub(crate) file: NamedFile,
     /// Whether standard error goes to the same file, and would overwrite the report
     /// by what comes after it. Elsewhere the report does not wait for last words
     /// that nobody reads.
@@ -26,47 +23,21 @@ pub(crate) struct ReportFile {
 }
 
 impl ReportFile {
-    /// Opens the file, and empties it: else a run that is killed would leave the
-    /// report of the one before.
-    ///
     /// # Errors
     ///
     /// The file cannot be written.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
-        let name = Printable(path.as_os_str().as_encoded_bytes()).to_string();
-        let open = || -> io::Result<(File, bool)> {
-            // The end of the file is where it is at the time of each write.
-            let file = File::options().create(true).append(true).open(path)?;
-            // What a standard stream has written, or reads, stays.
-            if file.metadata()?.is_file() && !system::is_standard_stream(&file)? {
-                // Windows empties no file that is open for appending alone.
-                File::options().write(true).open(path)?.set_len(0)?;
-            }
-            let comes_last = system::is_standard_error(&file)?;
-            Ok((file, comes_last))
-        };
-        let (file, comes_last) =
-            open().with_context(|| format!("cannot write the report {name}"))?;
-        Ok(ReportFile {
-            file,
-            name,
-            comes_last,
-        })
-    }
-
-    /// # Errors
-    ///
-    /// What the system says.
-    pub(crate) fn write(&self, report: &Report<'_>) -> anyhow::Result<()> {
-        (&self.file)
-            .write_all(report.to_string().as_bytes())
-            .with_context(|| format!("cannot write the report {}", self.name))
+        let file = NamedFile::create("report", path)?;
+        let comes_last = system::is_standard_error(&file.file).unwrap_or_default();
+        Ok(ReportFile { file, comes_last })
     }
 }
 
 /// How a run went and ended.
 pub(crate) struct Report<'a> {
     pub(crate) server: &'a str,
+    /// What the client was started with.
+    pub(crate) arguments: &'a [String],
     pub(crate) began: SystemTime,
     pub(crate) exit: u8,
     /// Why it failed, or the signal that ended it.
@@ -77,7 +48,11 @@ pub(crate) struct Report<'a> {
 impl Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report {
-            server, exit, run, ..
+            server,
+            arguments,
+            exit,
+            run,
+            ..
         } = self;
         let Counts {
             not_sent,
@@ -93,6 +68,11 @@ impl Display for Report<'_> {
         let began = self.began.duration_since(UNIX_EPOCH).unwrap_or_default();
         writeln!(f, "{{")?;
         writeln!(f, "  \"server\": {},", Text(server))?;
+        let version = Text(env!("CARGO_PKG_VERSION"));
+        writeln!(f, "  \"version\": {version},")?;
+        let arguments = arguments.iter().map(|argument| Text(argument).to_string());
+        let arguments = arguments.collect::<Vec<_>>().join(", ");
+        writeln!(f, "  \"arguments\": [{arguments}],")?;
         writeln!(f, "  \"began\": {:.6},", began.as_secs_f64())?;
         writeln!(f, "  \"seconds\": {:.6},", run.elapsed().as_secs_f64())?;
         writeln!(f, "  \"exit\": {exit},")?;
@@ -101,16 +81,18 @@ impl Display for Report<'_> {
             None => writeln!(f, "  \"error\": null,")?,
         }
         writeln!(f, "  \"input_ended\": {},", run.input_was_read)?;
-        let unacknowledged = run.unacknowledged;
+        let (unacknowledged, unsent) = (run.unacknowledged, run.unsent);
         writeln!(
             f,
             "  \"lines\": {{\"acknowledged\": {acknowledged}, \"rejected\": {rejected}, \
-             \"wrong\": {wrong}, \"unacknowledged\": {unacknowledged}, \
+             \"wrong\": {wrong}, \"unacknowledged\": {unacknowledged}, \"unsent\": {unsent}, \
              \"not_sent\": {not_sent}, \"sent_again\": {sent_again}}},"
         )?;
         writeln!(f, "  \"replies_per_second\": {:.1},", run.rate())?;
         let reply_times = Times(&run.counts.reply_times);
         writeln!(f, "  \"reply_time_ms\": {reply_times},")?;
+        let own_delays = Times(&run.counts.own_delays.all);
+        writeln!(f, "  \"own_delay_ms\": {own_delays},")?;
         let mut separator = "";
         write!(f, "  \"outages\": [")?;
         for outage in &run.counts.first_outages {
@@ -118,11 +100,15 @@ impl Display for Report<'_> {
             write!(
                 f,
                 "{separator}\n    {{\"began\": {:.6}, \"seconds\": {:.6}, \
-                 \"cause\": {}, \"sent_again\": {}}}",
+                 \"cause\": {}, \"sent_again\": {}, \"own_delay_ms\": {:.6}, \
+                 \"local\": {}, \"remote\": {}}}",
                 (began + after).as_secs_f64(),
                 outage.length.as_secs_f64(),
                 Text(&outage.cause),
-                outage.sent_again
+                outage.sent_again,
+                milliseconds(outage.own_delay),
+                Address(outage.lost.map(|(local, _)| local)),
+                Address(outage.lost.map(|(_, remote)| remote)),
             )?;
             separator = ",";
         }
@@ -149,6 +135,18 @@ impl Display for Times<'_> {
             write!(f, "\"{name}\": {time:.6}, ")?;
         }
         write!(f, "\"max\": {:.6}}}", milliseconds(max))
+    }
+}
+
+/// An address, or `null`.
+struct Address(Option<SocketAddr>);
+
+impl Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "\"{address}\""),
+            None => f.write_str("null"),
+        }
     }
 }
 

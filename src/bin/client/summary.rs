@@ -29,35 +29,36 @@ pub(crate) fn summary(run: &Snapshot) -> String {
         "; the input was not read to its end"
     };
     // What was never answered has no reply time, however long it has waited.
-    let waiting = match run.unacknowledged_since {
-        Some(due) => {
-            let seconds = run.now.saturating_duration_since(due).as_secs_f64();
-            format!("; unacknowledged for up to {seconds:.3} s")
-        }
+    let waiting = match run.waiting {
+        Some(waiting) => format!("; unacknowledged for up to {:.3} s", waiting.as_secs_f64()),
         None => String::new(),
     };
     let seconds = run.elapsed().as_secs_f64();
     let rate = run.rate();
     let longest = run.counts.longest_outage.as_secs_f64();
+    let reply_times = match run.counts.reply_times.max() {
+        Some(_) => format!("reply time {}", times(&run.counts.reply_times)),
+        None => "no reply times".to_string(),
+    };
+    let own_delays = times(&run.counts.own_delays.all);
     format!(
         "client: {acknowledged} acknowledged, {rejected} rejected, {wrong} wrong, \
          {unacknowledged} unacknowledged, {not_sent} not sent; {sent_again} sent again{cut_short}\n\
-         client: {seconds:.3} s, {rate:.0} replies/s; {}{waiting}\n\
-         client: outages: {outages}, the longest {longest:.3} s\n",
-        reply_times(&run.counts.reply_times)
+         client: {seconds:.3} s, {rate:.0} replies/s; {reply_times}{waiting}\n\
+         client: outages: {outages}, the longest {longest:.3} s\n\
+         client: its own delays {own_delays}\n"
     )
 }
 
-fn reply_times(times: &Histogram) -> String {
-    let Some(max) = times.max() else {
-        return "no reply times".to_string();
-    };
-    let mut text = "reply time".to_string();
+/// The quantiles of some durations and the longest.
+fn times(times: &Histogram) -> String {
+    let max = times.max().unwrap_or_default();
+    let mut text = String::new();
     for (name, share) in QUANTILES {
         let time = milliseconds(times.quantile(share).unwrap_or(max));
-        text += &format!(" {name} {time:.3} ms,");
+        text += &format!("{name} {time:.3} ms, ");
     }
-    text + &format!(" max {:.3} ms", milliseconds(max))
+    text + &format!("max {:.3} ms", milliseconds(max))
 }
 
 pub(crate) fn milliseconds(duration: Duration) -> f64 {

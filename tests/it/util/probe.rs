@@ -45,12 +45,25 @@ impl Probe {
         }
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Waits until so many replies more are printed.
     pub fn await_replies(&self, more: u64) {
         let wanted = self.printed.load(Ordering::Relaxed) + more;
         eventually(|| match self.printed.load(Ordering::Relaxed) {
             printed if printed >= wanted => Ok(()),
             printed => Err(format!("{printed} replies instead of {wanted}")),
+        });
+    }
+
+    /// Waits until its standard error has this text so many times.
+    pub fn await_stderr(&self, text: &str, times: usize) {
+        eventually(|| {
+            let stderr = fs::read_to_string(&self.stderr).unwrap();
+            let is_there = stderr.matches(text).count() >= times;
+            is_there.then_some(()).ok_or(stderr)
         });
     }
 

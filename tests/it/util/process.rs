@@ -8,7 +8,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Outcome, say};
+use super::{LIMIT, Outcome, eventually, say};
 
 /// A program that a test has started. It is killed when this value is dropped, and
 /// when it is there for longer than any test takes. So nothing hangs that waits for
@@ -119,6 +119,22 @@ pub fn signal(process: u32, name: &str) {
     shell.args(["-c", "kill -s $1 $0", &process.to_string(), name]);
     let status = shell.status().unwrap();
     assert!(status.success(), "kill -s {name} {process}: {status}");
+}
+
+/// Stops a process, until all its threads stand still.
+pub fn stop(process: u32) {
+    signal(process, "STOP");
+    let threads = format!("/proc/{process}/task");
+    eventually(|| {
+        let threads = fs::read_dir(&threads).unwrap();
+        let states = threads.map(|thread| fs::read(thread.unwrap().path().join("status")));
+        let mut states = states.map_while(Result::ok);
+        let stands_still = |status: Vec<u8>| String::from_utf8_lossy(&status).contains("\tT (");
+        match states.all(stands_still) {
+            true => Ok(()),
+            false => Err("not all threads stand still".to_string()),
+        }
+    });
 }
 
 /// The programs that a process of one thread, as `unshare` is, has started.

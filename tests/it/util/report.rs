@@ -13,23 +13,28 @@ pub fn take_report(path: &Path) -> Json {
     let names = report.names().join(" ");
     assert_eq!(
         names,
-        "server began seconds exit error input_ended lines replies_per_second reply_time_ms \
-         outages outage_count longest_outage_seconds"
+        "server version arguments began seconds exit error input_ended lines replies_per_second \
+         reply_time_ms own_delay_ms outages outage_count longest_outage_seconds"
     );
     let lines = report["lines"].names().join(" ");
     assert_eq!(
         lines,
-        "acknowledged rejected wrong unacknowledged not_sent sent_again"
+        "acknowledged rejected wrong unacknowledged unsent not_sent sent_again"
     );
-    if report["reply_time_ms"] != Json::Null {
-        let times = &report["reply_time_ms"];
-        assert_eq!(times.names().join(" "), "p50 p90 p99 p999 max");
-        let names = times.names();
-        let times = names.iter().map(|name| times[name].number());
-        assert!(times.is_sorted(), "{report:?}");
+    for times in [&report["reply_time_ms"], &report["own_delay_ms"]] {
+        if *times != Json::Null {
+            assert_eq!(times.names().join(" "), "p50 p90 p99 p999 max");
+            let names = times.names();
+            let times = names.iter().map(|name| times[name].number());
+            assert!(times.is_sorted(), "{report:?}");
+        }
     }
+    assert_ne!(report["own_delay_ms"], Json::Null);
     for outage in report["outages"].list() {
-        assert_eq!(outage.names().join(" "), "began seconds cause sent_again");
+        assert_eq!(
+            outage.names().join(" "),
+            "began seconds cause sent_again own_delay_ms local remote"
+        );
         assert!(outage["began"].number() >= report["began"].number());
         assert!(outage["seconds"].number() <= report["longest_outage_seconds"].number());
     }

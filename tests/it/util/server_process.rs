@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::{
     Process, client, command, connect, eventually, number_in_proc, own_ip, program, run, signal,
-    spawn, temporary_file,
+    spawn, stop, temporary_file,
 };
 
 /// The server, to be run with these arguments.
@@ -96,18 +96,7 @@ impl Server {
 
     /// Stops the process, until all its threads stand still.
     pub fn stop(&self) {
-        signal(self.id(), "STOP");
-        let threads = format!("/proc/{}/task", self.id());
-        eventually(|| {
-            let threads = fs::read_dir(&threads).unwrap();
-            let states = threads.map(|thread| fs::read(thread.unwrap().path().join("status")));
-            let mut states = states.map_while(Result::ok);
-            let stands_still = |status: Vec<u8>| String::from_utf8_lossy(&status).contains("\tT (");
-            match states.all(stands_still) {
-                true => Ok(()),
-                false => Err("not all threads stand still".to_string()),
-            }
-        });
+        stop(self.id());
     }
 
     pub fn go_on(&self) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tcp_chat::cli;
 
 use super::{Conversation, Link, News, Settings};
-use crate::outage::{Outage, SHORTEST_PAUSE};
+use crate::outage::{Addresses, Outage, SHORTEST_PAUSE};
 
 /// How long a connection without anything to answer must stay to end an outage:
 /// a proxy accepts for a dead server too, and closes soon.
@@ -56,6 +56,11 @@ impl Conversation {
             since: now,
             half_closed: false,
         };
+    }
+
+    /// What the addresses of the connection are.
+    pub(crate) fn set_addresses(&mut self, addresses: Option<Addresses>) {
+        self.addresses = addresses;
     }
 
     /// Judges the deadlines while a reply is awaited, and whether a connection has
@@ -121,7 +126,8 @@ impl Conversation {
             .awaited_since
             .filter(|_| was_in_flight)
             .unwrap_or(known);
-        let outage = (self.outage).get_or_insert_with(|| Outage::new(began, known, what));
+        let lost = self.addresses.take();
+        let outage = (self.outage).get_or_insert_with(|| Outage::new(began, known, what, lost));
         let left = outage.left_of(retry_for, now);
         let pause = outage.pause(now).min(left);
         if left.is_zero() {
@@ -152,8 +158,7 @@ impl Conversation {
     /// Counts the outage that goes on, if there is one, among the past ones.
     pub(super) fn close_outage(&mut self, now: Instant) -> Option<Outage> {
         let mut outage = self.outage.take()?;
-        outage.length = now.saturating_duration_since(outage.began);
-        self.counts.add_outage(&outage);
+        self.counts.add_outage(&mut outage, now);
         Some(outage)
     }
 

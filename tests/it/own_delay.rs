@@ -1,0 +1,111 @@
+//! What the client says of its own delays, and so whose fault a stall is.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::util::{Json, Probe, Server, signal, stop};
+
+/// By how many seconds the scheduling of a busy machine may falsify a figure.
+const SLACK: f64 = 0.3;
+
+/// A figure of a report, in seconds.
+fn seconds(report: &Json, times: &str, name: &str) -> f64 {
+    report[times][name].number() / 1000.0
+}
+
+/// Stops a process, and lets it go on. Returns for how long it stood still, in
+/// seconds.
+fn stop_for_a_second(id: u32, meanwhile: impl FnOnce()) -> f64 {
+    stop(id);
+    let stopped = Instant::now();
+    meanwhile();
+    let pause = Duration::from_secs(1).saturating_sub(stopped.elapsed());
+    thread::sleep(pause);
+    signal(id, "CONT");
+    stopped.elapsed().as_secs_f64()
+}
+
+fn assert_shows_a_stopped_client() {
+    let server = Server::start(&["-q"]);
+    let args = ["--rate", "100", "--summary"];
+    let probe = Probe::start(server.address, &args);
+    probe.await_replies(50);
+    let truth = stop_for_a_second(probe.id(), || ());
+    probe.await_replies(150);
+    let (report, stderr) = probe.interrupt();
+    let own_delays = &report["own_delay_ms"];
+    println!("the client stopped for {truth:.3} s: {own_delays:?}");
+    let longest = seconds(&report, "own_delay_ms", "max");
+    assert!(
+        (truth - 0.02..truth + 0.05 + SLACK).contains(&longest),
+        "{longest}"
+    );
+    // Ticks and lines are as far apart, so each quantile of one is that of the other.
+    for name in ["p90", "p99", "max"] {
+        let [own, reply] =
+            ["own_delay_ms", "reply_time_ms"].map(|times| seconds(&report, times, name));
+        assert!(
+            (own - reply).abs() < reply * 0.05 + SLACK / 2.0,
+            "{name}: {own}, {reply}"
+        );
+    }
+    let shown = format!("max {:.3} ms\n", longest * 1000.0);
+    let line = stderr
+        .lines()
+        .find(|line| line.starts_with("client: its own delays p50 "));
+    assert!(format!("{}\n", line.unwrap()).ends_with(&shown), "{stderr}");
+}
+
+fn assert_shows_no_stopped_server() {
+    let server = Server::start(&["-q"]);
+    let probe = Probe::start(server.address, &["--rate", "100"]);
+    probe.await_replies(50);
+    let truth = stop_for_a_second(server.id(), || ());
+    probe.await_replies(100);
+    let (report, _) = probe.interrupt();
+    let own_delays = &report["own_delay_ms"];
+    println!("the server stopped for {truth:.3} s: {own_delays:?}");
+    assert!(seconds(&report, "reply_time_ms", "max") > truth - 0.02);
+    assert!(seconds(&report, "own_delay_ms", "max") < SLACK);
+}
+
+fn assert_shows_a_client_stopped_in_an_outage() {
+    let mut server = Server::start(&["-q"]);
+    let address = server.address;
+    let probe = Probe::start(address, &["--rate", "100", "--retry-for", "20"]);
+    for (number, stops) in [(1, true), (2, false)] {
+        probe.await_replies(20);
+        server.kill();
+        probe.await_stderr("; trying again for up to 20 s", number);
+        let mut restart = || server = Server::start_at(address, &["-q"]);
+        match stops {
+            true => _ = stop_for_a_second(probe.id(), restart),
+            false => restart(),
+        }
+        probe.await_stderr(" is back after ", number);
+    }
+    let (report, _) = probe.interrupt();
+    let outages = report["outages"].list();
+    println!("a client stopped in the first of two outages: {outages:?}");
+    let own_delays = outages
+        .iter()
+        .map(|outage| outage["own_delay_ms"].number() / 1000.0);
+    let [first, second] = own_delays.collect::<Vec<f64>>()[..] else {
+        panic!("{outages:?}");
+    };
+    assert!((0.98..1.05 + SLACK).contains(&first), "{first}");
+    assert!(
+        first <= outages[0]["seconds"].number() + 0.02,
+        "{outages:?}"
+    );
+    assert!(second < SLACK, "{second}");
+}
+
+#[test]
+fn a_stopped_client_shows_in_its_own_delays_and_a_stopped_server_does_not() {
+    thread::scope(|scope| {
+        scope.spawn(assert_shows_a_stopped_client);
+        scope.spawn(assert_shows_no_stopped_server);
+        scope.spawn(assert_shows_a_client_stopped_in_an_outage);
+    });
+}

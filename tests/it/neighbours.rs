@@ -192,7 +192,7 @@ impl Tls {
         let (key, certificate) = (files.key.display(), files.certificate.display());
         let address = unused_address();
         let changes = [
-            ("accept = 0.0.0.0:12443", format!("accept = {address}")),
+            ("accept = 127.0.0.1:12443", format!("accept = {address}")),
             ("connect = 127.0.0.1:12345", format!("connect = {server}")),
             ("cert = cert.pem", format!("cert = {certificate}")),
             ("key = key.pem", format!("key = {key}")),

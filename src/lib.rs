@@ -192,7 +192,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture silence_is_not_an_end
-//! cargo test --test it closes_an_idle_client_with_a_notice
+//! cargo test --test it closes_an_idle_client_with_a_notice_and_not_early
 //! ```
 //!
 //! ## A write is not a delivery

@@ -308,6 +308,20 @@
 //! cargo test --test it reply_times_show_a_stall_whatever_the_window
 //! ```
 //!
+//! ## Whose fault is the latency?
+//!
+//! The figures say that replies took a second, and the server is blamed. But stop
+//! the *client* for that second (Ctrl-Z, a suspended laptop, a test machine with
+//! too much to do), and it reads late what came in time, and reports the very same.
+//! So a thread of the client does nothing but wake every 10 ms, and records how
+//! late it does ([`own_delay.rs`]). A reply time or an outage is the path's only as
+//! far as it exceeds the client's own delays.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_stopped_client_looks_like_a_stopped_server
+//! cargo test --test it a_stopped_client_shows_in_its_own_delays_and_a_stopped_server_does_not
+//! ```
+//!
 //! # Limits of the machine
 //!
 //! ## The backlog, and the SYN that is repeated
@@ -452,6 +466,7 @@
 //! [`client/main.rs`]: ../src/client/main.rs.html
 //! [`client/connection.rs`]: ../src/client/connection.rs.html
 //! [`outbox.rs`]: ../src/client/outbox.rs.html
+//! [`own_delay.rs`]: ../src/client/own_delay.rs.html
 //! [`output.rs`]: ../src/client/output.rs.html
 //! [`replies.rs`]: ../src/client/conversation/replies.rs.html
 //! [`schedule.rs`]: ../src/client/schedule.rs.html

@@ -9,8 +9,8 @@ use tcp_chat::system;
 
 use crate::programs::{naive_server, read_to_end, repaired_server, write_until_error};
 use crate::util::{
-    LIMIT, Server, answering, ask, ask_line, connect, eventually, printed, received, run,
-    take_report, temporary_file,
+    LIMIT, Probe, Server, answering, ask, ask_line, connect, eventually, printed, received, run,
+    signal, stop, take_report, temporary_file,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -169,4 +169,34 @@ fn a_stall_hides_from_who_waits_for_each_reply() {
     });
     println!("a stall of 500 ms in a run of a second: p90 {p90:?} ms, naive and real");
     assert!(p90[0] < 200.0 && p90[1] > 300.0, "{p90:?}");
+}
+
+#[test]
+fn a_stopped_client_looks_like_a_stopped_server() {
+    // Reply times alone are all that most clients have.
+    let longest = |stops_client: bool| {
+        let server = Server::start(&["-q"]);
+        let probe = Probe::start(server.address, &["--rate", "100"]);
+        probe.await_replies(20);
+        let id = if stops_client {
+            probe.id()
+        } else {
+            server.id()
+        };
+        stop(id);
+        thread::sleep(500 * MS);
+        signal(id, "CONT");
+        probe.await_replies(60);
+        let (report, _) = probe.interrupt();
+        ["reply_time_ms", "own_delay_ms"].map(|name| report[name]["max"].number())
+    };
+    let [of_server, of_client] = thread::scope(|scope| {
+        let of_client = scope.spawn(|| longest(true));
+        [longest(false), of_client.join().unwrap()]
+    });
+    for (who, [reply, own]) in [("server", of_server), ("client", of_client)] {
+        println!("the {who} stopped: replies took up to {reply} ms, the client itself {own} ms");
+        assert!(reply > 480.0, "{reply} ms");
+    }
+    assert!(of_server[1] < 300.0 && of_client[1] > 480.0);
 }

@@ -1,4 +1,4 @@
-//! How often a duration was how long, to 2 %, in a fixed amount of memory.
+//! A histogram of durations, exact to 2 %, in a fixed amount of memory.
 //!
 //! As in HdrHistogram, a bucket is a power of two and the six bits that follow
 //! the highest one, so that finding it takes no more than a shift.

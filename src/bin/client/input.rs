@@ -1,7 +1,6 @@
 //! The thread that reads the input.
 
 use std::io::Read;
-use std::mem;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,27 +12,21 @@ use crate::schedule::Schedule;
 use crate::shared::Shared;
 
 /// Queues every line of the input, each once it is due and there is room for it.
-pub(crate) fn read_input(shared: &Shared, mut schedule: Option<Schedule>, mut input: impl Read) {
+pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: impl Read) {
     let output = &shared.output;
     let mut lines = LineReader::new(MAX_MESSAGE_LINE);
-    let mut now = Instant::now();
     loop {
+        let waited_since = Instant::now();
         let read = lines.fill(&mut input);
-        let waited_since = mem::replace(&mut now, Instant::now());
+        // The clock is read once for all lines of a read, and again after a wait.
+        let mut now = Instant::now();
         let mut conversation = shared.lock();
-        if let Some(schedule) = &mut schedule
-            && let Some(room_since) = conversation.room_since()
-        {
+        if let Some(room_since) = conversation.room_since() {
             schedule.waited_for_input(waited_since.max(room_since), now);
         }
         while let Some(line) = lines.next_line() {
-            // Without a schedule, a line is due when it enters the window. The
-            // clock is read once for all lines of a read, and again after a wait.
             let due = loop {
-                let due = match &mut schedule {
-                    Some(schedule) => schedule.due(now),
-                    None => Some(now),
-                };
+                let due = schedule.due(now);
                 match due {
                     Some(due) if due <= now && conversation.has_room() => break due,
                     _ => output.tell(Shared::release(conversation, &shared.changed)),
@@ -44,29 +37,20 @@ pub(crate) fn read_input(shared: &Shared, mut schedule: Option<Schedule>, mut in
                 now = Instant::now();
             };
             conversation.enqueue(line, due);
-            if let Some(schedule) = &mut schedule {
-                schedule.advance();
-            }
+            schedule.advance();
         }
-        let is_over = matches!(read, Ok(0) | Err(_));
-        let mut verdict = None;
-        if is_over {
+        if let Ok(0) | Err(_) = read {
             conversation.end_input(read.map(|_| ()));
             let is_done = conversation.is_done_while_connecting();
-            verdict = is_done.then(|| conversation.verdict());
-        } else {
-            // Under the lock, or a prompt could come before the line counts.
-            output.typed(lines.is_inside_line());
-        }
-        output.tell(Shared::release(conversation, &shared.changed));
-        if let Some(verdict) = verdict {
-            shared.end(verdict.map_err(|why| anyhow!(why)));
-        }
-        if is_over {
+            let verdict = conversation.verdict().map_err(|why| anyhow!(why));
+            output.tell(Shared::release(conversation, &shared.changed));
+            if is_done {
+                shared.end(verdict);
+            }
             return;
         }
-        if schedule.is_some() {
-            now = Instant::now();
-        }
+        // Under the lock, or a prompt could come before the line counts.
+        output.typed(lines.is_inside_line());
+        output.tell(Shared::release(conversation, &shared.changed));
     }
 }

@@ -202,7 +202,7 @@ fn start_threads(args: &Args, shared: &Arc<Shared>) -> anyhow::Result<()> {
         start("own delay", shared, own_delay::measure)?;
     }
     let stdin = system::stdin().context("cannot read standard input")?;
-    let schedule = args.rate.map(Schedule::new);
+    let schedule = Schedule::new(args.rate);
     start("input", shared, move |shared| {
         input::read_input(shared, schedule, stdin);
     })?;

@@ -7,14 +7,15 @@
 
 use std::time::{Duration, Instant};
 
-/// Lines at a fixed rate, from the first one on.
+/// Lines at a fixed rate, from the first one on. Without a rate, each is due when
+/// it enters the window.
 ///
 /// A line that cannot go out at its place is overdue and goes out as soon as it
 /// can, and its reply time counts from its place: else the time in which nothing
 /// could be sent would be missing from the figures (coordinated omission).
 pub(crate) struct Schedule {
-    /// Lines a second.
-    rate: f64,
+    /// Lines a second, if they have places.
+    rate: Option<f64>,
     /// When the first line was due, and later by what the input was late since;
     /// `None` until there is a line.
     start: Option<Instant>,
@@ -23,7 +24,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    pub(crate) fn new(rate: f64) -> Self {
+    pub(crate) fn new(rate: Option<f64>) -> Self {
         Schedule {
             rate,
             start: None,
@@ -33,12 +34,19 @@ impl Schedule {
 
     /// When the next line is due; `None` is never, at a rate that is too low for
     /// the clock. The first line is due when it is there, which is now.
-    // Inlined, it would be computed for each line of a run without a schedule, too.
-    #[inline(never)]
     pub(crate) fn due(&mut self, now: Instant) -> Option<Instant> {
+        match self.rate {
+            Some(rate) => self.place(rate, now),
+            None => Some(now),
+        }
+    }
+
+    // Inlined, it would be computed for each line of a run without a rate, too.
+    #[inline(never)]
+    fn place(&mut self, rate: f64, now: Instant) -> Option<Instant> {
         let start = *self.start.get_or_insert(now);
         // Each place counts from the start, so that no error adds up.
-        let after = Duration::try_from_secs_f64(self.lines as f64 / self.rate).ok()?;
+        let after = Duration::try_from_secs_f64(self.lines as f64 / rate).ok()?;
         start.checked_add(after)
     }
 
@@ -70,7 +78,7 @@ mod tests {
     fn the_places_are_as_far_apart_as_the_rate_says_and_no_error_adds_up() {
         let now = Instant::now();
         for rate in [1.0, 3.0, 100_000.0] {
-            let mut schedule = Schedule::new(rate);
+            let mut schedule = Schedule::new(Some(rate));
             for line in 0..1_000_000 {
                 let due = schedule.due(now).unwrap();
                 let exact = f64::from(line) / rate;
@@ -83,7 +91,7 @@ mod tests {
     #[test]
     fn a_line_that_could_not_go_out_keeps_its_place() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(100.0);
+        let mut schedule = Schedule::new(Some(100.0));
         schedule.due(now);
         schedule.advance();
         // The window was full for a second. Then the next line was there at once.
@@ -99,7 +107,7 @@ mod tests {
     #[test]
     fn an_input_slower_than_the_rate_is_on_time_again_after_a_stall() {
         for (rate, gap) in [(100.0, 20 * MS), (1000.0, 2 * MS), (10_000.0, MS / 5)] {
-            let mut schedule = Schedule::new(rate);
+            let mut schedule = Schedule::new(Some(rate));
             let now = Instant::now();
             schedule.due(now);
             schedule.advance();
@@ -120,7 +128,7 @@ mod tests {
     #[test]
     fn a_line_that_the_input_was_late_with_is_due_when_it_is_there() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(100.0);
+        let mut schedule = Schedule::new(Some(100.0));
         // Before the first line, there is nothing to be late for.
         schedule.waited_for_input(now - 500 * MS, now);
         assert_eq!(schedule.due(now), Some(now));
@@ -139,7 +147,7 @@ mod tests {
     #[test]
     fn a_rate_too_low_for_the_clock_is_never() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(f64::MIN_POSITIVE);
+        let mut schedule = Schedule::new(Some(f64::MIN_POSITIVE));
         assert_eq!(schedule.due(now), Some(now));
         schedule.advance();
         assert_eq!(schedule.due(now), None);
@@ -179,7 +187,7 @@ mod tests {
         fn scheduled(&self, brings_parts: bool) -> (Vec<u32>, Vec<u32>) {
             let origin = Instant::now();
             let at = |ms: u32| origin + ms * MS;
-            let mut schedule = Schedule::new(1000.0 / f64::from(INTERVAL));
+            let mut schedule = Schedule::new(Some(1000.0 / f64::from(INTERVAL)));
             let (mut due, mut went_out) = (Vec::new(), Vec::new());
             let (mut now, mut read) = (0, 0);
             for line in 0..self.there.len() {

@@ -9,6 +9,7 @@ use std::thread;
 use super::*;
 use crate::counts::Counts;
 use crate::output::Output;
+use crate::schedule::Schedule;
 use crate::shared::{Panicked, Shared, start};
 use crate::{input, progress, session};
 
@@ -66,7 +67,7 @@ fn connect(unanswered: usize, shared: &Arc<Shared>) {
 fn a_panic_of_the_thread_that_reads_the_input_ends_the_run() {
     assert_ends_by_panic("input", Counts::default(), |shared| {
         start("input", shared, |shared| {
-            input::read_input(shared, None, PanickingInput)
+            input::read_input(shared, Schedule::new(None), PanickingInput)
         })
         .unwrap();
     });

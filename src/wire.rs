@@ -18,7 +18,7 @@
 //! # Replies: server to client
 //!
 //! For each message, in order, exactly one line, ended by LF alone. Nothing is
-//! taken off a reply but that LF. The longest has 65,566 bytes ([`MAX_REPLY`]).
+//! taken off a reply but that LF. The longest has 65,566 bytes.
 //! A client that sends many messages must read replies meanwhile, or in the end both
 //! sides wait for each other, until the server closes.
 //!
@@ -37,6 +37,17 @@
 //! | `Server closed your connection: <reason>` | idle too long (600 s unless told otherwise); a line begun and not ended in time (30 s) |
 //!
 //! A text holds no LF, so no message can forge a reply.
+//!
+//! # Other prefixes
+//!
+//! `server --reply-prefix TEXT` acknowledges with another text in place of `Server
+//! received your message: `, of up to 1,024 bytes ([`MAX_PREFIX`]) and without CR
+//! and LF; an empty one makes it a plain echo, as RFC 862 has it. A client that is
+//! told what prefixes there are knows which one a reply has, since it knows the
+//! message's text. As a plain echo would, a server may keep the one CR that came
+//! before the LF. With such a prefix, a message may look like a rejection or a
+//! notice; a line that acknowledges the oldest message is its acknowledgement,
+//! whatever else it looks like.
 //!
 //! # A session
 //!
@@ -87,23 +98,42 @@
 
 use std::fmt;
 
-use crate::lines::{Line, LineReader};
+use crate::lines::Line;
 
 /// The longest text of a message in bytes, its end of line not counted: 64 KiB,
 /// as Redis's inline requests.
 pub const MAX_MESSAGE: usize = 65_536;
 
 /// The longest line of a message in bytes, its LF not counted: the longest text
-/// and a CR. This is the limit for a [`LineReader`] of messages.
+/// and a CR. This is the limit for a
+/// [`LineReader`](crate::lines::LineReader) of messages.
 pub const MAX_MESSAGE_LINE: usize = MAX_MESSAGE + 1;
 
-/// The longest reply in bytes, its LF not counted: an echo of the longest
-/// message. This is the limit for a [`LineReader`] of replies.
-pub const MAX_REPLY: usize = RECEIVED.len() + MAX_MESSAGE;
+/// What an acknowledgement begins with, before the text of the message, unless the
+/// server is told otherwise.
+pub const DEFAULT_PREFIX: &str = "Server received your message: ";
 
-const RECEIVED: &str = "Server received your message: ";
+/// The longest such prefix in bytes.
+pub const MAX_PREFIX: usize = 1024;
 
-/// A line that the server may say: a reply to a message, or a notice.
+/// Reads the prefix of acknowledgements. No CR may be in it, or a text after it
+/// could be taken for another one.
+///
+/// # Errors
+///
+/// One line that says what is wrong with the text.
+pub fn prefix(text: &str) -> Result<String, String> {
+    if text.contains(['\r', '\n']) {
+        return Err("a CR or LF is in it".to_string());
+    }
+    if text.len() > MAX_PREFIX {
+        return Err(format!("longer than {MAX_PREFIX} bytes"));
+    }
+    Ok(text.to_string())
+}
+
+/// A line that the server may say and that acknowledges nothing: another reply to
+/// a message, or a notice.
 ///
 /// # Examples
 ///
@@ -111,8 +141,8 @@ const RECEIVED: &str = "Server received your message: ";
 /// use tcp_chat::wire::ServerLine;
 ///
 /// let mut out = Vec::new();
-/// ServerLine::Received(b"hello").write(&mut out);
-/// assert_eq!(out, b"Server received your message: hello\n");
+/// ServerLine::Refused(b"10 clients are connected").write(&mut out);
+/// assert_eq!(out, b"Server refused your connection: 10 clients are connected\n");
 ///
 /// let line = b"Server rejected your message: not UTF-8 at byte 2";
 /// let reply = ServerLine::Rejected(b"not UTF-8 at byte 2");
@@ -121,8 +151,6 @@ const RECEIVED: &str = "Server received your message: ";
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerLine<'a> {
-    /// A reply: the server had the whole message; this is its text.
-    Received(&'a [u8]),
     /// A reply: the server does not take the message; this is why.
     Rejected(&'a [u8]),
     /// A notice: the server does not serve this client at all; this is why.
@@ -134,7 +162,6 @@ pub enum ServerLine<'a> {
 impl<'a> ServerLine<'a> {
     fn parts(self) -> (&'static str, &'a [u8]) {
         match self {
-            ServerLine::Received(text) => (RECEIVED, text),
             ServerLine::Rejected(why) => ("Server rejected your message: ", why),
             ServerLine::Refused(why) => ("Server refused your connection: ", why),
             ServerLine::Closed(why) => ("Server closed your connection: ", why),
@@ -144,20 +171,23 @@ impl<'a> ServerLine<'a> {
     /// Appends the line to `out`, its LF included.
     pub fn write(self, out: &mut Vec<u8>) {
         let (prefix, rest) = self.parts();
-        out.extend_from_slice(prefix.as_bytes());
-        out.extend_from_slice(rest);
-        out.push(b'\n');
+        write_line(prefix, rest, out);
     }
 
     /// What a line says, its LF already taken off; `None` if no server says it.
     pub fn read(line: &'a [u8]) -> Option<Self> {
-        let kinds: [fn(&'a [u8]) -> Self; 4] =
-            [Self::Received, Self::Rejected, Self::Refused, Self::Closed];
+        let kinds: [fn(&'a [u8]) -> Self; 3] = [Self::Rejected, Self::Refused, Self::Closed];
         kinds.into_iter().find_map(|kind| {
             let (prefix, _) = kind(b"").parts();
             line.strip_prefix(prefix.as_bytes()).map(kind)
         })
     }
+}
+
+fn write_line(prefix: &str, rest: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(prefix.as_bytes());
+    out.extend_from_slice(rest);
+    out.push(b'\n');
 }
 
 /// Why a message is rejected.
@@ -196,13 +226,14 @@ pub fn text(line: Line<'_>) -> Result<&[u8], Rejection> {
     Ok(text)
 }
 
-/// Appends the server's reply to a message to `out`, LF included. Returns the
-/// text that it acknowledges.
+/// Appends the server's reply to a message to `out`, LF included: this prefix and
+/// the text, which is returned, if it is acknowledged.
 ///
 /// # Errors
 ///
 /// The reply is a rejection: the text was one already, or is not UTF-8.
 pub fn reply<'a>(
+    prefix: &str,
     text: Result<&'a [u8], Rejection>,
     out: &mut Vec<u8>,
 ) -> Result<&'a [u8], Rejection> {
@@ -214,19 +245,19 @@ pub fn reply<'a>(
         Ok(text)
     });
     match checked {
-        Ok(text) => ServerLine::Received(text).write(out),
+        Ok(text) => write_line(prefix, text, out),
         Err(rejection) => ServerLine::Rejected(rejection.to_string().as_bytes()).write(out),
     }
     checked
 }
 
-/// Takes the server's next line, LF included, if it is here and acknowledges
-/// this line as it was sent, with its LF. Anything else is left where it is.
-pub fn next_acknowledgement<'a>(lines: &'a mut LineReader, sent: &[u8]) -> Option<&'a [u8]> {
-    if sent.ends_with(b"\r\n") {
-        return None;
-    }
-    lines.next_line_if([RECEIVED.as_bytes(), sent])
+/// Whether the server's line, its LF already taken off, acknowledges a message as it
+/// was sent, with its LF: it is the prefix and the text, with or without the one CR
+/// that was sent after it.
+pub fn is_acknowledgement(line: &[u8], prefix: &str, sent: &[u8]) -> bool {
+    let sent = sent.strip_suffix(b"\n").unwrap_or(sent);
+    let rest = line.strip_prefix(prefix.as_bytes());
+    rest.is_some_and(|text| text == sent || sent.strip_suffix(b"\r") == Some(text))
 }
 
 #[cfg(test)]
@@ -237,7 +268,7 @@ mod tests {
     /// Every line of a stream whose bytes come all at once.
     fn lines(bytes: &[u8], mut each: impl FnMut(Line<'_>)) {
         let mut source = bytes;
-        let mut lines = LineReader::new(MAX_REPLY);
+        let mut lines = LineReader::new(MAX_MESSAGE_LINE);
         while lines.fill(&mut source).unwrap() > 0 {
             while let Some(line) = lines.next_line() {
                 each(line);
@@ -251,7 +282,9 @@ mod tests {
     /// What the server answers to these bytes.
     fn replies(bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        lines(bytes, |line| _ = reply(text(line), &mut out));
+        lines(bytes, |line| {
+            _ = reply(DEFAULT_PREFIX, text(line), &mut out)
+        });
         out
     }
 
@@ -266,7 +299,6 @@ mod tests {
         ] {
             let text = text.as_bytes();
             for said in [
-                ServerLine::Received(text),
                 ServerLine::Rejected(text),
                 ServerLine::Refused(text),
                 ServerLine::Closed(text),
@@ -284,8 +316,9 @@ mod tests {
         for line in [
             "",
             "hello",
-            "Server received your message:",
-            "server received your message: a",
+            "Server rejected your message:",
+            "server rejected your message: a",
+            "Server received your message: a",
         ] {
             assert_eq!(ServerLine::read(line.as_bytes()), None);
         }
@@ -304,14 +337,14 @@ mod tests {
 
     #[test]
     fn rejects_a_cut_character_and_a_text_over_the_limit() {
-        let answer = |line| reply(text(line), &mut Vec::new());
+        let answer = |line| reply("", text(line), &mut Vec::new());
         for line in [&b"ab\xe4\xb8"[..], b"ab\xe4\xb8\r"] {
             assert_eq!(answer(Line::Whole(line)), Err(Rejection::NotUtf8(2)));
         }
         assert_eq!(answer(Line::TooLong), Err(Rejection::TooLong));
         let mut out = Vec::new();
         assert_eq!(
-            reply(Err(Rejection::TooLong), &mut out),
+            reply("", Err(Rejection::TooLong), &mut out),
             Err(Rejection::TooLong)
         );
         assert_eq!(
@@ -346,13 +379,6 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_reply_is_that_to_the_longest_message() {
-        let mut longest = Vec::new();
-        ServerLine::Received(&[b'x'; MAX_MESSAGE]).write(&mut longest);
-        assert_eq!(longest.len(), MAX_REPLY + b"\n".len());
-    }
-
-    #[test]
     fn takes_off_only_the_cr_right_before_an_lf() {
         assert_eq!(text(Line::Whole(b"a\r\r")), Ok(&b"a\r"[..]));
         assert_eq!(text(Line::Whole(b"\ra\0")), Ok(&b"\ra\0"[..]));
@@ -380,24 +406,74 @@ mod tests {
                 };
                 sent.extend_from_slice(line);
                 sent.push(b'\n');
-                ServerLine::Received(text(Line::Whole(line)).unwrap()).write(&mut expected);
+                write_line(
+                    DEFAULT_PREFIX,
+                    text(Line::Whole(line)).unwrap(),
+                    &mut expected,
+                );
             });
             assert_eq!(replies(&sent), expected, "{}", input.escape_ascii());
         }
     }
 
     #[test]
-    fn takes_an_acknowledgement_of_just_the_line_that_was_sent() {
-        let stream = b"Server received your message: a\nServer received your message: b\n";
-        let mut lines = LineReader::new(MAX_REPLY);
-        lines.fill(&mut &stream[..]).unwrap();
-        for other in [&b"\n"[..], b"b\n", b"ab\n", b"a\r\n"] {
-            assert_eq!(next_acknowledgement(&mut lines, other), None);
+    fn takes_no_prefix_that_is_long_or_holds_an_end_of_line() {
+        for text in [
+            "",
+            " ",
+            "one ",
+            "Server rejected your message: ",
+            "\0\u{fc}",
+        ] {
+            assert_eq!(prefix(text), Ok(text.to_string()));
         }
-        assert_eq!(
-            next_acknowledgement(&mut lines, b"a\n"),
-            Some(&stream[..32])
-        );
-        assert_eq!(lines.next_line(), Some(Line::Whole(&stream[32..63])));
+        let longest = "x".repeat(MAX_PREFIX);
+        assert_eq!(prefix(&longest).as_ref(), Ok(&longest));
+        let why = "longer than 1024 bytes";
+        assert_eq!(prefix(&(longest + "x")), Err(why.to_string()));
+        for text in ["\r", "a\r", "\na"] {
+            let why = "a CR or LF is in it";
+            assert_eq!(prefix(text), Err(why.to_string()), "{text:?}");
+        }
+    }
+
+    /// Every text of at most so many of these characters.
+    fn texts(characters: &[&str], length: usize) -> Vec<String> {
+        let mut texts = vec![String::new()];
+        let mut longest = texts.clone();
+        for _ in 0..length {
+            let longer = characters.iter().flat_map(|last| {
+                let before = longest.iter();
+                before.map(move |text| text.clone() + last)
+            });
+            longest = longer.collect();
+            texts.extend_from_slice(&longest);
+        }
+        texts
+    }
+
+    #[test]
+    fn a_line_acknowledges_what_was_sent_by_one_prefix_at_most() {
+        let prefixes = texts(&["a", "b"], 3);
+        let sent = texts(&["a", "b", "\r"], 4);
+        let (mut yes, mut no) = (0, 0);
+        for line in texts(&["a", "b", "\r"], 6) {
+            for sent in &sent {
+                let text = sent.strip_suffix('\r').unwrap_or(sent);
+                let mut by = prefixes.iter().filter(|prefix| {
+                    let is =
+                        is_acknowledgement(line.as_bytes(), prefix, format!("{sent}\n").as_bytes());
+                    let whole = |text: &str| line == format!("{prefix}{text}");
+                    assert_eq!(is, whole(text) || whole(sent), "{line:?} of {sent:?}");
+                    is
+                });
+                match by.next() {
+                    Some(_) => yes += 1,
+                    None => no += 1,
+                }
+                assert_eq!(by.next(), None, "{line:?} of {sent:?}");
+            }
+        }
+        assert!(yes > 1000 && no > 1000, "{yes} are, {no} are not");
     }
 }

@@ -42,6 +42,9 @@ mod streams;
 // The client against peers that misbehave.
 mod misbehaving;
 
+// Acknowledgements that begin with another text, or with none.
+mod prefixes;
+
 // The client across outages.
 mod outages;
 

@@ -96,7 +96,7 @@ fn a_reply_without_an_end_is_an_error_at_once() {
     outcome.assert(
         1,
         "",
-        &format!("client: {address}: a reply of more than 65566 bytes\n"),
+        &format!("client: {address}: a reply of more than 65567 bytes\n"),
     );
 }
 
@@ -104,7 +104,7 @@ fn a_reply_without_an_end_is_an_error_at_once() {
 fn a_reply_over_the_limit_is_an_error_though_its_end_comes_with_it() {
     let address = peer(|mut stream| {
         let _ = stream.read(&mut [0; 9]);
-        let _ = stream.write_all(&[b'x'; 65_566]);
+        let _ = stream.write_all(&[b'x'; 65_567]);
         let _ = stream.write_all(b"x\n");
         let _ = stream.write_all(received("hello").as_bytes());
     });
@@ -112,7 +112,7 @@ fn a_reply_over_the_limit_is_an_error_though_its_end_comes_with_it() {
     outcome.assert(
         1,
         "",
-        &format!("client: {address}: a reply of more than 65566 bytes\n"),
+        &format!("client: {address}: a reply of more than 65567 bytes\n"),
     );
 }
 

@@ -29,7 +29,7 @@ struct Neighbour {
     process: Process,
     address: SocketAddr,
     log: PathBuf,
-    configuration: PathBuf,
+    configuration: Option<PathBuf>,
 }
 
 impl Neighbour {
@@ -42,10 +42,15 @@ impl Neighbour {
         address: SocketAddr,
     ) -> Self {
         let configuration = configuration(file, changes);
+        command.arg(&configuration);
+        Self::serve(command, Some(configuration), address)
+    }
+
+    /// Starts a program, and waits until it accepts connections at this address.
+    fn serve(command: &mut Command, configuration: Option<PathBuf>, address: SocketAddr) -> Self {
         let log = temporary_file();
         let stdout = File::create(&log).unwrap();
         command
-            .arg(&configuration)
             .stdin(Stdio::null())
             .stderr(stdout.try_clone().unwrap())
             .stdout(stdout);
@@ -91,7 +96,7 @@ impl Drop for Neighbour {
             println!("{}: {end:?}\noutput:\n{}", self.command, self.log());
         }
         let _ = fs::remove_file(&self.log);
-        let _ = fs::remove_file(&self.configuration);
+        let _ = self.configuration.take().map(fs::remove_file);
     }
 }
 
@@ -370,6 +375,44 @@ fn a_certificate_for_another_name_is_refused() {
     let log = tls.client_end.log();
     assert!(log.contains("CERT: Subject checks failed"), "{log}");
     assert!(!server.log().contains("secret"), "{}", server.log());
+}
+
+/// A program that answers every client by what `cat` makes of its bytes.
+fn echo(program: &str, args: impl Fn(SocketAddr) -> Vec<String>) -> Neighbour {
+    let address = unused_address();
+    Neighbour::serve(Command::new(program).args(args(address)), None, address)
+}
+
+/// Asserts that the client verifies this echo, and that it may lack an LF at the end
+/// of its input.
+#[track_caller]
+fn assert_echoes(echo: &Neighbour) {
+    let input = format!("{}\r\n{}", input(), "no end of line");
+    let lines = input.split_inclusive('\n');
+    let output: String = lines.map(|line| format!("Server: {line}")).collect();
+    let mut client = client(echo.address, &["--reply-prefix", ""]);
+    run(&mut client, input.clone()).assert(0, output + "\n", "");
+}
+
+#[test]
+#[ignore = "needs ncat"]
+fn an_echo_made_of_ncat_and_cat_is_verified() {
+    assert_echoes(&echo("ncat", |address| {
+        let (ip, port) = (address.ip().to_string(), address.port().to_string());
+        ["-l", &ip, &port, "-k", "-e", "/bin/cat"]
+            .map(str::to_string)
+            .to_vec()
+    }));
+}
+
+#[test]
+#[ignore = "needs socat"]
+fn an_echo_made_of_socat_and_cat_is_verified() {
+    assert_echoes(&echo("socat", |address| {
+        let (ip, port) = (address.ip(), address.port());
+        let listen = format!("TCP-LISTEN:{port},bind={ip},fork,reuseaddr");
+        vec![listen, "EXEC:cat".to_string()]
+    }));
 }
 
 /// OpenBSD's nc, which ends its side of the stream after the input (`-N`).

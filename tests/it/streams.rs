@@ -143,12 +143,12 @@ fn a_cr_at_the_end_of_the_input_does_not_count_for_the_limit() {
 
 #[test]
 fn a_cr_at_the_end_of_a_reply_counts_for_the_limit() {
-    let address = answering(|_, line| received(&format!("{line}\r")));
+    let address = answering(|_, line| received(&format!("{line}\r\r")));
     let outcome = run(&mut client(address, &[]), "x".repeat(65_536) + "\n");
     outcome.assert(
         1,
         "",
-        &format!("client: {address}: a reply of more than 65566 bytes\n"),
+        &format!("client: {address}: a reply of more than 65567 bytes\n"),
     );
 }
 

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use tcp_chat::lines::LineReader;
 use tcp_chat::system::{self, Outgoing};
-use tcp_chat::wire::MAX_REPLY;
 
 use crate::conversation::{Loss, ToSend};
 use crate::shared::{self, Shared};
@@ -85,7 +84,7 @@ fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
 /// The output cannot be written.
 fn read_replies(shared: &Shared, mut stream: impl Read) -> anyhow::Result<Option<Loss>> {
     let output = &shared.output;
-    let mut replies = LineReader::new(MAX_REPLY);
+    let mut replies = LineReader::new(shared.lock().longest_reply());
     let mut printed = Vec::new();
     let mut listening_since = Instant::now();
     loop {

@@ -13,6 +13,7 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use clap::builder::RangedU64ValueParser;
 use tcp_chat::cli;
 use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::system::is_timeout;
-use tcp_chat::wire;
+use tcp_chat::wire::{self, MAX_MESSAGE_LINE};
 
 pub(crate) use connections::Loss;
 
@@ -52,6 +53,11 @@ pub(crate) struct Settings {
     /// Longest time for each attempt to connect; 0 is as long as the system tries
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = cli::timeout)]
     pub(crate) connect_timeout: Duration,
+    /// What an acknowledgement begins with, before the line's text, if not as this client's own
+    /// server does; may be given more than once, and an empty one is a plain echo
+    #[arg(long, value_name = "TEXT", default_value = wire::DEFAULT_PREFIX,
+        value_parser = wire::prefix, allow_hyphen_values = true)]
+    pub(crate) reply_prefix: Vec<String>,
     /// End this side of the stream after the last line, and still require every reply. A server that
     /// answers only then needs --window to be as large as the input
     #[arg(long)]
@@ -75,6 +81,9 @@ pub(crate) struct Conversation {
     /// When an answer last made room in the outbox, or the beginning.
     room_since: Instant,
     counts: Counts,
+    /// Which of the prefixes the last acknowledgement had, and the next one most
+    /// likely has.
+    prefix: usize,
     link: Link,
     /// Of the connection that there is, or was until now.
     addresses: Option<Addresses>,
@@ -131,7 +140,11 @@ pub(crate) enum ToSend {
 }
 
 impl Conversation {
-    pub(crate) fn new(server: String, settings: Settings, now: Instant) -> Self {
+    pub(crate) fn new(server: String, mut settings: Settings, now: Instant) -> Self {
+        let mut known = HashSet::new();
+        (settings.reply_prefix).retain(|prefix| known.insert(prefix.clone()));
+        let mut counts = Counts::default();
+        counts.answers.by_prefix = vec![0; known.len()];
         Conversation {
             server,
             settings,
@@ -140,7 +153,8 @@ impl Conversation {
             input: Input::Open,
             outbox: Outbox::default(),
             room_since: now,
-            counts: Counts::default(),
+            counts,
+            prefix: 0,
             link: Link::Down,
             addresses: None,
             first_attempt: None,
@@ -160,6 +174,7 @@ impl Conversation {
         let since = |then| now.saturating_duration_since(then);
         Snapshot {
             counts: self.counts.clone(),
+            prefixes: self.settings.reply_prefix.clone(),
             began: self.began,
             now,
             input_was_read: matches!(self.input, Input::Ended),
@@ -214,6 +229,12 @@ impl Conversation {
     /// interrupted.
     pub(crate) fn is_done_while_connecting(&self) -> bool {
         self.is_done() && matches!(self.link, Link::Connecting)
+    }
+
+    /// The longest reply in bytes, its LF not counted: one that keeps the CR.
+    pub(crate) fn longest_reply(&self) -> usize {
+        let lengths = self.settings.reply_prefix.iter().map(String::len);
+        lengths.max().unwrap_or_default() + MAX_MESSAGE_LINE
     }
 
     /// The shortest of the time limits that are judged while a reply is awaited.
@@ -313,7 +334,7 @@ impl Conversation {
         listening_since: Instant,
         now: Instant,
     ) -> Result<bool, Loss> {
-        self.printed = (self.counts.answers, self.outbox.first_due());
+        self.printed = (self.counts.answers.clone(), self.outbox.first_due());
         let taken = self.take_replies(replies, now);
         match taken {
             Err(Loss::Violation(_)) => return taken.map(|()| false),
@@ -349,7 +370,7 @@ impl Conversation {
         if !all_printed {
             let answered = end.counts.answers.total();
             let due;
-            (end.counts.answers, due) = self.printed;
+            (end.counts.answers, due) = self.printed.clone();
             end.waiting = due.map(|due| now.saturating_duration_since(due));
             end.unacknowledged += answered - end.counts.answers.total();
         }

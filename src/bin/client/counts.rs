@@ -30,9 +30,11 @@ pub(crate) struct Counts {
 }
 
 /// How many messages were answered, and how.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Answers {
     pub(crate) acknowledged: u64,
+    /// How many of these by each prefix, in their order.
+    pub(crate) by_prefix: Vec<u64>,
     pub(crate) rejected: u64,
     /// Answered by something other than their reply.
     pub(crate) wrong: u64,
@@ -40,7 +42,7 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// How many messages had some reply.
-    pub(crate) fn total(self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.acknowledged + self.rejected + self.wrong
     }
 }
@@ -84,6 +86,8 @@ impl Counts {
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) counts: Counts,
+    /// What acknowledgements may begin with.
+    pub(crate) prefixes: Vec<String>,
     /// When the run began.
     pub(crate) began: Instant,
     pub(crate) now: Instant,

@@ -64,6 +64,7 @@ impl Display for Report<'_> {
             acknowledged,
             rejected,
             wrong,
+            ..
         } = run.counts.answers;
         let began = self.began.duration_since(UNIX_EPOCH).unwrap_or_default();
         writeln!(f, "{{")?;
@@ -88,6 +89,10 @@ impl Display for Report<'_> {
              \"wrong\": {wrong}, \"unacknowledged\": {unacknowledged}, \"unsent\": {unsent}, \
              \"not_sent\": {not_sent}, \"sent_again\": {sent_again}}},"
         )?;
+        let by_prefix = run.prefixes.iter().zip(&run.counts.answers.by_prefix);
+        let answered_by = by_prefix.map(|(prefix, count)| format!("{}: {count}", Text(prefix)));
+        let answered_by = answered_by.collect::<Vec<_>>().join(", ");
+        writeln!(f, "  \"answered_by\": {{{answered_by}}},")?;
         writeln!(f, "  \"replies_per_second\": {:.1},", run.rate())?;
         let reply_times = Times(&run.counts.reply_times);
         writeln!(f, "  \"reply_time_ms\": {reply_times},")?;

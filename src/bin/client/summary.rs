@@ -21,6 +21,7 @@ pub(crate) fn summary(run: &Snapshot) -> String {
         acknowledged,
         rejected,
         wrong,
+        ..
     } = run.counts.answers;
     let unacknowledged = run.unacknowledged;
     let cut_short = if run.input_was_read {

@@ -88,7 +88,7 @@ impl Server {
             stream: Arc::clone(&stream),
             peer,
         };
-        let (settings, linger) = (self.settings, self.linger.clone());
+        let (settings, linger) = (self.settings.clone(), self.linger.clone());
         let spawned = spawn(client, move |client| {
             if let Some(notice) = connection::serve(&client.stream, peer, settings) {
                 let Client { slot, stream, .. } = client;

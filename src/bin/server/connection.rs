@@ -32,7 +32,7 @@ const SHORT: usize = 1024;
 const SHORT_MESSAGES: u64 = 32;
 
 /// What all clients have in common, as the command line says it.
-#[derive(Clone, Copy, clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct Settings {
     /// How long a client may send nothing; 0 is for ever
     #[arg(long, value_name = "SECS", default_value = "600", value_parser = cli::timeout)]
@@ -43,6 +43,11 @@ pub(crate) struct Settings {
     /// How messages are told apart: by line, or, for peers that know no framing, by read
     #[arg(long, default_value = "lines")]
     pub(crate) framing: Framing,
+    /// What an acknowledgement begins with, before the message's text; an empty one makes a plain
+    /// echo
+    #[arg(long, value_name = "TEXT", default_value = wire::DEFAULT_PREFIX,
+        value_parser = wire::prefix, allow_hyphen_values = true)]
+    reply_prefix: String,
 }
 
 /// How messages are told apart.
@@ -75,14 +80,15 @@ impl Framing {
 /// has to close; `None` if the client ended its side or is out of reach.
 pub(crate) fn serve(stream: &TcpStream, peer: SocketAddr, settings: Settings) -> Option<Vec<u8>> {
     log::info!("Accepted connection from {peer}");
+    let framing = settings.framing;
     let mut connection = Connection {
         stream,
         peer,
-        settings,
-        lines: match settings.framing {
+        lines: match framing {
             Framing::Lines => LineReader::new(wire::MAX_MESSAGE_LINE),
             Framing::Raw => LineReader::raw(wire::MAX_MESSAGE),
         },
+        settings,
         replies: Vec::new(),
         messages: 0,
         short_since: 0,
@@ -95,7 +101,7 @@ pub(crate) fn serve(stream: &TcpStream, peer: SocketAddr, settings: Settings) ->
         Err(error) => format!(": {error}"),
     };
     // To send a message without its end is a tutorial's first bug.
-    let hint = match settings.framing {
+    let hint = match framing {
         Framing::Lines if connection.messages == 0 && connection.lines.is_inside_line() => {
             " (a client that ends no line needs --framing raw)"
         }
@@ -103,7 +109,7 @@ pub(crate) fn serve(stream: &TcpStream, peer: SocketAddr, settings: Settings) ->
     };
     log::info!("{peer} disconnected after {messages}{why}{hint}");
     let why = end.ok()??;
-    Some(settings.framing.notice(ServerLine::Closed(why.as_bytes())))
+    Some(framing.notice(ServerLine::Closed(why.as_bytes())))
 }
 
 struct Connection<'a> {
@@ -230,7 +236,7 @@ impl Connection<'_> {
             };
             let Some(text) = text else { break };
             self.messages += 1;
-            match wire::reply(text, &mut self.replies) {
+            match wire::reply(&self.settings.reply_prefix, text, &mut self.replies) {
                 Ok(text) => {
                     log::info!("{}: Received message: {}", self.peer, Excerpt::start(text));
                 }

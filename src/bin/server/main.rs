@@ -68,7 +68,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
         .context("cannot tell the address that was bound")?;
     let limits = limits::limits(args.max_clients.map(|clients| clients as usize))
         .with_context(|| format!("cannot serve on {address}"))?;
-    let mut server = Server::new(args.connection, limits).context("cannot start a thread")?;
+    let mut server =
+        Server::new(args.connection.clone(), limits).context("cannot start a thread")?;
     // A closed standard output is no reason not to serve.
     if let Err(error) = writeln!(io::stdout(), "Server listening on {address}") {
         log::warn!("Cannot announce {address} on standard output: {error}");

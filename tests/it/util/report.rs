@@ -13,14 +13,18 @@ pub fn take_report(path: &Path) -> Json {
     let names = report.names().join(" ");
     assert_eq!(
         names,
-        "server version arguments began seconds exit error input_ended lines replies_per_second \
-         reply_time_ms own_delay_ms outages outage_count longest_outage_seconds"
+        "server version arguments began seconds exit error input_ended lines answered_by \
+         replies_per_second reply_time_ms own_delay_ms outages outage_count longest_outage_seconds"
     );
     let lines = report["lines"].names().join(" ");
     assert_eq!(
         lines,
         "acknowledged rejected wrong unacknowledged unsent not_sent sent_again"
     );
+    let answered_by = &report["answered_by"];
+    let counts = answered_by.names().into_iter();
+    let total: f64 = counts.map(|prefix| answered_by[prefix].number()).sum();
+    assert_eq!(total, report["lines"]["acknowledged"].number());
     for times in [&report["reply_time_ms"], &report["own_delay_ms"]] {
         if *times != Json::Null {
             assert_eq!(times.names().join(" "), "p50 p90 p99 p999 max");

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::printable::Excerpt;
-use tcp_chat::wire::{self, MAX_REPLY, ServerLine};
+use tcp_chat::wire::{self, ServerLine};
 
 use super::{Conversation, Loss, MOST_TOLD, News};
 
@@ -18,16 +18,16 @@ impl Conversation {
         loop {
             // Nearly every line is the one that is expected.
             let mut acknowledged = 0;
+            let prefix = self.settings.reply_prefix[self.prefix].as_bytes();
             for sent in self.outbox.messages_in_flight() {
-                let Some(line) = wire::next_acknowledgement(replies, sent) else {
+                let Some(line) = replies.next_line_if([prefix, sent]) else {
                     break;
                 };
                 self.output.extend_from_slice(b"Server: ");
                 self.output.extend_from_slice(line);
                 acknowledged += 1;
             }
-            self.counts.answers.acknowledged += acknowledged as u64;
-            self.answered(acknowledged, now);
+            self.acknowledged(acknowledged, now);
             let line = match replies.next_line() {
                 Some(Line::Whole(line)) => line,
                 // It may look like a whole reply, and still lack its last bytes.
@@ -35,9 +35,15 @@ impl Conversation {
                     let why = "closed by the server in the middle of a reply";
                     return Err(Loss::Broken(why.to_string()));
                 }
-                Some(Line::TooLong) => return Err(too_long()),
+                Some(Line::TooLong) => return Err(self.too_long()),
                 None => break,
             };
+            if let Some(prefix) = self.acknowledging_prefix(line) {
+                self.prefix = prefix;
+                self.print(line);
+                self.acknowledged(1, now);
+                continue;
+            }
             let shown = || Excerpt::start(line).to_string();
             match ServerLine::read(line) {
                 Some(ServerLine::Refused(_)) => return Err(Loss::Refused(shown())),
@@ -46,12 +52,20 @@ impl Conversation {
             }
         }
         if replies.is_over_limit() {
-            return Err(too_long());
+            return Err(self.too_long());
         }
         Ok(())
     }
 
-    /// Takes a line as the reply to the oldest message in flight.
+    /// Which prefix makes a line the acknowledgement of the oldest message in flight.
+    fn acknowledging_prefix(&self, line: &[u8]) -> Option<usize> {
+        let sent = self.outbox.messages_in_flight().next()?;
+        let mut prefixes = self.settings.reply_prefix.iter();
+        prefixes.position(|prefix| wire::is_acknowledgement(line, prefix, sent))
+    }
+
+    /// Takes a line that acknowledges nothing as the reply to the oldest message in
+    /// flight.
     fn take_reply(
         &mut self,
         line: &[u8],
@@ -65,26 +79,43 @@ impl Conversation {
                 "a reply without a message: \"{line}\""
             )));
         };
-        let sent = Line::Whole(sent.strip_suffix(b"\n").unwrap_or(sent));
-        let expected = ServerLine::Received(wire::text(sent).unwrap_or_default());
-        match reply {
-            Some(reply) if reply == expected => self.counts.answers.acknowledged += 1,
-            Some(ServerLine::Rejected(why)) => {
-                let report = format!("line {number}: rejected: {}", Excerpt::start(why));
-                self.counts.answers.rejected += 1;
-                self.report(self.counts.answers.rejected, "rejections", report);
-            }
-            _ => {
-                let report = format!("line {number}: wrong reply: {}", difference(expected, line));
-                self.counts.answers.wrong += 1;
-                self.report(self.counts.answers.wrong, "wrong replies", report);
-            }
+        if let Some(ServerLine::Rejected(why)) = reply {
+            let report = format!("line {number}: rejected: {}", Excerpt::start(why));
+            self.counts.answers.rejected += 1;
+            self.report(self.counts.answers.rejected, "rejections", report);
+        } else {
+            let difference = difference(&self.expected(line, sent), line);
+            let report = format!("line {number}: wrong reply: {difference}");
+            self.counts.answers.wrong += 1;
+            self.report(self.counts.answers.wrong, "wrong replies", report);
         }
+        self.print(line);
+        self.answered(1, now);
+        Ok(())
+    }
+
+    /// The acknowledgement of a message that a wrong reply is to be compared with: by
+    /// the prefix that it has, or else by the one that was there before.
+    fn expected(&self, wrong: &[u8], sent: &[u8]) -> Vec<u8> {
+        let prefixes = &self.settings.reply_prefix;
+        let begins = |prefix: &&String| wrong.starts_with(prefix.as_bytes());
+        let had = prefixes.iter().filter(begins).max_by_key(|had| had.len());
+        let prefix = had.unwrap_or(&prefixes[self.prefix]);
+        let sent = Line::Whole(sent.strip_suffix(b"\n").unwrap_or(sent));
+        [prefix.as_bytes(), wire::text(sent).unwrap_or_default()].concat()
+    }
+
+    fn print(&mut self, line: &[u8]) {
         self.output.extend_from_slice(b"Server: ");
         self.output.extend_from_slice(line);
         self.output.push(b'\n');
-        self.answered(1, now);
-        Ok(())
+    }
+
+    /// The oldest `count` messages in flight are acknowledged, by the same prefix.
+    fn acknowledged(&mut self, count: usize, now: Instant) {
+        self.counts.answers.acknowledged += count as u64;
+        self.counts.answers.by_prefix[self.prefix] += count as u64;
+        self.answered(count, now);
     }
 
     /// The oldest `count` messages in flight have their answers, good or bad.
@@ -117,20 +148,18 @@ impl Conversation {
         };
         self.news.push(News::Error(report));
     }
-}
 
-fn too_long() -> Loss {
-    Loss::Violation(format!("a reply of more than {MAX_REPLY} bytes"))
+    fn too_long(&self) -> Loss {
+        let limit = self.longest_reply();
+        Loss::Violation(format!("a reply of more than {limit} bytes"))
+    }
 }
 
 /// An expected and another line, from shortly before where they part.
-fn difference(expected: ServerLine<'_>, got: &[u8]) -> String {
-    let mut wanted = Vec::new();
-    expected.write(&mut wanted);
-    wanted.pop();
+fn difference(wanted: &[u8], got: &[u8]) -> String {
     let pairs = wanted.iter().zip(got);
     let same = pairs.take_while(|(wanted, got)| wanted == got).count();
-    let lines = [&wanted[..], got].map(|line| Excerpt::around(line, same));
+    let lines = [wanted, got].map(|line| Excerpt::around(line, same));
     let column = if lines.iter().any(Excerpt::is_cut) {
         format!("from column {} on ", same + 1)
     } else {

@@ -34,12 +34,13 @@ mod world;
 
 use std::fmt;
 
-use tcp_chat::wire::MAX_REPLY;
-
 use super::*;
 use crate::outage::SHORTEST_PAUSE;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// The longest reply with the usual prefix.
+const MAX_REPLY: usize = wire::DEFAULT_PREFIX.len() + MAX_MESSAGE_LINE;
 
 /// A user who goes on trying for an hour, unless told otherwise.
 fn settings() -> Settings {
@@ -48,6 +49,7 @@ fn settings() -> Settings {
         timeout: 10 * SECOND,
         connect_timeout: 5 * SECOND,
         retry_for: 3600 * SECOND,
+        reply_prefix: vec![wire::DEFAULT_PREFIX.to_string()],
         half_close: false,
     }
 }

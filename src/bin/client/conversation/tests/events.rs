@@ -14,6 +14,8 @@ pub(super) enum Event {
     Send,
     HalfClose,
     Acknowledge,
+    /// The message itself comes back, with its CR if it has one.
+    Echo,
     /// All that is in flight is acknowledged in one read.
     AcknowledgeAll,
     Reject,
@@ -40,7 +42,7 @@ pub(super) enum Event {
     GiveUp,
 }
 
-pub(super) const EVENTS: [Event; 25] = [
+pub(super) const EVENTS: [Event; 26] = [
     Event::Say,
     Event::SayTooLong,
     Event::EndInput,
@@ -50,6 +52,7 @@ pub(super) const EVENTS: [Event; 25] = [
     Event::Send,
     Event::HalfClose,
     Event::Acknowledge,
+    Event::Echo,
     Event::AcknowledgeAll,
     Event::Reject,
     Event::AnswerWrongly,
@@ -91,6 +94,7 @@ impl World {
                 is_all_sent && settings.half_close && !model.is_half_closed && !model.is_done()
             }
             Event::EndReply | Event::EndReplyWrongly => self.is_mid_reply,
+            Event::Echo => awaits && !self.is_mid_reply,
             Event::AcknowledgeAll => model.in_flight() > 1 && !self.is_mid_reply,
             Event::WaitOutOutage => awaits && model.is_outage,
             Event::Wait | Event::WaitLong | Event::EndStream | Event::Reset => true,

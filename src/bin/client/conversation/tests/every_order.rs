@@ -34,6 +34,7 @@ fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_ac
             window,
             retry_for,
             half_close,
+            reply_prefix: [wire::DEFAULT_PREFIX, ""].map(str::to_string).to_vec(),
             ..settings()
         };
         explore(&settings, most_lost, &mut covered);
@@ -112,10 +113,9 @@ impl World {
         let (conversation, model) = (&self.conversation, &self.model);
         let counts = &conversation.counts;
         assert_eq!(self.printed, model.printed);
-        assert_eq!(
-            counts.answers.acknowledged,
-            model.count(Answer::Acknowledged)
-        );
+        assert_eq!(counts.answers.acknowledged, model.acknowledged());
+        let by_prefix = [Answer::Acknowledged, Answer::Echoed].map(|had| model.count(had));
+        assert_eq!(counts.answers.by_prefix, by_prefix);
         assert_eq!(counts.answers.rejected, model.count(Answer::Rejected));
         assert_eq!(counts.answers.wrong, model.count(Answer::Wrong));
         assert_eq!(counts.not_sent, model.not_sent);
@@ -198,7 +198,7 @@ impl World {
     /// of each count only what the verdict depends on.
     fn key(&self) -> impl Eq + Hash + use<> {
         let (conversation, model) = (&self.conversation, &self.model);
-        let acknowledged = model.count(Answer::Acknowledged) as usize;
+        let acknowledged = model.acknowledged() as usize;
         let is_final = matches!(self.end, Some(Loss::Violation(_))) || self.is_waited_out;
         let link = match conversation.link {
             Link::Down => None,

@@ -403,7 +403,7 @@ fn a_reply_of_more_than_the_longest_is_no_reply_before_its_end_and_after_it() {
                 received => break received,
             }
         };
-        let why = "a reply of more than 65566 bytes";
+        let why = "a reply of more than 65567 bytes";
         assert_eq!(received, Err(Loss::Violation(why.to_string())));
     }
 }

@@ -7,6 +7,8 @@ pub(super) const TEXTS: [&[u8]; 4] = [b"one", b"two\r", b"", b"four"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Answer {
     Acknowledged,
+    /// Acknowledged, by an empty prefix.
+    Echoed,
     Rejected,
     Wrong,
 }
@@ -51,6 +53,11 @@ impl Model {
         self.messages.len() - self.answers.len()
     }
 
+    /// How many messages were acknowledged.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.count(Answer::Acknowledged) + self.count(Answer::Echoed)
+    }
+
     /// How many messages had this answer.
     pub(super) fn count(&self, answer: Answer) -> u64 {
         self.answers.iter().filter(|had| **had == answer).count() as u64
@@ -61,7 +68,7 @@ impl Model {
     }
 
     pub(super) fn is_success(&self) -> bool {
-        let acknowledged = self.count(Answer::Acknowledged) as usize;
+        let acknowledged = self.acknowledged() as usize;
         self.is_done() && self.input == Some(InputEnd::Good) && acknowledged == self.lines
     }
 
@@ -96,6 +103,11 @@ impl Model {
         let text = self.messages[self.answers.len()];
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         [b"Server received your message: ", text, b"\n"].concat()
+    }
+
+    /// The oldest message in flight as a plain echo gives it back.
+    pub(super) fn echo(&self) -> Vec<u8> {
+        [self.messages[self.answers.len()], b"\n"].concat()
     }
 
     /// The oldest message in flight is answered by this line.

@@ -32,6 +32,7 @@ fn assert_ends_by_panic(name: &str, counts: Counts, run: impl FnOnce(&Arc<Shared
     let mut conversation = Conversation::new("server".to_string(), settings(), Instant::now());
     conversation.enqueue(Line::Whole(b"hello"), Instant::now());
     conversation.counts = counts;
+    conversation.counts.answers.by_prefix = vec![0];
     let shared = Arc::new(Shared::new(conversation, Output::new().unwrap(), end));
     run(&shared);
     let end = first_end.recv_timeout(LIMIT).unwrap();
@@ -109,7 +110,7 @@ fn a_panic_of_the_thread_that_shows_progress_ends_the_run() {
     let answers = Answers {
         acknowledged: u64::MAX,
         rejected: 1,
-        wrong: 0,
+        ..Answers::default()
     };
     let counts = Counts {
         answers,

@@ -138,7 +138,7 @@ impl Connection {
 
     fn answer(&mut self) {
         while let Some(line) = self.messages.next_line() {
-            let _ = wire::reply(wire::text(line), &mut self.said);
+            let _ = wire::reply(wire::DEFAULT_PREFIX, wire::text(line), &mut self.said);
         }
     }
 }

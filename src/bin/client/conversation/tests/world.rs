@@ -106,6 +106,7 @@ impl World {
                 self.read_answer(Answer::Acknowledged, &self.model.acknowledgement(), 0);
             }
             Event::Acknowledge => self.read_bad(b"Server received your message: one\n"),
+            Event::Echo => self.read_answer(Answer::Echoed, &self.model.echo(), 0),
             Event::AcknowledgeAll => {
                 let mut lines = Vec::new();
                 while self.model.in_flight() > 0 {

@@ -1,0 +1,243 @@
+//! Acknowledgements that begin with another text, or with none.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
+
+use crate::util::{
+    Json, Server, answering, client, client_with, peer, run, server, take_report, temporary_file,
+};
+
+/// The client, to be run against the server at this address, with these prefixes.
+fn client_of(address: SocketAddr, prefixes: &[&str]) -> Command {
+    let mut command = client(address, &["--timeout", "10"]);
+    for prefix in prefixes {
+        command.arg("--reply-prefix").arg(prefix);
+    }
+    command
+}
+
+/// Runs a client to its end. Returns how many lines each prefix acknowledged.
+#[track_caller]
+fn answered_by(command: &mut Command, input: &str, output: &str) -> Json {
+    let report = temporary_file();
+    run(command.arg("--report").arg(&report), input).assert(0, output, "");
+    take_report(&report)["answered_by"].clone()
+}
+
+/// A plain echo, which keeps every byte.
+fn echo() -> SocketAddr {
+    peer(|mut stream| {
+        let mut part = [0; 65_536];
+        while let Ok(read @ 1..) = stream.read(&mut part) {
+            if stream.write_all(&part[..read]).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn the_server_acknowledges_by_the_prefix_that_it_is_given() {
+    for prefix in [
+        "one ",
+        "",
+        "-",
+        "gr\u{fc}\u{df}e: ",
+        "Server rejected your message: ",
+    ] {
+        let server = Server::start(&["-q", "--reply-prefix", prefix]);
+        let output = format!("Server: {prefix}hello\nServer: {prefix}\nServer: {prefix}bye\n");
+        let answered_by = answered_by(
+            &mut client_of(server.address, &[prefix]),
+            "hello\n\nbye\r",
+            &output,
+        );
+        assert_eq!(answered_by.names(), [prefix]);
+        assert_eq!(answered_by[prefix].number(), 3.0);
+        // What is no acknowledgement keeps its text.
+        let mut stream = server.connect();
+        stream.write_all(b"\xff\n").unwrap();
+        let mut reply = [0; 50];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(
+            &reply,
+            b"Server rejected your message: not UTF-8 at byte 0\n"
+        );
+    }
+}
+
+#[test]
+fn a_raw_server_acknowledges_by_its_prefix_too() {
+    let server = Server::start(&["--framing", "raw", "--reply-prefix", "> "]);
+    let mut stream = server.connect();
+    stream.write_all(b"hello").unwrap();
+    let mut reply = [0; 7];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"> hello");
+}
+
+#[test]
+fn a_plain_echo_is_verified_and_may_keep_the_cr() {
+    let longest = "x".repeat(65_536);
+    let input = format!("a\nb\r\n\r\n\n\r\r\nServer rejected your message: x\n{longest}\r\nc");
+    let output: String = input
+        .split_inclusive('\n')
+        .map(|line| format!("Server: {line}"))
+        .collect();
+    let answered_by = answered_by(
+        &mut client_of(echo(), &[""]),
+        &input,
+        &format!("{output}\n"),
+    );
+    assert_eq!(answered_by[""].number(), 8.0);
+}
+
+#[test]
+fn a_text_that_looks_like_a_rejection_or_a_notice_is_what_it_acknowledges() {
+    let texts = [
+        "Server rejected your message: no",
+        "Server refused your connection: full",
+        "Server closed your connection: idle",
+        "Server received your message: a",
+    ];
+    let input: String = texts.map(|text| format!("{text}\n")).concat();
+    let output: String = texts.map(|text| format!("Server: {text}\n")).concat();
+    answered_by(&mut client_of(echo(), &[""]), &input, &output);
+    // The same lines as answers to another text are what they look like.
+    for (line, why) in [
+        (texts[0], "line 1: rejected: no"),
+        (texts[1], "Server refused your connection: full"),
+        (texts[2], "Server closed your connection: idle"),
+        (
+            texts[3],
+            "line 1: wrong reply: expected \"b\", got \"Server r",
+        ),
+    ] {
+        let address = answering(move |_, _| format!("{line}\n"));
+        let outcome = run(&mut client_of(address, &[""]), "b\n");
+        outcome.assert_code(1);
+        assert!(outcome.stderr.contains(why), "{outcome}");
+    }
+}
+
+#[test]
+fn each_prefix_is_told_apart_from_the_others_whatever_the_texts_begin_with() {
+    let prefixes = ["one ", "", "one two ", "one"];
+    let texts = ["", " ", "one ", "one two ", "two one", "x", "e ", "ne"];
+    let cases: Vec<(&str, &str)> = prefixes
+        .iter()
+        .flat_map(|prefix| texts.map(|text| (*prefix, text)))
+        .collect();
+    // Each prefix follows each other one somewhere, and not always at once.
+    let cases: Vec<_> = (0..cases.len())
+        .map(|n| cases[n * 5 % cases.len()])
+        .collect();
+    let lines = |line: fn(&(&str, &str)) -> String| cases.iter().map(line).collect::<String>();
+    let input = lines(|(_, text)| format!("{text}\n"));
+    let output = lines(|(prefix, text)| format!("Server: {prefix}{text}\n"));
+    let says = cases.iter().map(|(prefix, _)| prefix.to_string());
+    let says: Vec<_> = says.collect();
+    let address = answering(move |number, line| {
+        let prefix = &says[number as usize - 1];
+        format!("{prefix}{line}\n")
+    });
+    // Given twice, a prefix is still one.
+    let given = [&prefixes[..], &["one "]].concat();
+    let answered_by = answered_by(&mut client_of(address, &given), &input, &output);
+    assert_eq!(answered_by.names(), prefixes);
+    for prefix in prefixes {
+        assert_eq!(
+            answered_by[prefix].number(),
+            texts.len() as f64,
+            "{prefix:?}"
+        );
+    }
+}
+
+#[test]
+fn a_prefix_that_was_not_given_is_a_wrong_reply() {
+    let address = answering(|_, line| format!("two {line}\n"));
+    let outcome = run(&mut client_of(address, &["one ", "two o"]), "hello\n");
+    outcome.assert(
+        1,
+        "Server: two hello\n",
+        "client: line 1: wrong reply: expected \"one hello\", got \"two hello\"\n\
+         client: 1 of 1 lines were not acknowledged: 0 not sent, 0 rejected, 1 with a wrong reply\n",
+    );
+    // What is expected has the prefix that is there.
+    let outcome = run(&mut client_of(address, &["one ", "two ", ""]), "hellp\n");
+    assert_eq!(outcome.status.code(), Some(0), "{outcome}");
+    let address = answering(|_, _| "two hello\n".to_string());
+    let outcome = run(&mut client_of(address, &["one ", "two ", ""]), "hellp\n");
+    let why = "expected \"two hellp\", got \"two hello\"";
+    assert!(outcome.stderr.contains(why), "{outcome}");
+}
+
+/// An echo that does something to the lines of a client, all at once.
+fn damaging_echo(mut damage: impl FnMut(&mut Vec<String>) + Send + 'static) -> SocketAddr {
+    peer(move |mut stream| {
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        let mut lines: Vec<String> = text.split_inclusive('\n').map(String::from).collect();
+        damage(&mut lines);
+        let _ = stream.write_all(lines.concat().as_bytes());
+    })
+}
+
+#[test]
+fn an_echo_that_alters_drops_doubles_or_swaps_a_line_is_found_out() {
+    const LINES: usize = 20;
+    let input: String = (0..LINES).map(|line| format!("line {line}\n")).collect();
+    type Damage = fn(&mut Vec<String>, usize);
+    // Each with where the first wrong reply is.
+    let damages: [(&str, usize, Damage); 5] = [
+        ("alters", 0, |lines, at| lines[at].insert(3, ' ')),
+        ("cuts", 0, |lines, at| _ = lines[at].remove(5)),
+        ("drops", 0, |lines, at| _ = lines.remove(at)),
+        ("doubles", 1, |lines, at| {
+            lines.insert(at, lines[at].clone())
+        }),
+        ("swaps", 0, |lines, at| lines.swap(at, at + 1)),
+    ];
+    for (name, after, damage) in damages {
+        for at in 0..LINES - 1 {
+            let address = damaging_echo(move |lines| damage(lines, at));
+            let outcome = run(client_of(address, &[""]).arg("--half-close"), input.clone());
+            outcome.assert_code(1);
+            let told = format!("line {}: wrong reply: expected ", at + after + 1);
+            assert!(outcome.stderr.contains(&told), "{name} {at}: {outcome}");
+        }
+    }
+}
+
+#[test]
+fn a_prefix_with_an_end_of_line_a_long_one_and_one_that_is_not_utf8_are_usage_errors() {
+    let (longest, longer) = ("x".repeat(1024), "x".repeat(1025));
+    for program in [server, client_with] {
+        for (prefix, why) in [
+            ("a\r", "a CR or LF is in it"),
+            ("\na", "a CR or LF is in it"),
+            (&longer, "longer than 1024 bytes"),
+        ] {
+            let outcome = run(&mut program(&["--reply-prefix", prefix]), "");
+            outcome.assert_code(2);
+            assert!(outcome.stderr.contains(why), "{outcome}");
+        }
+        let mut command = program(&["--reply-prefix"]);
+        let outcome = run(command.arg(OsStr::from_bytes(b"\xff")), "");
+        outcome.assert_code(2);
+        assert!(outcome.stderr.contains("invalid UTF-8"), "{outcome}");
+    }
+    let server = Server::start(&["-q", "--reply-prefix", &longest]);
+    let text = "y".repeat(65_536);
+    let output = format!("Server: {longest}{text}\n");
+    let answered_by = answered_by(
+        &mut client_of(server.address, &["", &longest]),
+        &text,
+        &output,
+    );
+    assert_eq!(answered_by[&longest].number(), 1.0);
+}

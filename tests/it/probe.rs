@@ -8,21 +8,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Json, Probe, Running, Server, answering, client, peer, printed, received, run, signal,
-    take_report, temporary_file,
+    Json, LIMIT, Probe, Running, Server, answering, client, despite_load, peer, printed, received,
+    run, signal, take_report, temporary_file,
 };
 
-/// By how many seconds the scheduling of a busy machine may falsify a figure.
-const SLACK: f64 = 0.3;
+/// By how many seconds scheduling may falsify a figure. A test tries again where it
+/// falsified more.
+const SLACK: f64 = 0.15;
 
-#[track_caller]
-fn assert_near(what: &str, reported: f64, truth: f64) {
+fn check_near(what: &str, reported: f64, truth: f64) -> Result<(), String> {
     println!("{what}: {truth:.3} s, reported: {reported:.3} s");
     let right = truth - SLACK..truth * 1.07 + 0.03 + SLACK;
-    assert!(
-        right.contains(&reported),
-        "{what}: {truth:.3} s, reported as {reported:.3} s"
-    );
+    match right.contains(&reported) {
+        true => Ok(()),
+        false => Err(format!("{what}: {truth:.3} s, reported as {reported:.3} s")),
+    }
 }
 
 /// One of the reply times of a report, in seconds.
@@ -32,46 +32,53 @@ fn reply_time(report: &Json, name: &str) -> f64 {
 
 #[test]
 fn an_outage_is_reported_as_long_as_it_was() {
-    let mut server = Server::start(&["-q"]);
-    let address = server.address;
-    let probe = Probe::start(address, &["--rate", "500", "--retry-for", "20"]);
-    let mut truths = Vec::new();
-    for seconds in [0.11, 0.20, 0.40, 0.80, 1.60] {
+    despite_load(|| {
+        let mut server = Server::start(&["-q"]);
+        let address = server.address;
+        let probe = Probe::start(address, &["--rate", "500", "--retry-for", "20"]);
+        let mut truths = Vec::new();
+        for seconds in [0.1, 0.3, 0.8] {
+            probe.await_replies(50);
+            let killed = Instant::now();
+            server.kill();
+            thread::sleep(Duration::from_secs_f64(seconds));
+            server = Server::start_at(address, &["-q"]);
+            truths.push(killed.elapsed().as_secs_f64());
+        }
         probe.await_replies(50);
-        let killed = Instant::now();
-        server.kill();
-        thread::sleep(Duration::from_secs_f64(seconds));
-        server = Server::start_at(address, &["-q"]);
-        truths.push(killed.elapsed().as_secs_f64());
-    }
-    probe.await_replies(50);
-    let (report, stderr) = probe.interrupt();
-    let outages = report["outages"].list();
-    assert_eq!(outages.len(), 5, "{stderr}");
-    let is_back = format!("client: {address} is back after ");
-    let told = stderr.lines().filter_map(|line| {
-        let (seconds, _) = line.strip_prefix(&is_back)?.split_once(" s, ")?;
-        seconds.parse::<f64>().ok()
+        let (report, stderr) = probe.interrupt();
+        let outages = report["outages"].list();
+        assert_eq!(outages.len(), 3, "{stderr}");
+        let is_back = format!("client: {address} is back after ");
+        let told = stderr.lines().filter_map(|line| {
+            let (seconds, _) = line.strip_prefix(&is_back)?.split_once(" s, ")?;
+            seconds.parse::<f64>().ok()
+        });
+        let told: Vec<f64> = told.collect();
+        assert_eq!(told.len(), 3, "{stderr}");
+        assert_eq!(stderr.matches("; trying again for up to 20 s").count(), 3);
+        let reported: Vec<f64> = outages
+            .iter()
+            .map(|outage| outage["seconds"].number())
+            .collect();
+        for (told, reported) in told.iter().zip(&reported) {
+            assert!((told - reported).abs() < 0.001, "{told} and {reported}");
+        }
+        let longest = reported.iter().copied().fold(0.0, f64::max);
+        assert_eq!(report["longest_outage_seconds"].number(), longest);
+        let mut pairs = reported.iter().zip(truths);
+        pairs.try_for_each(|(reported, truth)| check_near("away", *reported, truth))
     });
-    for ((truth, outage), told) in truths.iter().zip(outages).zip(told) {
-        let reported = outage["seconds"].number();
-        assert_near("away", reported, *truth);
-        assert!((told - reported).abs() < 0.001, "{told} and {reported}");
-    }
-    assert_eq!(stderr.matches(&is_back).count(), 5, "{stderr}");
-    assert_eq!(stderr.matches("; trying again for up to 20 s").count(), 5);
-    let longest = report["longest_outage_seconds"].number();
-    assert_near("the longest", longest, truths[4]);
 }
 
-/// A server that stalls once, for 1.5 s, after 100 lines. It says for how long it
+/// A server that stalls once, for 0.7 s, after 100 lines. It says for how long it
 /// really did.
 fn stalling() -> (SocketAddr, mpsc::Receiver<Duration>) {
     let (stalled, stall) = mpsc::channel();
     let address = answering(move |number, line| {
         if number == 100 {
             let begun = Instant::now();
-            thread::sleep(Duration::from_millis(1500));
+            thread::sleep(Duration::from_millis(700));
             let _ = stalled.send(begun.elapsed());
         }
         received(line)
@@ -79,14 +86,16 @@ fn stalling() -> (SocketAddr, mpsc::Receiver<Duration>) {
     (address, stall)
 }
 
-/// Asserts that 400 replies at 100 lines a second have the times of one stall.
-fn assert_shows_stall(what: &str, report: &Json, truth: Duration) {
+/// Checks that 400 replies at 200 lines a second have the times of one stall.
+fn check_shows_stall(what: &str, report: &Json, truth: Duration) -> Result<(), String> {
     let truth = truth.as_secs_f64();
-    assert_near(what, reply_time(report, "max"), truth);
-    // The four longest of 400 are a hundredth of a second apart.
-    assert_near(what, reply_time(report, "p99"), truth - 0.03);
-    let p50 = reply_time(report, "p50");
-    assert!(p50 < SLACK, "{p50}");
+    check_near(what, reply_time(report, "max"), truth)?;
+    // The four longest of 400 are half a hundredth of a second apart.
+    check_near(what, reply_time(report, "p99"), truth - 0.015)?;
+    match reply_time(report, "p50") {
+        p50 if p50 < SLACK => Ok(()),
+        p50 => Err(format!("{what}: p50 {p50:.3} s")),
+    }
 }
 
 #[test]
@@ -94,29 +103,34 @@ fn reply_times_show_a_stall_whatever_the_window() {
     thread::scope(|scope| {
         for window in ["1", "4096"] {
             scope.spawn(move || {
-                let (address, stall) = stalling();
-                let probe = Probe::start(address, &["--rate", "100", "--window", window]);
-                probe.await_replies(400);
-                let (report, stderr) = probe.interrupt();
-                assert_shows_stall("stalled", &report, stall.recv().unwrap());
-                assert_eq!(report["outage_count"].number(), 0.0);
-                assert_eq!(stderr, "");
+                despite_load(|| {
+                    let (address, stall) = stalling();
+                    let probe = Probe::start(address, &["--rate", "200", "--window", window]);
+                    probe.await_replies(400);
+                    let (report, stderr) = probe.interrupt();
+                    assert_eq!(report["outage_count"].number(), 0.0);
+                    assert_eq!(stderr, "");
+                    let truth = stall.recv_timeout(LIMIT).unwrap();
+                    check_shows_stall("stalled", &report, truth)
+                })
             });
             scope.spawn(move || {
-                let mut server = Server::start(&["-q"]);
-                let address = server.address;
-                let args = ["--rate", "100", "--retry-for", "20", "--window", window];
-                let probe = Probe::start(address, &args);
-                probe.await_replies(100);
-                let killed = Instant::now();
-                server.kill();
-                thread::sleep(Duration::from_millis(1500));
-                let _server = Server::start_at(address, &["-q"]);
-                let truth = killed.elapsed();
-                probe.await_replies(299);
-                let (report, _) = probe.interrupt();
-                assert_shows_stall("killed", &report, truth);
-                assert_eq!(report["outage_count"].number(), 1.0);
+                despite_load(|| {
+                    let mut server = Server::start(&["-q"]);
+                    let address = server.address;
+                    let args = ["--rate", "200", "--retry-for", "20", "--window", window];
+                    let probe = Probe::start(address, &args);
+                    probe.await_replies(100);
+                    let killed = Instant::now();
+                    server.kill();
+                    thread::sleep(Duration::from_millis(700));
+                    let _server = Server::start_at(address, &["-q"]);
+                    let truth = killed.elapsed();
+                    probe.await_replies(299);
+                    let (report, _) = probe.interrupt();
+                    assert_eq!(report["outage_count"].number(), 1.0);
+                    check_shows_stall("killed", &report, truth)
+                })
             });
         }
     });
@@ -149,15 +163,22 @@ fn timing(lines: usize) -> (SocketAddr, mpsc::Receiver<Duration>) {
 #[test]
 fn lines_go_out_at_the_rate_asked_for() {
     thread::scope(|scope| {
-        for (rate, lines) in [("1", 3), ("100", 201), ("1e4", 20_001), ("100000", 200_001)] {
+        for (rate, lines) in [("1", 2), ("100", 101), ("1e4", 10_001), ("100000", 100_001)] {
             scope.spawn(move || {
-                let (address, time) = timing(lines);
-                let outcome = run(&mut client(address, &["--rate", rate]), "x\n".repeat(lines));
-                outcome.assert(0, printed(["x"]).repeat(lines), "");
-                let took = time.recv().unwrap().as_secs_f64();
-                println!("{lines} lines, {rate} a second: {took:.3} s");
-                // A busy machine can only make it late.
-                assert!(took > 2.0 * 0.95 && took < 2.0 * 1.05 + SLACK, "{took}");
+                despite_load(|| {
+                    let (address, time) = timing(lines);
+                    let begun = Instant::now();
+                    let outcome = run(&mut client(address, &["--rate", rate]), "x\n".repeat(lines));
+                    // The first line may be read late, but none is sent early.
+                    assert!(begun.elapsed() > Duration::from_secs(1), "{rate}");
+                    outcome.assert(0, printed(["x"]).repeat(lines), "");
+                    let took = time.recv_timeout(LIMIT).unwrap().as_secs_f64();
+                    println!("{lines} lines, {rate} a second: {took:.3} s");
+                    match took > 0.95 && took < 1.05 + SLACK {
+                        true => Ok(()),
+                        false => Err(format!("{lines} lines, {rate} a second: {took:.3} s")),
+                    }
+                })
             });
         }
     });
@@ -167,33 +188,37 @@ fn lines_go_out_at_the_rate_asked_for() {
 fn an_input_slower_than_the_rate_does_not_make_times_grow() {
     thread::scope(|scope| {
         for (window, stalls) in [("1", false), ("4096", false), ("1", true)] {
-            scope.spawn(move || {
-                let address = answering(move |number, line| {
-                    if stalls && number == 10 {
-                        thread::sleep(Duration::from_millis(500));
-                    }
-                    received(line)
-                });
-                let report = temporary_file();
-                let args = ["--rate", "100", "--window", window];
-                let mut client = client(address, &args);
-                let mut client = Running::start(client.arg("--report").arg(&report));
-                for _ in 0..100 {
-                    client.send("x\n");
-                    thread::sleep(Duration::from_millis(30));
-                }
-                client.stdin.take();
-                client.finish().assert(0, printed(["x"]).repeat(100), "");
-                let report = take_report(&report);
-                println!("window {window}: {:?}", report["reply_time_ms"]);
-                // At three times the rate of the input, the last line would be
-                // due two seconds before it is there.
-                let stall = if stalls { 0.5 } else { 0.0 };
-                assert!(reply_time(&report, "max") < stall + SLACK, "{report:?}");
-                assert!(reply_time(&report, "p50") < 0.1, "{report:?}");
-            });
+            scope.spawn(move || despite_load(|| check_slow_input(window, stalls)));
         }
     });
+}
+
+/// At three times the rate of the input, the last line would be due 1.2 s before it is
+/// there.
+fn check_slow_input(window: &str, stalls: bool) -> Result<(), String> {
+    let address = answering(move |number, line| {
+        if stalls && number == 10 {
+            thread::sleep(Duration::from_millis(300));
+        }
+        received(line)
+    });
+    let report = temporary_file();
+    let mut client = client(address, &["--rate", "100", "--window", window]);
+    let mut client = Running::start(client.arg("--report").arg(&report));
+    for _ in 0..60 {
+        client.send("x\n");
+        thread::sleep(Duration::from_millis(30));
+    }
+    client.stdin.take();
+    client.finish().assert(0, printed(["x"]).repeat(60), "");
+    let report = take_report(&report);
+    println!("window {window}: {:?}", report["reply_time_ms"]);
+    let stall = if stalls { 0.3 } else { 0.0 };
+    let [max, p50] = ["max", "p50"].map(|name| reply_time(&report, name));
+    match max < stall + SLACK && p50 < 0.1 {
+        true => Ok(()),
+        false => Err(format!("window {window}: max {max:.3} s, p50 {p50:.3} s")),
+    }
 }
 
 #[test]

@@ -58,10 +58,15 @@ impl Probe {
         });
     }
 
+    /// What it has written to its standard error so far.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap()
+    }
+
     /// Waits until its standard error has this text so many times.
     pub fn await_stderr(&self, text: &str, times: usize) {
         eventually(|| {
-            let stderr = fs::read_to_string(&self.stderr).unwrap();
+            let stderr = self.stderr();
             let is_there = stderr.matches(text).count() >= times;
             is_there.then_some(()).ok_or(stderr)
         });

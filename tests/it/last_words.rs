@@ -2,41 +2,71 @@
 //! them.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{PipeReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{ChildStdin, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Random, Server, Signalled, assert_last_words, children, command, eventually, full_pipe,
+    Json, Process, Server, Signalled, assert_last_words, children, command, eventually, full_pipe,
     printed, process_1, signal, signals, spawn, take_report, temporary_file,
 };
+
+/// A client whose last words nobody reads, with a line of input, which stays open.
+struct Unheard {
+    process: Process,
+    report: PathBuf,
+    _stdin: ChildStdin,
+    _never_read: PipeReader,
+}
+
+impl Unheard {
+    /// Starts it, and waits until a reply shows that signals are watched.
+    fn start(server: &Server, args: &[&str]) -> Self {
+        let (_never_read, full) = full_pipe();
+        let report = temporary_file();
+        let mut command = server.client(args);
+        command.arg("--report").arg(&report).stdin(Stdio::piped());
+        let mut process = spawn(command.stdout(Stdio::piped()).stderr(full));
+        let mut stdin = process.stdin.take().unwrap();
+        stdin.write_all(b"hello\n").unwrap();
+        let mut reply = vec![0; printed(["hello"]).len()];
+        let stdout = process.stdout.as_mut().unwrap();
+        stdout.read_exact(&mut reply).unwrap();
+        Unheard {
+            process,
+            report,
+            _stdin: stdin,
+            _never_read,
+        }
+    }
+
+    /// Waits for its end, and reads its report.
+    fn end(mut self) -> (ExitStatus, Json) {
+        (self.process.wait().unwrap(), take_report(&self.report))
+    }
+}
 
 #[test]
 fn a_signal_ends_a_client_in_time_whose_last_words_nobody_reads() {
     let server = Server::start(&["-q"]);
-    for args in [&["--summary"][..], &["--summary", "--progress"]] {
-        let (_reader, full) = full_pipe();
-        let report = temporary_file();
-        let mut command = server.client(args);
-        command.arg("--report").arg(&report).stdin(Stdio::piped());
-        command.stdout(Stdio::piped()).stderr(full);
-        let mut child = spawn(&mut command);
-        // The reply comes after signals are watched.
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(b"hello\n").unwrap();
-        let mut reply = vec![0; printed(["hello"]).len()];
-        let stdout = child.stdout.as_mut().unwrap();
-        stdout.read_exact(&mut reply).unwrap();
-        let begun = Instant::now();
-        signal(child.id(), "TERM");
-        assert_eq!(child.wait().unwrap().signal(), Some(15));
-        let took = begun.elapsed();
-        println!("ended after {took:?}");
-        assert!(took < Duration::from_secs(2), "{took:?}");
-        assert_eq!(take_report(&report)["exit"].number(), 143.0);
-    }
+    thread::scope(|scope| {
+        for args in [&["--summary"][..], &["--summary", "--progress"]] {
+            let client = Unheard::start(&server, args);
+            scope.spawn(move || {
+                signal(client.process.id(), "TERM");
+                let begun = Instant::now();
+                let (status, report) = client.end();
+                let took = begun.elapsed();
+                println!("ended after {took:?}");
+                assert_eq!(status.signal(), Some(15));
+                assert!(took < Duration::from_secs(2), "{took:?}");
+                assert_eq!(report["exit"].number(), 143.0);
+            });
+        }
+    });
 }
 
 #[test]
@@ -44,33 +74,23 @@ fn a_second_signal_ends_a_client_at_once_with_the_exit_code_of_the_first() {
     let server = Server::start(&["-q"]);
     for (_, second) in signals().into_iter().filter(|(number, _)| *number != 15) {
         // That nobody reads the last words keeps it for a second.
-        let (_reader, full) = full_pipe();
-        let report = temporary_file();
-        let mut command = server.client(&["--summary", "--report"]);
-        command.arg(&report).stdin(Stdio::piped());
-        command.stdout(Stdio::piped()).stderr(full);
-        let mut child = spawn(&mut command);
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(b"hello\n").unwrap();
-        let mut reply = vec![0; printed(["hello"]).len()];
-        let stdout = child.stdout.as_mut().unwrap();
-        stdout.read_exact(&mut reply).unwrap();
-        signal(child.id(), "TERM");
+        let client = Unheard::start(&server, &["--summary"]);
+        signal(client.process.id(), "TERM");
         eventually(|| {
-            let is_written = fs::metadata(&report).unwrap().len() > 0;
+            let is_written = fs::metadata(&client.report).unwrap().len() > 0;
             is_written.then_some(()).ok_or("no report".to_string())
         });
         // Within 100 ms, it would be the first one repeated.
         thread::sleep(Duration::from_millis(150));
-        signal(child.id(), second);
-        let status = child.wait().unwrap();
+        signal(client.process.id(), second);
+        let (status, report) = client.end();
         println!("SIGTERM, then SIG{second}: {status}");
         // On a slow machine, the second one comes too late.
         assert!(
             status.code() == Some(143) || status.signal() == Some(15),
             "{status}"
         );
-        assert_eq!(take_report(&report)["exit"].number(), 143.0);
+        assert_eq!(report["exit"].number(), 143.0);
     }
 }
 
@@ -113,23 +133,20 @@ fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
 #[test]
 fn an_end_of_input_together_with_a_signal_shows_one_summary() {
     let server = Server::start(&["-q"]);
-    let mut random = Random(20_261_124);
     let mut signalled = 0;
+    // By how many microseconds the end of input is later than the start of what
+    // signals. As each run goes, the next one aims at where the two meet.
+    let (mut later, mut step, mut was_signalled) = (1000, 200, false);
     for _ in 0..50 {
         let mut client = Signalled::start(&mut server.client(&[]));
         client.await_reply();
         let (id, stdin) = (client.process.id(), client.process.stdin.take());
-        // Starting the program that signals takes about as long.
-        let later = Duration::from_micros(random.below(2000));
         let closer = thread::spawn(move || {
-            thread::sleep(later);
+            thread::sleep(Duration::from_micros(later));
             drop(stdin);
         });
         // It may have ended already.
-        let kill = Command::new("sh")
-            .args(["-c", "kill -s TERM $0 2>/dev/null; true", &id.to_string()])
-            .status();
-        assert!(kill.unwrap().success());
+        signal(id, "TERM");
         closer.join().unwrap();
         let (status, report, stderr) = client.end();
         let exit = match status.signal() {
@@ -138,7 +155,18 @@ fn an_end_of_input_together_with_a_signal_shows_one_summary() {
         };
         assert!(exit == 0 || exit == 143, "{status}: {stderr}");
         assert_eq!(report["exit"].number(), f64::from(exit), "{stderr}");
-        signalled += usize::from(exit == 143);
+        let is_signalled = exit == 143;
+        signalled += usize::from(is_signalled);
+        match is_signalled == was_signalled {
+            true => step *= 2,
+            false => step = 200,
+        }
+        later = match is_signalled {
+            true => later.saturating_sub(step),
+            false => later + step,
+        };
+        was_signalled = is_signalled;
     }
     println!("ended by the signal in {signalled} of 50 runs");
+    assert!((1..50).contains(&signalled), "{signalled}");
 }

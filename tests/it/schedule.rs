@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    LIMIT, Running, answering, client, received, run_from, take_report, temporary_file,
+    LIMIT, Running, answering, client, despite_load, received, run_from, take_report,
+    temporary_file,
 };
 
 /// How many lines go out, in two seconds.
@@ -58,9 +59,9 @@ fn line() -> String {
     "x".repeat(999) + "\n"
 }
 
-/// Runs all lines through the stall, and asserts that the figures are those of
-/// the schedule.
-fn assert_keeps_its_backlog(input: Input, window: &str) {
+/// Runs all lines through the stall, and checks that the figures are those of the
+/// schedule.
+fn check_keeps_its_backlog(input: Input, window: &str) -> Result<(), String> {
     let (address, stall) = stalling();
     let report = temporary_file();
     let mut client = client(address, &["--rate", "3000", "--window", window]);
@@ -83,18 +84,16 @@ fn assert_keeps_its_backlog(input: Input, window: &str) {
     let truth = stall.recv_timeout(LIMIT).unwrap().as_secs_f64() - 0.2;
     let p90 = report["reply_time_ms"]["p90"].number() / 1000.0;
     let seconds = report["seconds"].number();
-    println!("{input:?}, window {window}: p90 {p90:.3} s for {truth:.3} s, {seconds:.3} s in all");
-    // A busy machine is slow to catch up, and the input slow to come.
-    assert!(
-        (truth * 0.98..truth + 0.25).contains(&p90),
-        "{input:?}, {window}: {p90}"
+    let figures = format!(
+        "{input:?}, window {window}: p90 {p90:.3} s for {truth:.3} s, {seconds:.3} s in all"
     );
-    // Bursts leave time in which there was nothing to send.
+    println!("{figures}");
+    // A busy machine is slow to catch up, and the input slow to come. Bursts leave
+    // time in which there was nothing to send.
     let longest = if input == Input::Bursts { 2.5 } else { 2.4 };
-    assert!(
-        (1.99..longest).contains(&seconds),
-        "{input:?}, {window}: {seconds}"
-    );
+    let is_right = (truth * 0.98..truth + 0.25).contains(&p90) && seconds < longest;
+    assert!(seconds > 1.99, "{figures}");
+    is_right.then_some(()).ok_or(figures)
 }
 
 #[test]
@@ -102,7 +101,7 @@ fn a_stall_is_not_forgotten_however_the_input_comes() {
     thread::scope(|scope| {
         for input in [Input::Bursts, Input::Pipe, Input::File] {
             for window in ["10", "8192"] {
-                scope.spawn(move || assert_keeps_its_backlog(input, window));
+                scope.spawn(move || despite_load(|| check_keeps_its_backlog(input, window)));
             }
         }
     });

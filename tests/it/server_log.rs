@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::util::{Random, Server, printed, spawn, temporary_file};
 
-const KILLS: usize = 30;
+const KILLS: usize = 15;
 
 /// All lines have the same length, so the beginning of one is never another.
 fn line(number: usize) -> String {

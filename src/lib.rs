@@ -458,19 +458,57 @@
 //! cargo test --test it logs_connections_and_messages_in_one_line_each_without_control_characters
 //! ```
 //!
+//! # What each promise costs, and a way through the source
+//!
+//! Lines of code, without blank lines, comments and tests, in round figures. The
+//! tutorial's program has fifty.
+//!
+//! | promise | files | lines |
+//! |---|---|---|
+//! | a message is whole, and memory bounded | [`lines.rs`] | 160 |
+//! | one protocol for both sides | [`wire.rs`] | 80 |
+//! | whatever a peer says is safe to show | [`printable.rs`] | 70 |
+//! | the server waits for nobody for ever | [`connection.rs`] | 220 |
+//! | it serves as many as the machine allows | [`accept.rs`], [`limits.rs`] | 220 |
+//! | its last words arrive | [`linger.rs`] | 90 |
+//! | the client's rules: window, deadlines, outages, replies | [`conversation.rs`], [`connections.rs`], [`replies.rs`] | 500 |
+//! | nothing is lost | [`outbox.rs`] | 100 |
+//! | no thread waits for another | [`shared.rs`], [`input.rs`], [`session.rs`], [`client/connection.rs`] | 380 |
+//! | the figures are true | [`schedule.rs`], [`histogram.rs`], [`outage.rs`], [`own_delay.rs`] | 200 |
+//! | whatever happens, the end is told | [`client/main.rs`], [`output.rs`], [`report.rs`] | 500 |
+//! | what differs by system is in one room | [`system`] | 400 |
+//!
+//! Read [`wire`]'s page first, then the server: [`server/main.rs`], [`accept.rs`],
+//! [`connection.rs`]. That is an hour, and [`limits.rs`] and [`linger.rs`] can wait.
+//! Of the client, read [`conversation.rs`] with [`outbox.rs`]: the rules, without
+//! any socket. Then the threads that carry them out: [`shared.rs`], [`input.rs`],
+//! [`session.rs`], [`client/connection.rs`]. [`output.rs`], [`report.rs`] and
+//! whatever else counts or shows can wait.
+//!
+//! [`client/connection.rs`]: ../src/client/connection.rs.html
+//! [`conversation.rs`]: ../src/client/conversation.rs.html
+//! [`connections.rs`]: ../src/client/conversation/connections.rs.html
+//! [`replies.rs`]: ../src/client/conversation/replies.rs.html
+//! [`histogram.rs`]: ../src/client/histogram.rs.html
+//! [`input.rs`]: ../src/client/input.rs.html
+//! [`client/main.rs`]: ../src/client/main.rs.html
+//! [`outage.rs`]: ../src/client/outage.rs.html
+//! [`outbox.rs`]: ../src/client/outbox.rs.html
+//! [`output.rs`]: ../src/client/output.rs.html
+//! [`own_delay.rs`]: ../src/client/own_delay.rs.html
+//! [`report.rs`]: ../src/client/report.rs.html
+//! [`schedule.rs`]: ../src/client/schedule.rs.html
+//! [`session.rs`]: ../src/client/session.rs.html
+//! [`shared.rs`]: ../src/client/shared.rs.html
 //! [`accept.rs`]: ../src/server/accept.rs.html
 //! [`connection.rs`]: ../src/server/connection.rs.html
 //! [`limits.rs`]: ../src/server/limits.rs.html
 //! [`linger.rs`]: ../src/server/linger.rs.html
 //! [`listener.rs`]: ../src/server/listener.rs.html
-//! [`client/main.rs`]: ../src/client/main.rs.html
-//! [`client/connection.rs`]: ../src/client/connection.rs.html
-//! [`outbox.rs`]: ../src/client/outbox.rs.html
-//! [`own_delay.rs`]: ../src/client/own_delay.rs.html
-//! [`output.rs`]: ../src/client/output.rs.html
-//! [`replies.rs`]: ../src/client/conversation/replies.rs.html
-//! [`schedule.rs`]: ../src/client/schedule.rs.html
-//! [`session.rs`]: ../src/client/session.rs.html
+//! [`server/main.rs`]: ../src/server/main.rs.html
+//! [`lines.rs`]: ../src/tcp_chat/lines.rs.html
+//! [`printable.rs`]: ../src/tcp_chat/printable.rs.html
+//! [`wire.rs`]: ../src/tcp_chat/wire.rs.html
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

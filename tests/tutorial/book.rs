@@ -59,7 +59,11 @@ fn the_book_names_tests_and_files_that_are_there_and_each_test_of_the_tutorial()
         .filter_map(|(_, file)| file.strip_suffix(".html"))
         .collect();
     for file in &files {
-        let path = Path::new(ROOT).join("src/bin").join(file);
+        let source = match file.strip_prefix("tcp_chat/") {
+            Some(of_library) => format!("src/{of_library}"),
+            None => format!("src/bin/{file}"),
+        };
+        let path = Path::new(ROOT).join(source);
         let why = "src/lib.rs names a file that is not there";
         assert!(path.is_file(), "{why}: {}", path.display());
     }

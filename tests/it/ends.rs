@@ -3,14 +3,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc;
 
 use crate::util::{
-    Json, LIMIT, Process, Server, answering, client, command, eventually, full_pipe, received, run,
-    signal, spawn, strace, take_report, temporary_file, unused_address,
+    Json, LIMIT, Process, Server, answering, client, command, ended_by, eventually, full_pipe,
+    received, run, signal, spawn, strace, take_report, temporary_file, unused_address,
 };
 
 /// What stands before the report at the end of a file, and the report.
@@ -93,7 +92,7 @@ fn after_a_signal_the_output_has_exactly_the_lines_that_the_report_counts() {
                 _ => Ok(()),
             });
             signal(client.id(), "TERM");
-            assert_eq!(client.wait().unwrap().signal(), Some(15));
+            assert_eq!(ended_by(client.wait().unwrap()), Some(15));
             let (printed, report) = match report == &stdout {
                 true => split_report(&stdout),
                 false => (fs::read_to_string(&stdout).unwrap(), take_report(&other)),
@@ -133,7 +132,7 @@ fn replies_in_a_write_that_does_not_end_do_not_count_as_acknowledged() {
         .unwrap();
     answered.recv_timeout(LIMIT).unwrap();
     signal(child.id(), "TERM");
-    assert_eq!(child.wait().unwrap().signal(), Some(15));
+    assert_eq!(ended_by(child.wait().unwrap()), Some(15));
     let lines = &take_report(&report)["lines"];
     assert_eq!(lines["acknowledged"].number(), 0.0);
     assert_eq!(lines["unacknowledged"].number(), 2.0);
@@ -156,6 +155,6 @@ fn a_signal_right_after_the_report_is_emptied_leaves_a_whole_one() {
         return;
     };
     let outcome = run(&mut strace, "");
-    assert_eq!(outcome.status.signal(), Some(15), "{outcome}");
+    assert_eq!(ended_by(outcome.status), Some(15), "{outcome}");
     assert_eq!(take_report(&report)["exit"].number(), 143.0, "{outcome}");
 }

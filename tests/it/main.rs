@@ -8,6 +8,8 @@
     clippy::print_stdout,
     unreachable_pub
 )]
+// Much of what the tests share is for those that need Linux.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
 // What the tests share.
 mod util;
@@ -28,6 +30,7 @@ mod faults;
 mod threads;
 
 // Where the server runs: a shell, a container, a service manager.
+#[cfg(target_os = "linux")]
 mod places;
 
 // Peers that know no framing.

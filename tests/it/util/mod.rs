@@ -64,7 +64,7 @@ pub use needs::{
 pub use own::{own_ip, own_name, own_user, temporary_file, unused_address};
 pub use peer::{answering, answering_at_the_end, fill_queue, peer};
 pub use probe::Probe;
-pub use process::{Process, children, signal, spawn, stop};
+pub use process::{Process, children, ended_by, signal, spawn, stop};
 pub use program::{
     Outcome, Running, client, client_to, client_with, command, excerpt, is_ignored, run, run_from,
 };

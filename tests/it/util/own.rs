@@ -1,10 +1,7 @@
 //! What no other test uses, of this run or of another one on this machine.
 
-use std::mem;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{self, UnixListener};
 use std::path::PathBuf;
 use std::process;
 use std::sync::OnceLock;
@@ -13,14 +10,24 @@ use std::time::UNIX_EPOCH;
 
 /// The first number that no other run of these tests has, from now on and for as
 /// long as this one lasts.
+#[cfg(target_os = "linux")]
 fn claim(what: &str, mut numbers: Range<u32>) -> u32 {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{self, UnixListener};
+
     // Such a name is the system's to give, once; it is free when its owner ends.
     let claimed = |number: &u32| {
         let name = format!("tests of tcp-chat: {what} {number}");
         let name = net::SocketAddr::from_abstract_name(name).unwrap();
-        UnixListener::bind_addr(&name).map(mem::forget).is_ok()
+        UnixListener::bind_addr(&name).map(std::mem::forget).is_ok()
     };
     numbers.find(claimed).unwrap()
+}
+
+/// One that another run hardly has.
+#[cfg(not(target_os = "linux"))]
+fn claim(_: &str, numbers: Range<u32>) -> u32 {
+    numbers.start + process::id() % (numbers.end - numbers.start)
 }
 
 /// A user whom no other test starts anything for.
@@ -29,8 +36,12 @@ pub fn own_user() -> u32 {
 }
 
 /// An address of this machine that no other test uses, not even for a client: a
-/// port that is free there stays free.
+/// port that is free there stays free. Where all but 127.0.0.1 are to be added
+/// first, as on macOS, it is that one.
 pub fn own_ip() -> IpAddr {
+    if !cfg!(any(target_os = "linux", windows)) {
+        return IpAddr::from([127, 0, 0, 1]);
+    }
     static NETWORK: OnceLock<u32> = OnceLock::new();
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let network = *NETWORK.get_or_init(|| claim("network", 1..255));

@@ -3,14 +3,15 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::{Json, Process, client, eventually, signal, spawn, take_report, temporary_file};
+use super::{
+    Json, Process, client, ended_by, eventually, signal, spawn, take_report, temporary_file,
+};
 
 /// A client with an input that never ends, until it is interrupted.
 pub struct Probe {
@@ -77,7 +78,7 @@ impl Probe {
         signal(self.process.id(), "TERM");
         let status = self.process.wait().unwrap();
         let stderr = fs::read_to_string(&self.stderr).unwrap();
-        assert_eq!(status.signal(), Some(15), "{status}: {stderr}");
+        assert_eq!(ended_by(status), Some(15), "{status}: {stderr}");
         fs::remove_file(&self.stderr).unwrap();
         (take_report(&self.report), stderr)
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::ops::{Deref, DerefMut};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -110,6 +110,14 @@ impl Drop for Process {
         let _ = self.wait();
         with_running(|running| running.retain(|(running, _)| *running != id));
     }
+}
+
+/// The signal that has ended a program. There is none but on Unix.
+pub fn ended_by(status: ExitStatus) -> Option<i32> {
+    #[cfg(unix)]
+    return std::os::unix::process::ExitStatusExt::signal(&status);
+    #[cfg(not(unix))]
+    return status.code().and(None);
 }
 
 /// Sends a signal to a process: INT, TERM and so on.

@@ -2,15 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{
-    Json, Process, eventually, is_ignored, printed, signal, spawn, take_report, temporary_file,
+    Json, Process, ended_by, eventually, is_ignored, printed, signal, spawn, take_report,
+    temporary_file,
 };
 
 /// Each signal that asks a program to end, unless it is ignored here.
@@ -89,7 +87,7 @@ impl Signalled {
         let (status, report, stderr) = self.end();
         let took = begun.elapsed();
         println!("SIG{name}: ended after {took:?}");
-        assert_eq!(status.signal(), Some(number), "{status}: {stderr}");
+        assert_eq!(ended_by(status), Some(number), "{status}: {stderr}");
         assert!(took < Duration::from_millis(500), "{took:?}");
         assert_last_words(&stderr, &report, (number, name));
     }
@@ -115,7 +113,11 @@ pub fn full_pipe() -> (PipeReader, Stdio) {
 }
 
 /// Fills a pipe to the last byte, however much it takes.
+#[cfg(unix)]
 pub fn fill_pipe(pipe: &PipeWriter) {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::OpenOptionsExt;
+
     const O_NONBLOCK: i32 = 0o4000;
     let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
     let mut options = File::options();
@@ -125,4 +127,9 @@ pub fn fill_pipe(pipe: &PipeWriter) {
     for size in [block.len(), 1] {
         while pipe.write(&block[..size]).is_ok() {}
     }
+}
+
+#[cfg(not(unix))]
+pub fn fill_pipe(_: &PipeWriter) {
+    unimplemented!()
 }

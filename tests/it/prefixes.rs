@@ -1,9 +1,8 @@
 //! Acknowledgements that begin with another text, or with none.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use crate::util::{
@@ -213,6 +212,13 @@ fn an_echo_that_alters_drops_doubles_or_swaps_a_line_is_found_out() {
     }
 }
 
+fn not_utf8() -> OsString {
+    #[cfg(unix)]
+    return std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
+    #[cfg(windows)]
+    return std::os::windows::ffi::OsStringExt::from_wide(&[0xd800]);
+}
+
 #[test]
 fn a_prefix_with_an_end_of_line_a_long_one_and_one_that_is_not_utf8_are_usage_errors() {
     let (longest, longer) = ("x".repeat(1024), "x".repeat(1025));
@@ -227,7 +233,7 @@ fn a_prefix_with_an_end_of_line_a_long_one_and_one_that_is_not_utf8_are_usage_er
             assert!(outcome.stderr.contains(why), "{outcome}");
         }
         let mut command = program(&["--reply-prefix"]);
-        let outcome = run(command.arg(OsStr::from_bytes(b"\xff")), "");
+        let outcome = run(command.arg(not_utf8()), "");
         outcome.assert_code(2);
         assert!(outcome.stderr.contains("invalid UTF-8"), "{outcome}");
     }

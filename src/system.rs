@@ -22,7 +22,7 @@ mod windows;
 #[cfg(windows)]
 use windows as this;
 
-pub use this::{Stderr, Stdin, Stdout};
+pub use this::{Interruptible, Stderr, Stdin, Stdout};
 
 /// Within this time, another signal is the first one repeated: `timeout` signals
 /// the program and then its whole process group, and a hang-up comes from the

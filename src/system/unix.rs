@@ -7,14 +7,15 @@
 //! program ends by that same signal, its default action restored: a shell script
 //! round it sees that it was interrupted, and ends too.
 
+use std::collections::HashSet;
 use std::ffi::c_int;
 use std::fs::File;
 use std::io::{self, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,9 @@ use super::{REPEATED, Signal};
 unsafe extern "C" {
     safe fn raise(number: c_int) -> c_int;
     safe fn _exit(code: c_int) -> !;
+    safe fn siginterrupt(number: c_int, interrupts: c_int) -> c_int;
+    // A `pthread_t` is a `long` or a pointer, each as large as a `usize`.
+    safe fn pthread_self() -> usize;
     safe fn listen(fd: c_int, backlog: c_int) -> c_int;
 }
 
@@ -75,8 +79,8 @@ pub(super) fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<
 /// Returns the action that was in force.
 #[allow(unsafe_code)]
 fn set_action(Signal(number): Signal, action: usize) -> usize {
-    // SAFETY: The action is one of the two numbers that stand for no handler, or
-    // `handle`, which is safe at any instruction of any thread.
+    // SAFETY: The action is one of the two numbers that stand for no handler, or a
+    // handler that is safe at any instruction of any thread.
     unsafe { signal(number, action) }
 }
 
@@ -102,6 +106,61 @@ fn end(signal: Signal) -> ! {
     raise(signal.0);
     // The kernel gives process 1, as of a container, no default action.
     _exit(signal.exit_code().into())
+}
+
+// Threads that wait.
+
+/// Threads that may be blocked in a read or write, and can be interrupted there.
+#[derive(Default)]
+pub struct Interruptible(Mutex<HashSet<usize>>);
+
+impl Interruptible {
+    /// Whether this system can do so.
+    pub const IS_SUPPORTED: bool = true;
+
+    /// Runs this in the calling thread, which can be interrupted as long as it lasts.
+    pub fn run<T>(&self, act: impl FnOnce() -> T) -> T {
+        struct Entered<'a>(&'a Interruptible, usize);
+        impl Drop for Entered<'_> {
+            fn drop(&mut self) {
+                self.0.lock().remove(&self.1);
+            }
+        }
+        let entered = Entered(self, pthread_self());
+        self.lock().insert(entered.1);
+        act()
+    }
+
+    /// Fails the reads and writes that these threads are blocked in, with
+    /// [`io::ErrorKind::Interrupted`]. A thread that is only about to read or write
+    /// does not notice, so do it again until all have.
+    #[allow(unsafe_code)]
+    pub fn interrupt(&self) {
+        // Any signal with a handler interrupts. By default this one does nothing, so it
+        // harms no thread or program that it was not meant for.
+        const SIGURG: c_int = if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+            21
+        } else if cfg!(target_os = "linux") && !cfg!(target_arch = "sparc64") {
+            23
+        } else {
+            16
+        };
+        extern "C" fn do_nothing(_: c_int) {}
+        unsafe extern "C" {
+            fn pthread_kill(thread: usize, number: c_int) -> c_int;
+        }
+        set_action(Signal(SIGURG), do_nothing as extern "C" fn(c_int) as usize);
+        siginterrupt(SIGURG, 1);
+        for &thread in self.lock().iter() {
+            // SAFETY: The thread has not ended: it is in `run`, and before it leaves that,
+            // it takes itself off the list, which is locked here.
+            unsafe { pthread_kill(thread, SIGURG) };
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 // The standard streams.
@@ -293,6 +352,18 @@ mod tests {
     use std::thread::{self, sleep};
 
     use super::*;
+
+    #[test]
+    fn a_thread_is_in_the_list_as_long_as_it_runs_even_if_it_panics() {
+        let threads = Interruptible::default();
+        let listed = || threads.lock().len();
+        assert_eq!(threads.run(|| (listed(), threads.run(listed))), (1, 1));
+        thread::scope(|scope| {
+            let panics = || threads.run(|| unreachable!("as told"));
+            assert!(scope.spawn(panics).join().is_err());
+        });
+        assert_eq!(listed(), 0);
+    }
 
     const VARIABLE: &str = "SYSTEM_TEST";
 

@@ -77,6 +77,25 @@ extern "system" fn handle(event: u32) -> i32 {
     1
 }
 
+// Threads that wait. Nothing interrupts them here.
+
+/// Threads that may be blocked in a read or write, and can be interrupted there.
+#[derive(Default)]
+pub struct Interruptible;
+
+impl Interruptible {
+    /// Whether this system can do so.
+    pub const IS_SUPPORTED: bool = false;
+
+    /// Runs this in the calling thread.
+    pub fn run<T>(&self, act: impl FnOnce() -> T) -> T {
+        act()
+    }
+
+    /// Does nothing.
+    pub fn interrupt(&self) {}
+}
+
 // The standard streams. A console takes and gives UTF-16, which std's types
 // convert and files do not.
 

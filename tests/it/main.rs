@@ -75,6 +75,9 @@ mod signals;
 // The client over a path that ends after any byte.
 mod every_byte;
 
+// The server is stopped: who is told, who is served, what is left.
+mod stopping;
+
 // The server's word against the client's.
 mod server_log;
 

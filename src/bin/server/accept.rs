@@ -15,6 +15,7 @@ use tcp_chat::wire::ServerLine;
 use crate::connection::{self, Settings};
 use crate::limits::{Limits, Slot};
 use crate::linger::{self, Farewell};
+use crate::stop::{Stop, Stream};
 
 /// Enough for a handler, and for a panic with a full backtrace, which needs more
 /// than 16 KiB. Only what is used of it costs memory.
@@ -23,6 +24,7 @@ const STACK: usize = 64 * 1024;
 pub(crate) struct Server {
     settings: Settings,
     limits: Limits,
+    stop: Arc<Stop>,
     linger: SyncSender<Farewell>,
     /// When the log last had a warning of trouble that may repeat at any rate.
     warned: Option<Instant>,
@@ -32,7 +34,7 @@ pub(crate) struct Server {
 /// that sees the end of the stream finds a place free.
 struct Client {
     slot: Slot,
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     peer: SocketAddr,
 }
 
@@ -40,21 +42,26 @@ impl Server {
     /// # Errors
     ///
     /// No thread is available.
-    pub(crate) fn new(settings: Settings, limits: Limits) -> io::Result<Self> {
+    pub(crate) fn new(settings: Settings, limits: Limits, stop: Arc<Stop>) -> io::Result<Self> {
         Ok(Server {
             settings,
+            stop,
             linger: linger::start(limits.lingering)?,
             limits,
             warned: None,
         })
     }
 
-    /// Accepts for ever, and waits for no client. Returns only to say why
-    /// nothing can ever be accepted from this socket.
-    pub(crate) fn accept(&mut self, listener: &TcpListener) -> io::Error {
+    /// Accepts until the server is stopped, and waits for no client.
+    ///
+    /// # Errors
+    ///
+    /// Nothing can ever be accepted from this socket.
+    pub(crate) fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
         let mut failures = 0;
-        loop {
+        while !self.stop.is_overdue() {
             match listener.accept() {
+                Ok((_, peer)) if self.stop.is_own(peer) => break,
                 Ok((stream, peer)) => {
                     failures = 0;
                     self.admit(stream, peer);
@@ -62,7 +69,9 @@ impl Server {
                 // The client was gone before it was accepted, or a signal came.
                 Err(error) if matches!(error.kind(), ConnectionAborted | Interrupted) => {}
                 // A socket that was inherited is not listening, or not TCP.
-                Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => return error,
+                Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => {
+                    return Err(error);
+                }
                 // Most likely no descriptor is free, and it takes a while until
                 // one is.
                 Err(error) => {
@@ -73,12 +82,13 @@ impl Server {
                 }
             }
         }
+        Ok(())
     }
 
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         // If the thread cannot be started, its closure is dropped; with a second
         // handle the client can still be told.
-        let stream = Arc::new(stream);
+        let stream = Arc::new(Stream::new(stream, &self.stop));
         let slot = match self.limits.take_slot() {
             Ok(slot) => slot,
             Err(why) => return self.refuse(stream, peer, Level::Info, &why),
@@ -89,8 +99,10 @@ impl Server {
             peer,
         };
         let (settings, linger) = (self.settings.clone(), self.linger.clone());
+        let stop = Arc::clone(&self.stop);
         let spawned = spawn(client, move |client| {
-            if let Some(notice) = connection::serve(&client.stream, peer, settings) {
+            let serve = || connection::serve(&client.stream, peer, settings);
+            if let Some(notice) = stop.threads.run(serve) {
                 let Client { slot, stream, .. } = client;
                 let _ = linger.send(Farewell {
                     slot: Some(slot),
@@ -105,7 +117,7 @@ impl Server {
         }
     }
 
-    fn refuse(&self, stream: Arc<TcpStream>, peer: SocketAddr, level: Level, why: &str) {
+    fn refuse(&self, stream: Arc<Stream>, peer: SocketAddr, level: Level, why: &str) {
         log::log!(level, "Refused connection from {peer}: {why}");
         let refused = ServerLine::Refused(why.as_bytes());
         let _ = self.linger.send(Farewell {
@@ -131,7 +143,8 @@ impl Server {
 /// so many failures right before it: each pause is twice the one before.
 fn pause_after(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(5);
-    const LONGEST: Duration = Duration::from_secs(1);
+    // Then it also sees in time that the server is to stop.
+    const LONGEST: Duration = Duration::from_millis(100);
     LONGEST.min(FIRST * 2_u32.saturating_pow(failures))
 }
 
@@ -161,11 +174,11 @@ mod tests {
     use crate::limits;
 
     #[test]
-    fn pauses_double_until_they_are_a_second() {
+    fn pauses_double_until_they_are_a_tenth_of_a_second() {
         let pauses = (0..10).map(|failures| pause_after(failures).as_millis());
-        let expected = [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000];
+        let expected = [5, 10, 20, 40, 80, 100, 100, 100, 100, 100];
         assert_eq!(pauses.collect::<Vec<_>>(), expected);
-        assert_eq!(pause_after(u32::MAX), Duration::from_secs(1));
+        assert_eq!(pause_after(u32::MAX), Duration::from_millis(100));
     }
 
     #[test]
@@ -189,9 +202,11 @@ mod tests {
 
         let limits = limits::limits(Some(1)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stop = Arc::new(Stop::default());
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let client = Client {
             slot: limits.take_slot().unwrap(),
-            stream: Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()),
+            stream: Arc::new(Stream::new(stream, &stop)),
             peer: "192.0.2.1:7".parse().unwrap(),
         };
         assert!(limits.take_slot().is_err());

@@ -10,6 +10,9 @@
 //! looked: a process may be stopped for any time. So once a deadline has passed,
 //! what lies in the socket's buffers still counts.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -19,6 +22,8 @@ use tcp_chat::lines::LineReader;
 use tcp_chat::printable::Excerpt;
 use tcp_chat::system::is_timeout;
 use tcp_chat::wire::{self, ServerLine};
+
+use crate::stop::Stream;
 
 /// Replies are written once they are this many bytes, whatever is still unread:
 /// a lone LF asks for a reply 31 times its size.
@@ -30,6 +35,12 @@ const SHORT: usize = 1024;
 /// After this many messages that came by short reads alone, a client has no use
 /// for the room that longer ones took.
 const SHORT_MESSAGES: u64 = 32;
+
+/// For how long after the stop of the server began its clients are read from.
+const LAST_READS: Duration = Duration::from_millis(100);
+
+/// How many bytes of a client are read after that at most.
+const LAST_BYTES: usize = 1 << 20;
 
 /// What all clients have in common, as the command line says it.
 #[derive(Clone, clap::Args)]
@@ -78,7 +89,7 @@ impl Framing {
 
 /// Serves one client to its end. Returns the notice for a client that the server
 /// has to close; `None` if the client ended its side or is out of reach.
-pub(crate) fn serve(stream: &TcpStream, peer: SocketAddr, settings: Settings) -> Option<Vec<u8>> {
+pub(crate) fn serve(stream: &Stream, peer: SocketAddr, settings: Settings) -> Option<Vec<u8>> {
     log::info!("Accepted connection from {peer}");
     let framing = settings.framing;
     let mut connection = Connection {
@@ -113,7 +124,7 @@ pub(crate) fn serve(stream: &TcpStream, peer: SocketAddr, settings: Settings) ->
 }
 
 struct Connection<'a> {
-    stream: &'a TcpStream,
+    stream: &'a Stream,
     peer: SocketAddr,
     settings: Settings,
     lines: LineReader,
@@ -137,9 +148,9 @@ impl Connection<'_> {
         // times out or leaves a line unfinished, and so may be late by as much as
         // the smaller of the two.
         let wait = idle_timeout.min(timeout);
-        self.stream.set_nodelay(true)?;
-        self.stream.set_read_timeout(Some(wait))?;
-        self.stream.set_write_timeout(Some(timeout))?;
+        self.stream.tcp.set_nodelay(true)?;
+        self.stream.tcp.set_read_timeout(Some(wait))?;
+        self.stream.tcp.set_write_timeout(Some(timeout))?;
 
         // The end of the first wait in vain since the last read.
         let mut quiet_since: Option<Instant> = None;
@@ -165,6 +176,10 @@ impl Connection<'_> {
                 }
             };
 
+            if let Some(since) = self.stream.stopping_since() {
+                let is_at_end = self.answer_last(since)?;
+                return Ok((!is_at_end).then(|| "the server is stopping".to_string()));
+            }
             line_begun = match line_begun {
                 _ if !self.lines.is_inside_line() => None,
                 Some(begun) if !answered => Some(begun),
@@ -184,12 +199,29 @@ impl Connection<'_> {
         }
     }
 
+    /// Answers what has come by the time that the server is stopped, of a flood no
+    /// more than a part. A line begun is not answered: the client is to send it again
+    /// elsewhere, from its beginning. Returns whether the client has ended its side.
+    fn answer_last(&mut self, since: Instant) -> io::Result<bool> {
+        let mut left = LAST_BYTES;
+        while left > 0 && since.elapsed() < LAST_READS {
+            let read = without_waiting(&self.stream.tcp, || self.lines.fill(&mut self.stream));
+            let Ok(read) = read else { break };
+            left = left.saturating_sub(read);
+            self.answer()?;
+            if read == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Reads once. Where a read is a message, it takes all that is here, but only
     /// as much room as that needs: most messages are short.
     fn read(&mut self) -> io::Result<usize> {
         let mut read = self.lines.fill(&mut self.stream)?;
         while self.settings.framing == Framing::Raw && self.lines.is_full() {
-            match without_waiting(self.stream, |mut stream| self.lines.fill(&mut stream)) {
+            match without_waiting(&self.stream.tcp, || self.lines.fill(&mut self.stream)) {
                 Ok(more @ 1..) => read += more,
                 // An end or an error comes again.
                 _ => break,
@@ -203,7 +235,7 @@ impl Connection<'_> {
     /// bytes gains no time.
     fn catch_up(&mut self) -> io::Result<bool> {
         while !self.lines.is_over_limit() {
-            let read = without_waiting(self.stream, |mut stream| self.lines.fill(&mut stream));
+            let read = without_waiting(&self.stream.tcp, || self.lines.fill(&mut self.stream));
             let Ok(read) = read else { break };
             if self.answer()? || read == 0 {
                 return Ok(true);
@@ -262,9 +294,9 @@ impl Connection<'_> {
         // took only a part leaves it to the clock whether there is another.
         loop {
             let written = if is_overdue {
-                without_waiting(self.stream, |mut stream| stream.write(rest))
+                without_waiting(&self.stream.tcp, || (&self.stream.tcp).write(rest))
             } else {
-                (&mut &*self.stream).write(rest)
+                (&self.stream.tcp).write(rest)
             };
             match written {
                 Ok(written) => rest = &rest[written..],
@@ -288,12 +320,9 @@ impl Connection<'_> {
 }
 
 /// A read or write of what the socket's buffers hold or take right now.
-fn without_waiting<T>(
-    stream: &TcpStream,
-    act: impl FnOnce(&TcpStream) -> io::Result<T>,
-) -> io::Result<T> {
+fn without_waiting<T>(stream: &TcpStream, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     stream.set_nonblocking(true)?;
-    let result = act(stream);
+    let result = act();
     stream.set_nonblocking(false)?;
     result
 }

@@ -23,8 +23,9 @@ const MOST_LINGERING: usize = 256;
 /// to spare.
 const SPARE_FILES: usize = 6;
 
-/// The standard streams and the listener: what is open where it cannot be told.
-const USUALLY_OPEN: usize = 4;
+/// The standard streams, the listener and the two ends of the pipe for signals: what
+/// is open where it cannot be told.
+const USUALLY_OPEN: usize = 6;
 
 /// Numbers of connections.
 #[derive(Debug)]
@@ -127,7 +128,7 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
 }
 
 /// A number of clients, as the beginning of a sentence about them.
-fn clients_are(number: usize) -> String {
+pub(crate) fn clients_are(number: usize) -> String {
     match number {
         1 => "1 client is".to_string(),
         _ => format!("{number} clients are"),

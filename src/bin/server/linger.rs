@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use tcp_chat::system::is_timeout;
 
 use crate::limits::Slot;
+use crate::stop::Stream;
 
-/// How long a connection is drained at most.
+/// How long a connection is drained at most, unless the server is being stopped.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How often the connections are looked at.
@@ -29,13 +30,14 @@ pub(crate) struct Farewell {
     /// Dropped before the client can see the notice, so that it finds its place
     /// free when it comes again.
     pub(crate) slot: Option<Slot>,
-    pub(crate) stream: Arc<TcpStream>,
+    pub(crate) stream: Arc<Stream>,
     /// The server's last line.
     pub(crate) notice: Vec<u8>,
 }
 
 /// Starts the thread. At most `most` connections linger at once; one more ends
-/// the one that has lingered longest.
+/// the one that has lingered longest. While the server is being stopped, all linger
+/// for as long as that takes, since a reset would destroy replies on their way.
 pub(crate) fn start(most: usize) -> io::Result<SyncSender<Farewell>> {
     // No queue: a sender waits until the thread takes the connection, which is
     // some milliseconds at worst, and no more descriptors are open than are counted.
@@ -58,7 +60,8 @@ fn run(farewells: &Receiver<Farewell>, most: usize) {
         match next {
             Ok(farewell) => {
                 lingering.extend(Lingering::start(farewell));
-                if lingering.len() > most {
+                let is_stopping = |first: &Lingering| first.stream.stopping_since().is_some();
+                if lingering.len() > most && !lingering.front().is_some_and(is_stopping) {
                     lingering.pop_front();
                 }
             }
@@ -73,7 +76,7 @@ fn run(farewells: &Receiver<Farewell>, most: usize) {
 }
 
 struct Lingering {
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     /// What the socket's buffer has not taken of the notice yet.
     unsent: Vec<u8>,
     since: Instant,
@@ -94,20 +97,20 @@ impl Lingering {
             unsent: notice,
             since: Instant::now(),
         };
-        lingering.stream.set_nonblocking(true).ok()?;
+        lingering.stream.tcp.set_nonblocking(true).ok()?;
         lingering.send().ok()?;
         Some(lingering)
     }
 
     /// Sends what the socket takes; after the last of it, half-closes.
     fn send(&mut self) -> io::Result<()> {
-        match (&*self.stream).write(&self.unsent) {
+        match (&self.stream.tcp).write(&self.unsent) {
             Ok(sent) => _ = self.unsent.drain(..sent),
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error),
         }
         if self.unsent.is_empty() {
-            self.stream.shutdown(Shutdown::Write)?;
+            self.stream.tcp.shutdown(Shutdown::Write)?;
         }
         Ok(())
     }
@@ -118,18 +121,19 @@ impl Lingering {
         if !self.unsent.is_empty() && self.send().is_err() {
             return false;
         }
-        let is_open = match (&*self.stream).read(scratch) {
+        let is_open = match (&self.stream.tcp).read(scratch) {
             // A client that has ended its side still waits for the notice.
             Ok(read) => read > 0 || !self.unsent.is_empty(),
             Err(error) => is_timeout(&error),
         };
-        is_open && self.since.elapsed() < LINGER
+        let may_linger = self.since.elapsed() < LINGER || self.stream.stopping_since().is_some();
+        is_open && may_linger
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -148,7 +152,7 @@ mod tests {
         let linger = start(1).unwrap();
         let farewell = Farewell {
             slot: None,
-            stream: Arc::new(stream),
+            stream: Arc::new(Stream::new(stream, &Arc::default())),
             notice: b"the notice".to_vec(),
         };
         linger.send(farewell).unwrap();

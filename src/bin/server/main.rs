@@ -11,16 +11,22 @@ mod connection;
 mod limits;
 mod linger;
 mod listener;
+mod stop;
 
 use std::io::{self, Write};
 use std::process::{self, ExitCode};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use log::LevelFilter;
-use tcp_chat::{cli, system};
+use tcp_chat::cli;
+use tcp_chat::system::{self, Interruptible, Signal};
 
 use accept::Server;
+use stop::Stop;
 
 /// Acknowledges every line that its clients send, one thread per client.
 #[derive(Parser)]
@@ -56,10 +62,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
         .format_target(false)
         .format_timestamp_millis()
         .init();
-    // For process 1, as of a container, the kernel leaves out what any other
-    // process does at a signal by default: to end.
-    if process::id() == 1 {
-        system::watch(|_| ()).context("cannot wait for signals")?;
+    let stop = Arc::new(Stop::default());
+    if Interruptible::IS_SUPPORTED {
+        let stop = Arc::clone(&stop);
+        system::watch(move |signal| end(&stop, signal)).context("cannot wait for signals")?;
     }
 
     let listener = args.endpoint.open()?;
@@ -68,11 +74,39 @@ fn run(args: &Args) -> anyhow::Result<()> {
         .context("cannot tell the address that was bound")?;
     let limits = limits::limits(args.max_clients.map(|clients| clients as usize))
         .with_context(|| format!("cannot serve on {address}"))?;
-    let mut server =
-        Server::new(args.connection.clone(), limits).context("cannot start a thread")?;
+    let mut server = Server::new(args.connection.clone(), limits, Arc::clone(&stop))
+        .context("cannot start a thread")?;
+    stop.set_accepting(Some(address));
     // A closed standard output is no reason not to serve.
     if let Err(error) = writeln!(io::stdout(), "Server listening on {address}") {
         log::warn!("Cannot announce {address} on standard output: {error}");
     }
-    Err(server.accept(&listener)).with_context(|| format!("cannot accept on {address}"))
+    let stopped = server.accept(&listener);
+    stopped.with_context(|| format!("cannot accept on {address}"))?;
+    drop(listener);
+    stop.set_accepting(None);
+    // The thread that the signal came to ends the process.
+    loop {
+        thread::park();
+    }
+}
+
+/// Stops the server after a signal. SIGTERM is the order to stop, so it ends in
+/// exit code 0; after the others, the program ends by the signal.
+fn end(stop: &Arc<Stop>, signal: Signal) {
+    let (stopped, end) = mpsc::channel();
+    let in_thread = Arc::clone(stop);
+    let thread = thread::Builder::new().name("stop".to_string());
+    let started = thread.spawn(move || {
+        in_thread.run();
+        let _ = stopped.send(());
+    });
+    match started {
+        // A log that nobody reads can hold up the thread, but not the end.
+        Ok(_) => _ = end.recv_timeout(stop::LONGEST + Duration::from_millis(500)),
+        Err(_) => stop.run(),
+    }
+    if signal == Signal::TERM {
+        process::exit(0);
+    }
 }

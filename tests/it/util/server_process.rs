@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use super::{
     Process, client, command, connect, eventually, number_in_proc, own_ip, program, run, signal,
@@ -126,6 +126,20 @@ impl Server {
     /// The client, to be run against this server.
     pub fn client(&self, args: &[&str]) -> Command {
         client(self.address, args)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait().unwrap()
+    }
+
+    /// Stops it gracefully, and waits for its end. Returns its log.
+    #[track_caller]
+    pub fn terminate(&mut self) -> String {
+        signal(self.id(), "TERM");
+        let (status, log) = (self.wait(), self.log());
+        assert_eq!(status.code(), Some(0), "{status}: {log}");
+        log
     }
 
     pub fn kill(&mut self) {

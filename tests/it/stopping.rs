@@ -1,0 +1,360 @@
+//! A server that is stopped: what has come is answered, who is connected is told,
+//! and across a restart no line is lost and none comes twice.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::util::{
+    Server, ask, ask_line, command, connect, eventually, exchange, fill_queue, full_pipe, has_ipv6,
+    last_words, may_start, own_ip, program, received, server, signal, signals, spawn,
+    unused_address,
+};
+
+const NOTICE: &str = "Server closed your connection: the server is stopping\n";
+
+#[test]
+fn what_has_come_is_answered_and_each_client_is_told_before_the_end() {
+    for (number, name) in signals() {
+        let mut server = Server::start(&[]);
+        let (busy, idle, begun) = (server.connect(), server.connect(), server.connect());
+        ask_line(&busy, "one");
+        ask_line(&idle, "two");
+        ask_line(&begun, "three");
+        server.stop();
+        (&busy)
+            .write_all("four\nfive\n".repeat(100).as_bytes())
+            .unwrap();
+        (&begun).write_all(b"six").unwrap();
+        signal(server.id(), name);
+        server.go_on();
+        let answered = (received("four") + &received("five")).repeat(100);
+        assert_eq!(last_words(busy), answered + NOTICE);
+        assert_eq!(last_words(idle), NOTICE);
+        // Whoever has only begun a line sends it again elsewhere.
+        assert_eq!(last_words(begun), NOTICE);
+        let (status, log) = (server.wait(), server.log());
+        // SIGTERM is the order to stop, and the others interrupt.
+        match name {
+            "TERM" => assert_eq!(status.code(), Some(0), "{status}: {log}"),
+            _ => assert_eq!(status.signal(), Some(number), "{status}: {log}"),
+        }
+        assert!(
+            log.contains("INFO ] Stopping: 3 clients are connected\n"),
+            "{log}"
+        );
+        assert!(log.contains("INFO ] Stopped after 0."), "{log}");
+        // The connection that wakes it is none of its clients'.
+        assert_eq!(log.matches("Accepted connection").count(), 3, "{log}");
+        assert!(!log.contains("six"), "{log}");
+    }
+}
+
+#[test]
+fn without_clients_it_ends_at_once_and_with_q_silently_wherever_it_listens() {
+    for host in ["127.0.0.1", "0.0.0.0", "::1", "::"] {
+        if host.contains(':') && !has_ipv6() {
+            continue;
+        }
+        let mut server = Server::start(&["-q", "--host", host]);
+        let begun = Instant::now();
+        assert_eq!(server.terminate(), "");
+        println!("{host}: ended after {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(1), "{host}");
+    }
+}
+
+#[test]
+fn who_is_in_the_queue_is_served_and_who_comes_later_is_refused() {
+    let mut server = Server::start(&[]);
+    let lingers = server.connect();
+    ask_line(&lingers, "hello");
+    server.stop();
+    let queued: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+    for mut client in &queued {
+        client.write_all(b"queued\n").unwrap();
+    }
+    signal(server.id(), "TERM");
+    server.go_on();
+    for client in queued {
+        assert_eq!(last_words(client), received("queued") + NOTICE);
+    }
+    assert_eq!(last_words(lingers.try_clone().unwrap()), NOTICE);
+    // That client has not ended its side, so the server has not ended.
+    eventually(|| match TcpStream::connect(server.address) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    drop(lingers);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+}
+
+#[test]
+fn a_full_queue_is_emptied_before_it_ends() {
+    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let mut server = inheriting(&listener, &["-q"]);
+    server.stop();
+    let queue = fill_queue(&listener);
+    if !may_start(queue.len() as u64 + 20) {
+        return;
+    }
+    signal(server.id(), "TERM");
+    server.go_on();
+    let told = queue
+        .into_iter()
+        .map(last_words)
+        .filter(|words| words == NOTICE);
+    // Some may be left for the next owner of the socket, if this machine is slow.
+    assert!(told.count() > 0);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+}
+
+#[test]
+fn a_client_that_has_ended_its_side_has_all_answered() {
+    let mut server = Server::start(&[]);
+    let client = server.connect();
+    ask_line(&client, "first");
+    server.stop();
+    (&client).write_all(b"next\nlast").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    signal(server.id(), "TERM");
+    server.go_on();
+    assert_eq!(last_words(client), received("next") + &received("last"));
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+}
+
+#[test]
+fn with_raw_framing_a_character_that_was_cut_is_not_answered() {
+    let mut server = Server::start(&["--framing", "raw"]);
+    let client = server.connect();
+    ask(&client, b"gr\xc3", "Server received your message: gr");
+    signal(server.id(), "TERM");
+    assert_eq!(last_words(client), NOTICE.trim_end());
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+}
+
+#[test]
+fn all_clients_linger_until_they_have_read_their_replies_however_many_they_are() {
+    const CLIENTS: u64 = 300;
+    if !may_start(CLIENTS + 20) {
+        return;
+    }
+    let mut server = Server::start(&["-q"]);
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    // As long as the socket's buffers do not take them all, the writer waits.
+    let text = "x".repeat(1000);
+    for mut client in &clients {
+        client
+            .write_all(format!("{text}\n").repeat(60).as_bytes())
+            .unwrap();
+    }
+    // The first reply: all of its kind are on their way.
+    for client in &clients {
+        ask(client, "", received(&text));
+    }
+    signal(server.id(), "TERM");
+    // Longer than a connection lingers otherwise.
+    thread::sleep(Duration::from_millis(1200));
+    for (number, mut client) in clients.into_iter().enumerate() {
+        // What comes after the server's end is drained, and resets nothing.
+        client.write_all(b"too late\n").unwrap();
+        let rest = last_words(client);
+        assert_eq!(rest, received(&text).repeat(59) + NOTICE, "client {number}");
+    }
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_with_the_exit_code_of_the_first() {
+    for (_, second) in signals() {
+        let mut server = Server::start(&[]);
+        let client = server.connect();
+        ask_line(&client, "hello");
+        signal(server.id(), "TERM");
+        server.log_with("Stopping: 1 client is connected");
+        // Within 100 ms, it would be the first one repeated.
+        thread::sleep(Duration::from_millis(150));
+        let begun = Instant::now();
+        signal(server.id(), second);
+        let status = server.wait();
+        assert_eq!(status.code(), Some(143), "{status}: {}", server.log());
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[test]
+fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
+    let mut shell = command("sh");
+    shell.args(["-c", "trap '' INT HUP; exec \"$0\" --port 0"]);
+    let mut server = Server::spawn(shell.arg(env!("CARGO_BIN_EXE_server")));
+    let client = server.connect();
+    for name in ["INT", "HUP"] {
+        signal(server.id(), name);
+        ask_line(&client, "still here");
+    }
+    drop(client);
+    server.terminate();
+}
+
+#[test]
+fn without_free_descriptors_it_ends_as_soon() {
+    let mut server = Server::start(&["-q"]);
+    let clients: Vec<TcpStream> = (0..10).map(|_| server.connect()).collect();
+    clients.iter().for_each(|client| ask_line(client, "hello"));
+    if !server.limit_open_files(10) {
+        return;
+    }
+    let waits = server.connect();
+    server.log_with("Cannot accept a connection: ");
+    let begun = Instant::now();
+    signal(server.id(), "TERM");
+    for client in clients {
+        assert_eq!(last_words(client), NOTICE);
+    }
+    drop(waits);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    println!("ended after {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+/// These take the 5 s that a stop may take, all at once.
+#[test]
+fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        // Two clients that do not end their side: one is idle, one does not read.
+        scope.spawn(|| {
+            let mut server = Server::start(&["-q"]);
+            let (idle, mut full) = (server.connect(), server.connect());
+            ask_line(&idle, "hello");
+            full.set_nonblocking(true).unwrap();
+            let lines = "\n".repeat(65_536);
+            eventually(|| match full.write(lines.as_bytes()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
+            let log = server.terminate();
+            let lines: Vec<&str> = log.lines().collect();
+            assert_eq!(lines.len(), 1, "{log}");
+            assert!(lines[0].contains(" WARN ] Stopped after 5.0"), "{log}");
+            assert!(lines[0].ends_with(" s, with 2 clients cut off"), "{log}");
+        });
+        // A client that sends without end, and takes its replies.
+        scope.spawn(|| {
+            let mut server = Server::start(&["-q"]);
+            let client = server.connect();
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let lines = "x\n".repeat(32_768);
+                    while (&client).write_all(lines.as_bytes()).is_ok() {}
+                });
+                ask(&client, "", received("x"));
+                signal(server.id(), "TERM");
+                let told = Instant::now();
+                let mut tail = Vec::new();
+                let mut room = vec![0; 65_536];
+                while !tail.ends_with(NOTICE.as_bytes()) {
+                    let read = (&client).read(&mut room).unwrap();
+                    assert!(read > 0, "no notice");
+                    tail.drain(..tail.len().saturating_sub(NOTICE.len()));
+                    tail.extend_from_slice(&room[..read]);
+                }
+                println!("a flood is told after {:?}", told.elapsed());
+                assert!(
+                    told.elapsed() < Duration::from_secs(3),
+                    "{:?}",
+                    told.elapsed()
+                );
+            });
+            assert_eq!(server.wait().code(), Some(0));
+            assert!(
+                server.log().ends_with(" s, with 1 client cut off\n"),
+                "{}",
+                server.log()
+            );
+        });
+        // Nobody reads the log.
+        scope.spawn(|| {
+            let (_reader, full) = full_pipe();
+            let address = SocketAddr::new(own_ip(), unused_address().port());
+            let (host, port) = (address.ip().to_string(), address.port().to_string());
+            let mut command = server(&["--host", &host, "--port", &port]);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(full);
+            let mut process = spawn(&mut command);
+            let _client = eventually(|| TcpStream::connect(address).map_err(|e| e.to_string()));
+            signal(process.id(), "TERM");
+            assert_eq!(process.wait().unwrap().code(), Some(0));
+        });
+    });
+    let took = begun.elapsed();
+    println!("cut off after {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+/// A server that serves this socket.
+fn inheriting(listener: &TcpListener, args: &[&str]) -> Server {
+    let input = OwnedFd::from(listener.try_clone().unwrap());
+    Server::spawn_with_input(server(&["--inherit"]).args(args), input)
+}
+
+#[test]
+fn an_inherited_socket_stays_whole_and_its_queue_is_the_next_owners() {
+    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let mut first = inheriting(&listener, &[]);
+    let client = first.connect();
+    ask_line(&client, "to the first");
+    signal(first.id(), "TERM");
+    assert_eq!(last_words(client.try_clone().unwrap()), NOTICE);
+    // The first one waits for its client, and nobody accepts.
+    let mut waits = connect(first.address);
+    waits.write_all(b"to the next\n").unwrap();
+    drop(client);
+    assert_eq!(first.wait().code(), Some(0), "{}", first.log());
+    assert!(!first.log().contains("to the next"), "{}", first.log());
+    let mut next = inheriting(&listener, &[]);
+    ask(&waits, "", received("to the next"));
+    drop(waits);
+    next.log_with("disconnected after 1 message");
+    // The connection that woke the first one is not in the queue.
+    let log = next.terminate();
+    assert_eq!(log.matches("Accepted connection").count(), 1, "{log}");
+}
+
+#[test]
+fn a_socket_that_accepts_only_who_has_sent_something_is_woken_too() {
+    let Some(mut perl) = program("perl") else {
+        return;
+    };
+    // TCP_DEFER_ACCEPT, as systemd's DeferAcceptSec sets it.
+    let script = "socket(S, PF_INET, SOCK_STREAM, 0) && setsockopt(S, 6, 9, pack('i', 30)) \
+                  && bind(S, sockaddr_in(0, inet_aton($ARGV[0]))) && listen(S, 9) \
+                  && open(STDIN, '<&', S) && exec($ARGV[1], '--inherit', '-q'); die $!";
+    perl.args(["-MSocket", "-e", script, &own_ip().to_string()]);
+    let mut server = Server::spawn(perl.arg(env!("CARGO_BIN_EXE_server")));
+    assert_eq!(
+        exchange(server.connect(), b"hello\n"),
+        received("hello").as_bytes()
+    );
+    let begun = Instant::now();
+    assert_eq!(server.terminate(), "");
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+}

@@ -3,10 +3,13 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use crate::util::{Server, client, connect, exchange, run_from, temporary_file};
+use crate::util::{
+    Server, accept, accept_unless, client, connect, exchange, run_from, temporary_file,
+    threads_allowed,
+};
 
 /// An empty line, one that ends in CR LF and holds a character of two bytes, and
 /// a last one that lacks its LF; and lines of which one is rejected.
@@ -25,7 +28,6 @@ enum How {
 }
 
 /// A run of the client.
-#[derive(Clone)]
 struct Case {
     input: &'static [u8],
     /// All that it sends, and all that is answered to it.
@@ -94,9 +96,14 @@ impl Case {
 
     /// Carries the first connection as far as it goes, and what comes after it
     /// as it is.
-    fn relay(&self, listener: &TcpListener, server: SocketAddr) -> io::Result<()> {
+    fn relay(
+        &self,
+        listener: &TcpListener,
+        server: SocketAddr,
+        is_over: &AtomicBool,
+    ) -> io::Result<()> {
         let first_replies = self.first_replies(server);
-        let (mut client, _) = listener.accept()?;
+        let mut client = accept(listener);
         let mut served = connect(server);
         client.read_exact(&mut vec![0; self.sent.len() - 1])?;
         match self.how {
@@ -121,7 +128,10 @@ impl Case {
         }
         drop((client, served));
 
-        let (client, _) = listener.accept()?;
+        // Without another try, none has a reason to come.
+        let Some(client) = accept_unless(listener, is_over) else {
+            return Ok(());
+        };
         let served = connect(server);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -138,14 +148,18 @@ impl Case {
     fn run(&self, server: SocketAddr) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let case = self.clone();
-        // It may wait for a second connection that has no reason to come.
-        thread::spawn(move || case.relay(&listener, server));
         let retry_for = if self.retries { "20" } else { "0" };
         let file = temporary_file();
         fs::write(&file, self.input).unwrap();
         let mut client = client(address, &["-q", "--retry-for", retry_for]);
-        let outcome = run_from(&mut client, File::open(&file).unwrap());
+        let is_over = AtomicBool::new(false);
+        let outcome = thread::scope(|scope| {
+            let relay = scope.spawn(|| self.relay(&listener, server, &is_over));
+            let outcome = run_from(&mut client, File::open(&file).unwrap());
+            is_over.store(true, Ordering::Relaxed);
+            relay.join().unwrap().unwrap();
+            outcome
+        });
         fs::remove_file(file).unwrap();
 
         let mut answers = self.first_replies(server);
@@ -183,7 +197,8 @@ fn wherever_a_connection_is_cut_the_output_is_exact_or_the_client_says_that_it_i
     let cases = every_case(&server);
     let [next, complete] = [(); 2].map(|()| AtomicUsize::new(0));
     thread::scope(|scope| {
-        for _ in 0..12 {
+        // Each client, its relay and its places at the server have some 15 threads.
+        for _ in 0..(threads_allowed() / 15).clamp(1, 12) {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let is_complete = case.run(server.address);

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::util::{Random, Server, client, printed, run};
+use crate::util::{Random, Server, accept_unless, client, printed, run, threads_allowed};
 
-const RUNS: u64 = 3000;
+/// Each kind of damage in either direction, with and without another try, so many
+/// times.
+const RUNS: u64 = KINDS.len() as u64 * 2 * 2 * 20;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Damage {
@@ -79,10 +81,10 @@ fn carry(from: &TcpStream, mut to: &TcpStream, damage: Damage, at: u64, mut rand
 }
 
 /// An address from which everything goes to a server and back, and the first
-/// connections suffer some damage; until it is told to end and connected to.
+/// connections suffer some damage there or on the way back; until it is told to end.
 fn relay(
     server: SocketAddr,
-    damage: Damage,
+    (damage, is_there): (Damage, bool),
     lines: u64,
     mut random: Random,
     ended: Arc<AtomicBool>,
@@ -91,18 +93,16 @@ fn relay(
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         let damaged = 1 + random.below(2);
-        for number in 0.. {
-            let (client, _) = listener.accept().unwrap();
-            if ended.load(Ordering::Relaxed) {
-                return;
-            }
+        let mut number = 0;
+        while let Some(client) = accept_unless(&listener, &ended) {
+            number += 1;
             let server = TcpStream::connect(server).unwrap();
-            let is_damaged = number < damaged;
+            let is_damaged = number <= damaged;
             let damage = if is_damaged { damage } else { Damage::None };
             let at = random.below(lines);
-            let (there, back) = match random.below(2) {
-                0 => (damage, Damage::None),
-                _ => (Damage::None, damage),
+            let (there, back) = match is_there {
+                true => (damage, Damage::None),
+                false => (Damage::None, damage),
             };
             let [first, second] = [(); 2].map(|()| Random(random.below(u64::MAX) | 1));
             thread::spawn(move || {
@@ -133,7 +133,8 @@ fn exit_code_0_means_what_an_undamaged_path_gives_and_nothing_hangs() {
     let next = AtomicU64::new(0);
     let counts = [(); 2].map(|()| AtomicU64::new(0));
     thread::scope(|scope| {
-        for _ in 0..16 {
+        // Each client, its relay and its place at the server have some 18 threads.
+        for _ in 0..(threads_allowed() / 18).clamp(1, 16) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -142,17 +143,19 @@ fn exit_code_0_means_what_an_undamaged_path_gives_and_nothing_hangs() {
                     }
                     let mut random = Random((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                     let lines = input(&mut random);
-                    let damage = KINDS[random.below(KINDS.len() as u64) as usize];
+                    let kinds = KINDS.len() as u64;
+                    let damage = KINDS[(seed % kinds) as usize];
+                    let [is_there, retries] = [1, 2].map(|bit| (seed / kinds) & bit > 0);
                     let ended = Arc::new(AtomicBool::new(false));
                     let count = lines.len() as u64;
+                    let damage = (damage, is_there);
                     let address = relay(server.address, damage, count, random, Arc::clone(&ended));
-                    let retry_for = if seed.is_multiple_of(2) { "0" } else { "5" };
+                    let retry_for = if retries { "5" } else { "0" };
                     let mut command =
-                        client(address, &["--timeout", "0.15", "--retry-for", retry_for]);
+                        client(address, &["--timeout", "0.05", "--retry-for", retry_for]);
                     let sent: String = lines.iter().map(|line| format!("{line}\n")).collect();
                     let outcome = run(&mut command, sent);
                     ended.store(true, Ordering::Relaxed);
-                    TcpStream::connect(address).unwrap();
                     let is_right = outcome.stdout == printed(&lines).as_bytes();
                     let code = outcome.status.code();
                     // One reply more, after all others, leaves the output right.

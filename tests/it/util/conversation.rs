@@ -1,9 +1,11 @@
 //! Bytes and lines over a socket, and what is expected of them.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::{LIMIT, eventually, excerpt};
 
@@ -18,6 +20,24 @@ pub fn accept(listener: &TcpListener) -> TcpStream {
     let (stream, _) = eventually(|| listener.accept().map_err(|error| error.to_string()));
     stream.set_nonblocking(false).unwrap();
     limited(stream)
+}
+
+/// The next client of such a server, unless it is over before one comes.
+pub fn accept_unless(listener: &TcpListener, is_over: &AtomicBool) -> Option<TcpStream> {
+    listener.set_nonblocking(true).unwrap();
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).unwrap();
+                return Some(limited(stream));
+            }
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}"),
+        }
+        if is_over.load(Ordering::Relaxed) {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Lets a connection give up a read or write which hangs.

@@ -53,13 +53,15 @@ mod etc;
 
 pub use canary::{Canary, three_rounds};
 pub use conversation::{
-    accept, ask, ask_line, connect, exchange, last_words, printed, read_line, received,
+    accept, accept_unless, ask, ask_line, connect, exchange, last_words, printed, read_line,
+    received,
 };
 pub use etc::{NameServer, etc_hosts};
 pub use json::Json;
 pub use kernel::{number_in_proc, os_error};
 pub use needs::{
-    has_ipv6, may_open, may_start, process_1, program, say, skip, strace, with_threads,
+    has_ipv6, may_open, may_start, process_1, program, say, skip, strace, threads_allowed,
+    with_threads,
 };
 pub use own::{own_ip, own_name, own_user, temporary_file, unused_address};
 pub use peer::{answering, answering_at_the_end, fill_queue, peer};

@@ -128,15 +128,22 @@ pub fn may_open(files: u64) -> bool {
     limit >= files
 }
 
-/// Whether a test may have so many threads, those of the programs that it starts
-/// included, with as many again for the tests beside it.
+/// How many threads a test may have, those of the programs that it starts included,
+/// with as many left for the tests beside it.
+pub fn threads_allowed() -> u64 {
+    own_limit("Max processes", 0) / 2
+}
+
+/// Whether a test may have so many threads.
 #[track_caller]
 pub fn may_start(threads: u64) -> bool {
-    let limit = own_limit("Max processes", 0);
-    if limit / 2 < threads {
-        skip(format_args!("needs {threads} threads, of {limit} allowed"));
+    let allowed = threads_allowed();
+    if allowed < threads {
+        skip(format_args!(
+            "needs {threads} threads, of {allowed} allowed"
+        ));
     }
-    limit / 2 >= threads
+    allowed >= threads
 }
 
 /// One of this process's limits, the soft one before the hard one.

@@ -63,16 +63,18 @@ fn a_message_does_not_wait_for_the_acknowledgement_of_the_one_before() {
         }
     });
     let mut client = Running::start(&mut client(address, &[]));
-    let begun = Instant::now();
-    for _ in 0..50 {
+    let mut times = [(); 50].map(|()| {
+        let begun = Instant::now();
         client.send("one\n");
         first_is_read.recv_timeout(LIMIT).unwrap();
         client.send("two\n");
         assert_eq!(client.read_line(), printed(["one"]));
         assert_eq!(client.read_line(), printed(["two"]));
-    }
-    let elapsed = begun.elapsed();
-    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+        begun.elapsed()
+    });
+    times.sort();
+    // On a busy machine, a few take as long.
+    assert!(times[25] < Duration::from_millis(40), "{times:?}");
 }
 
 #[test]

@@ -1,16 +1,23 @@
 //! What the client says of its own delays, and so whose fault a stall is.
 
+use std::fmt::Display;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Json, Probe, Server, signal, stop};
+use crate::util::{Json, Probe, Server, despite_load, signal, stop};
 
-/// By how many seconds the scheduling of a busy machine may falsify a figure.
-const SLACK: f64 = 0.3;
+/// By how many seconds scheduling may falsify a figure. A test tries again where it
+/// falsified more.
+const SLACK: f64 = 0.2;
 
 /// A figure of a report, in seconds.
 fn seconds(report: &Json, times: &str, name: &str) -> f64 {
     report[times][name].number() / 1000.0
+}
+
+/// A figure that load can falsify.
+fn check(is_right: bool, figure: impl Display) -> Result<(), String> {
+    is_right.then_some(()).ok_or_else(|| figure.to_string())
 }
 
 /// Stops a process, and lets it go on. Returns for how long it stood still, in
@@ -25,7 +32,7 @@ fn stop_for_a_second(id: u32, meanwhile: impl FnOnce()) -> f64 {
     stopped.elapsed().as_secs_f64()
 }
 
-fn assert_shows_a_stopped_client() {
+fn check_stopped_client() -> Result<(), String> {
     let server = Server::start(&["-q"]);
     let args = ["--rate", "100", "--summary"];
     let probe = Probe::start(server.address, &args);
@@ -36,27 +43,26 @@ fn assert_shows_a_stopped_client() {
     let own_delays = &report["own_delay_ms"];
     println!("the client stopped for {truth:.3} s: {own_delays:?}");
     let longest = seconds(&report, "own_delay_ms", "max");
-    assert!(
+    check(
         (truth - 0.02..truth + 0.05 + SLACK).contains(&longest),
-        "{longest}"
-    );
+        longest,
+    )?;
     // Ticks and lines are as far apart, so each quantile of one is that of the other.
     for name in ["p90", "p99", "max"] {
         let [own, reply] =
             ["own_delay_ms", "reply_time_ms"].map(|times| seconds(&report, times, name));
-        assert!(
-            (own - reply).abs() < reply * 0.05 + SLACK / 2.0,
-            "{name}: {own}, {reply}"
-        );
+        let is_near = (own - reply).abs() < reply * 0.05 + SLACK / 2.0;
+        check(is_near, format!("{name}: {own}, {reply}"))?;
     }
     let shown = format!("max {:.3} ms\n", longest * 1000.0);
     let line = stderr
         .lines()
         .find(|line| line.starts_with("client: its own delays p50 "));
     assert!(format!("{}\n", line.unwrap()).ends_with(&shown), "{stderr}");
+    Ok(())
 }
 
-fn assert_shows_no_stopped_server() {
+fn check_stopped_server() -> Result<(), String> {
     let server = Server::start(&["-q"]);
     let probe = Probe::start(server.address, &["--rate", "100"]);
     probe.await_replies(50);
@@ -66,10 +72,11 @@ fn assert_shows_no_stopped_server() {
     let own_delays = &report["own_delay_ms"];
     println!("the server stopped for {truth:.3} s: {own_delays:?}");
     assert!(seconds(&report, "reply_time_ms", "max") > truth - 0.02);
-    assert!(seconds(&report, "own_delay_ms", "max") < SLACK);
+    let longest = seconds(&report, "own_delay_ms", "max");
+    check(longest < SLACK, longest)
 }
 
-fn assert_shows_a_client_stopped_in_an_outage() {
+fn check_client_stopped_in_an_outage() -> Result<(), String> {
     let mut server = Server::start(&["-q"]);
     let address = server.address;
     let probe = Probe::start(address, &["--rate", "100", "--retry-for", "20"]);
@@ -93,19 +100,19 @@ fn assert_shows_a_client_stopped_in_an_outage() {
     let [first, second] = own_delays.collect::<Vec<f64>>()[..] else {
         panic!("{outages:?}");
     };
-    assert!((0.98..1.05 + SLACK).contains(&first), "{first}");
+    check((0.98..1.05 + SLACK).contains(&first), first)?;
     assert!(
         first <= outages[0]["seconds"].number() + 0.02,
         "{outages:?}"
     );
-    assert!(second < SLACK, "{second}");
+    check(second < SLACK, second)
 }
 
 #[test]
 fn a_stopped_client_shows_in_its_own_delays_and_a_stopped_server_does_not() {
     thread::scope(|scope| {
-        scope.spawn(assert_shows_a_stopped_client);
-        scope.spawn(assert_shows_no_stopped_server);
-        scope.spawn(assert_shows_a_client_stopped_in_an_outage);
+        scope.spawn(|| despite_load(check_stopped_client));
+        scope.spawn(|| despite_load(check_stopped_server));
+        scope.spawn(|| despite_load(check_client_stopped_in_an_outage));
     });
 }

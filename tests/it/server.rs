@@ -1,9 +1,13 @@
 //! The server's side of the protocol, byte for byte.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::thread;
 
-use crate::util::{Server, ask_line, exchange, may_start, printed, read_line, received, run};
+use crate::util::{
+    Running, Server, ask_line, connect, exchange, may_start, printed, read_line, received, run,
+    server, strace, temporary_file,
+};
 
 #[test]
 fn replies_once_per_message_in_order() {
@@ -191,4 +195,23 @@ fn logs_nothing_of_ordinary_work_when_quiet() {
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     assert_eq!(server.log(), "");
+}
+
+#[test]
+fn a_reply_does_not_wait_for_the_acknowledgement_of_the_one_before() {
+    // When it would wait, only the system knows.
+    let trace = temporary_file();
+    let args = ["-e", "trace=setsockopt", "-o", trace.to_str().unwrap()];
+    let Some(mut strace) = strace(&args, &server(&["--port", "0"])) else {
+        return;
+    };
+    let mut traced = Running::start(&mut strace);
+    let announced = traced.read_line();
+    let address = announced.trim_start_matches("Server listening on ");
+    ask_line(&connect(address.trim_end().parse().unwrap()), "hello");
+    traced.signal_child("KILL");
+    traced.finish();
+    let calls = fs::read_to_string(&trace).unwrap();
+    fs::remove_file(trace).unwrap();
+    assert!(calls.contains("TCP_NODELAY, [1]"), "{calls}");
 }

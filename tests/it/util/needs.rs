@@ -61,8 +61,8 @@ pub fn process_1(command: &Command) -> Option<Command> {
     Some(unshare)
 }
 
-/// A command that runs another one under `strace` with these arguments, which
-/// change what its system calls do, where this process may do that.
+/// A command that runs another one under `strace` with these arguments, which show
+/// its system calls or change what they do, where this process may do that.
 #[track_caller]
 pub fn strace(args: &[&str], command: &Command) -> Option<Command> {
     let start = |program: &OsStr| {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::ops::{Deref, DerefMut};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,11 +52,20 @@ fn kill_what_hangs() {
         });
         let Some(id) = hung else { continue };
         say(format_args!("killed process {id}, which hangs"));
-        let processes = children(id).into_iter().chain([id]);
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "kill -s KILL $@", "sh"]);
-        let _ = shell.args(processes.map(|id| id.to_string())).status();
+        let mut processes = children(id);
+        processes.push(id);
+        kill(&processes);
     }
+}
+
+fn kill(processes: &[u32]) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "kill -s KILL $@", "sh"]);
+    // Some may have ended already.
+    shell
+        .args(processes.iter().map(u32::to_string))
+        .stderr(Stdio::null());
+    let _ = shell.status();
 }
 
 impl Process {
@@ -106,8 +115,13 @@ impl DerefMut for Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let id = self.id();
+        // They would go on, as those of `strace` do.
+        let children = children(id);
         let _ = self.kill();
         let _ = self.wait();
+        if !children.is_empty() {
+            kill(&children);
+        }
         with_running(|running| running.retain(|(running, _)| *running != id));
     }
 }

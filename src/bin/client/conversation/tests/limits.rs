@@ -106,6 +106,15 @@ fn there_is_room_since_the_first_answer_after_there_was_none() {
 }
 
 #[test]
+fn what_was_read_and_not_sent_does_not_count_as_sent_on_a_lost_connection() {
+    let (mut conversation, now) = in_flight(without_retry(), &["one", "two"]);
+    conversation.enqueue(Line::Whole(b"three"), now);
+    conversation.disconnected();
+    let why = conversation.lost(&Loss::Closed, now).unwrap_err();
+    assert!(why.ends_with(" (2 sent, 0 answered)"), "{why}");
+}
+
+#[test]
 fn no_reply_is_missed_until_the_whole_timeout_has_passed() {
     let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
     let last = now + 10 * SECOND - NANOSECOND;

@@ -91,16 +91,17 @@ fn a_peer_that_does_not_read_holds_a_thread() {
     let naive = naive_server();
     let real = Server::start(&["-q", "--timeout", "0.3"]);
     let threads = [&naive, &real].map(|server| server.status("Threads"));
-    let flood = |server: &Server| {
+    let flood = |server: &Server, patience| {
         let stream = server.connect();
-        stream.set_write_timeout(Some(1000 * MS)).unwrap();
-        let error = write_until_error(&stream, &[b'\n'; 1 << 16]);
+        stream.set_write_timeout(Some(patience)).unwrap();
+        let lines = format!("{}\n", "x".repeat(1000)).repeat(100);
+        let error = write_until_error(&stream, lines.as_bytes());
         (error, stream)
     };
-    let (error, _naive_stream) = flood(&naive);
+    let (error, _naive_stream) = flood(&naive, 300 * MS);
     println!("naive: takes no more, and never ends: {error}");
     assert!(system::is_timeout(&error), "{error}");
-    let (error, _real_stream) = flood(&real);
+    let (error, _real_stream) = flood(&real, LIMIT);
     println!("real:  has closed: {error}");
     assert!(!system::is_timeout(&error), "{error}");
     assert_eq!(naive.status("Threads"), threads[0] + 1);
@@ -112,7 +113,7 @@ fn a_peer_that_does_not_read_holds_a_thread() {
 
 #[test]
 fn both_write_and_nobody_reads() {
-    const LINES: usize = 32 << 10;
+    const LINES: usize = 20 << 10;
     let line = "x".repeat(1023);
     let input = format!("{line}\n").repeat(LINES);
     // Sends everything first, to read the replies then.
@@ -177,16 +178,16 @@ fn a_stopped_client_looks_like_a_stopped_server() {
     let longest = |stops_client: bool| {
         let server = Server::start(&["-q"]);
         let probe = Probe::start(server.address, &["--rate", "100"]);
-        probe.await_replies(20);
+        probe.await_replies(10);
         let id = if stops_client {
             probe.id()
         } else {
             server.id()
         };
         stop(id);
-        thread::sleep(500 * MS);
+        thread::sleep(1000 * MS);
         signal(id, "CONT");
-        probe.await_replies(60);
+        probe.await_replies(50);
         let (report, _) = probe.interrupt();
         ["reply_time_ms", "own_delay_ms"].map(|name| report[name]["max"].number())
     };
@@ -196,7 +197,8 @@ fn a_stopped_client_looks_like_a_stopped_server() {
     });
     for (who, [reply, own]) in [("server", of_server), ("client", of_client)] {
         println!("the {who} stopped: replies took up to {reply} ms, the client itself {own} ms");
-        assert!(reply > 480.0, "{reply} ms");
+        assert!(reply > 980.0, "{reply} ms");
     }
-    assert!(of_server[1] < 300.0 && of_client[1] > 480.0);
+    // A busy machine delays the client, too, but not as long.
+    assert!(of_server[1] < 900.0 && of_client[1] > 980.0);
 }

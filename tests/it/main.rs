@@ -96,6 +96,9 @@ mod progress;
 // What the end of a run leaves behind.
 mod ends;
 
+// What `--series` writes, and when.
+mod series;
+
 // What `--report` writes after each kind of end.
 mod report;
 

@@ -1,10 +1,11 @@
 //! What the client says of its own delays, and so whose fault a stall is.
 
 use std::fmt::Display;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Json, Probe, Server, despite_load, signal, stop};
+use crate::util::{Json, Probe, Server, despite_load, series, signal, stop, temporary_file};
 
 /// By how many seconds scheduling may falsify a figure. A test tries again where it
 /// falsified more.
@@ -20,21 +21,24 @@ fn check(is_right: bool, figure: impl Display) -> Result<(), String> {
     is_right.then_some(()).ok_or_else(|| figure.to_string())
 }
 
-/// Stops a process, and lets it go on. Returns for how long it stood still, in
-/// seconds.
+/// Stops a process, and lets it go on. Returns for how long it stood still at least,
+/// in seconds.
 fn stop_for_a_second(id: u32, meanwhile: impl FnOnce()) -> f64 {
     stop(id);
     let stopped = Instant::now();
     meanwhile();
     let pause = Duration::from_secs(1).saturating_sub(stopped.elapsed());
     thread::sleep(pause);
+    let truth = stopped.elapsed().as_secs_f64();
     signal(id, "CONT");
-    stopped.elapsed().as_secs_f64()
+    truth
 }
 
 fn check_stopped_client() -> Result<(), String> {
     let server = Server::start(&["-q"]);
-    let args = ["--rate", "100", "--summary"];
+    let path = temporary_file();
+    let rows = path.to_str().unwrap();
+    let args = ["--rate", "100", "--summary", "--series", rows];
     let probe = Probe::start(server.address, &args);
     probe.await_replies(50);
     let truth = stop_for_a_second(probe.id(), || ());
@@ -54,6 +58,13 @@ fn check_stopped_client() -> Result<(), String> {
         let is_near = (own - reply).abs() < reply * 0.05 + SLACK / 2.0;
         check(is_near, format!("{name}: {own}, {reply}"))?;
     }
+    let rows = series(&fs::read_to_string(&path).unwrap());
+    fs::remove_file(path).unwrap();
+    let delays = rows.iter().map(|row| row["own_delay_ms"] / 1000.0);
+    let of_the_stop = delays.filter(|delay| *delay > truth - 0.02);
+    let of_the_stop: Vec<f64> = of_the_stop.collect();
+    assert!(of_the_stop.len() == 1, "{rows:?}");
+    assert!((of_the_stop[0] - longest).abs() < 1e-5, "{rows:?}");
     let shown = format!("max {:.3} ms\n", longest * 1000.0);
     let line = stderr
         .lines()

@@ -43,6 +43,11 @@ fn a_line_a_second_says_how_far_the_run_is_and_how_long_an_outage_lasts() {
     assert!((3..=elapsed).contains(&progress.len()), "{stderr}");
     let counts = progress.iter().map(|line| assert_progress(line));
     assert!(counts.is_sorted(), "{stderr}");
+    let mut of_outage = progress.iter().filter(|line| line.contains(in_outage));
+    assert!(
+        of_outage.all(|line| line.contains(" s, waiting for ")),
+        "{stderr}"
+    );
     assert!(progress[0].contains(" ms, "), "{stderr}");
 }
 

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::histogram::Histogram;
+use crate::longest::Longest;
 use crate::outage::Outage;
 use crate::own_delay::OwnDelays;
 
@@ -22,6 +23,8 @@ pub(crate) struct Counts {
     pub(crate) connections: u64,
     pub(crate) outages: u64,
     pub(crate) longest_outage: Duration,
+    /// The longest since any time.
+    pub(crate) recent_outages: Longest,
     /// The first of them.
     pub(crate) first_outages: Vec<Outage>,
     pub(crate) reply_times: Histogram,
@@ -53,6 +56,7 @@ impl Counts {
         outage.length = now.saturating_duration_since(outage.began);
         self.own_delays.notice(now);
         outage.own_delay = self.own_delays.longest.after(outage.began);
+        self.recent_outages.add(now, outage.length);
         self.outages += 1;
         self.longest_outage = self.longest_outage.max(outage.length);
         if self.first_outages.len() < MOST_OUTAGES {

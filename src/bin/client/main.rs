@@ -22,6 +22,7 @@ mod own_delay;
 mod progress;
 mod report;
 mod schedule;
+mod series;
 mod session;
 mod shared;
 mod summary;
@@ -47,6 +48,7 @@ use conversation::{Conversation, Settings};
 use output::Output;
 use report::{Report, ReportFile};
 use schedule::Schedule;
+use series::Series;
 use session::Session;
 use shared::{Panicked, Shared, start};
 
@@ -87,6 +89,9 @@ struct Args {
     /// Write the end of the run to this file, as one JSON object
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write to this file each second how the run stands, as CSV
+    #[arg(long, value_name = "FILE")]
+    series: Option<PathBuf>,
     /// Show errors only: no outages
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
@@ -167,11 +172,11 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let server = args.server.to_string();
     let conversation = Conversation::new(server, args.settings.clone(), Instant::now());
     let shared = Arc::new(Shared::new(conversation, output, end));
-    let end = match start_threads(args, &shared) {
-        Ok(()) => await_end(args, &shared, &first_end),
-        Err(error) => Err(error),
+    let (series, end) = match start_threads(args, began, &shared) {
+        Ok(series) => (series, await_end(args, &shared, &first_end)),
+        Err(error) => (None, Err(error)),
     };
-    let code = conclude(args, &shared, began, &end, file.as_ref());
+    let code = conclude(args, &shared, began, &end, file.as_ref(), series);
     if end.is_err_and(|error| error.is::<Signal>()) {
         // The thread that watches for signals ends the process by this one.
         let _ = concluded.send(());
@@ -194,13 +199,21 @@ fn start_logger(args: &Args) {
 
 /// # Errors
 ///
-/// There are not enough threads, or no standard input.
-fn start_threads(args: &Args, shared: &Arc<Shared>) -> anyhow::Result<()> {
-    if args.summary || args.report.is_some() {
+/// There are not enough threads, or no standard input, or the series cannot be
+/// written.
+fn start_threads(
+    args: &Args,
+    began: SystemTime,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<Option<Series>> {
+    if args.summary || args.report.is_some() || args.series.is_some() {
         // The shortest run has its first tick, too.
         shared.lock().measure_own_delay(Instant::now());
         start("own delay", shared, own_delay::measure)?;
     }
+    let series = args.series.as_deref();
+    let series = series.map(|path| Series::start(path, began, shared));
+    let series = series.transpose()?;
     let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = Schedule::new(args.rate);
     start("input", shared, move |shared| {
@@ -211,7 +224,7 @@ fn start_threads(args: &Args, shared: &Arc<Shared>) -> anyhow::Result<()> {
     }
     let mut session = Session::new(args.server.host(), args.server.port(), shared);
     start("session", shared, move |shared| shared.end(session.run()))?;
-    Ok(())
+    Ok(series)
 }
 
 /// Waits for the first end. A connect that takes long is told: nothing else would
@@ -251,9 +264,12 @@ fn conclude(
     began: SystemTime,
     end: &anyhow::Result<()>,
     file: Option<&ReportFile>,
+    series: Option<Series>,
 ) -> u8 {
     let all_printed = shared.output.close();
     let run = shared.lock().conclude(all_printed, Instant::now());
+    let last_row = series.map_or(Ok(()), |series| series.end(&run));
+    let end = if end.is_ok() { &last_row } else { end };
     let (exit, error) = (exit_code(end), end.as_ref().err());
     let why = error.map(|error| format!("{error:#}"));
     let arguments = env::args_os().skip(1);
@@ -317,7 +333,7 @@ mod tests {
         let shared = Arc::new(Shared::new(conversation, Output::new().unwrap(), end));
         start("input", &shared, |_| panic!("a\nbug")).unwrap();
         let end = first_end.recv().unwrap();
-        let code = conclude(&args, &shared, SystemTime::now(), &end, None);
+        let code = conclude(&args, &shared, SystemTime::now(), &end, None, None);
         std::process::exit(code.into());
     }
 

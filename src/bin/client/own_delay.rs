@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn every_pattern_of_waking_counts_each_tick_once_by_when_it_was_noticed() {
-        const TIMES: u32 = 12;
+        const TIMES: u32 = 10;
         let begin = Instant::now();
         // Halfway between ticks, too, and the last time always.
         let at = |time: u32| begin + time * TICK / 2;

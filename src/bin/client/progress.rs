@@ -9,6 +9,9 @@ use crate::summary::milliseconds;
 
 const EACH: Duration = Duration::from_secs(1);
 
+/// From when on it is shown that a reply is waited for.
+const NOTABLE_WAIT: Duration = Duration::from_millis(100);
+
 /// Shows each second how far the run is, until it is over.
 pub(crate) fn show_progress(shared: &Shared) {
     let mut shown = shared.lock().snapshot(Instant::now());
@@ -36,6 +39,10 @@ fn progress(run: &Snapshot, before: &Snapshot) -> String {
     line += &format!(", {} in flight", run.in_flight);
     if let Some(outage) = run.outage {
         line += &format!(", outage for {:.1} s", outage.as_secs_f64());
+    }
+    // What is shorter shows in the reply times.
+    if let Some(waiting) = run.waiting.filter(|waiting| *waiting >= NOTABLE_WAIT) {
+        line += &format!(", waiting for {:.1} s", waiting.as_secs_f64());
     }
     line
 }

@@ -71,7 +71,7 @@ pub use program::{
     Outcome, Running, client, client_to, client_with, command, excerpt, is_ignored, run, run_from,
 };
 pub use random::Random;
-pub use report::take_report;
+pub use report::{Row, series, take_report};
 pub use server_process::{Server, server};
 pub use signalled::{Signalled, assert_last_words, fill_pipe, full_pipe, signals};
 pub use terminal::{PROMPT, at_terminal, client_at_terminal};

@@ -1,5 +1,6 @@
-//! What the client writes for `--report`.
+//! What the client writes for `--report` and for `--series`.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -43,4 +44,35 @@ pub fn take_report(path: &Path) -> Json {
         assert!(outage["seconds"].number() <= report["longest_outage_seconds"].number());
     }
     report
+}
+
+/// A row of a series by the names of its cells.
+pub type Row = HashMap<String, f64>;
+
+/// The rows of a series, without those cells that are empty. Asserts its shape.
+#[track_caller]
+pub fn series(text: &str) -> Vec<Row> {
+    let mut lines = text
+        .split_inclusive('\n')
+        .map(|line| line.strip_suffix('\n').unwrap());
+    let header = lines.next().unwrap_or_default();
+    assert_eq!(
+        header,
+        "time,acknowledged,replies,replies_per_second,p50_ms,p99_ms,max_ms,in_flight,waiting_ms,\
+         outage_seconds,own_delay_ms"
+    );
+    lines
+        .map(|line| {
+            assert_eq!(
+                line.matches(',').count(),
+                header.matches(',').count(),
+                "{line}"
+            );
+            let cells = header.split(',').zip(line.split(','));
+            let cells = cells.filter(|(_, cell)| !cell.is_empty());
+            cells
+                .map(|(name, cell)| (name.to_string(), cell.parse().unwrap()))
+                .collect()
+        })
+        .collect()
 }

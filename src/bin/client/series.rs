@@ -1,0 +1,201 @@
+//! The run as a row each second, for `--series`.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::anyhow;
+
+use crate::counts::Snapshot;
+use crate::named_file::NamedFile;
+use crate::shared::{Shared, start};
+use crate::summary::milliseconds;
+
+const HEADER: &str = "time,acknowledged,replies,replies_per_second,p50_ms,p99_ms,max_ms,\
+                      in_flight,waiting_ms,outage_seconds,own_delay_ms\n";
+
+/// How long the end of the run waits for the last row.
+const LAST_ROW: Duration = Duration::from_millis(200);
+
+/// The thread that writes the rows.
+pub(crate) struct Series {
+    end: Sender<Snapshot>,
+    written: Receiver<anyhow::Result<()>>,
+}
+
+impl Series {
+    /// Starts the series of a run that is about to begin.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written, or there is no thread.
+    pub(crate) fn start(
+        path: &Path,
+        began: SystemTime,
+        shared: &Arc<Shared>,
+    ) -> anyhow::Result<Self> {
+        let (end, is_over) = mpsc::channel();
+        let (done, written) = mpsc::channel();
+        let before = shared.lock().snapshot(Instant::now());
+        // A FIFO waits for its reader, and the run does not.
+        let is_special = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
+        let path = path.to_owned();
+        let create = move || NamedFile::create("series", &path);
+        let file = (!is_special).then(&create).transpose()?;
+        start("series", shared, move |shared| {
+            let file = file.map_or_else(create, Ok);
+            let all = file.and_then(|file| write_rows(&file, before, began, shared, &is_over));
+            if let Err(error) = &all {
+                shared.end(Err(anyhow!("{error:#}")));
+            }
+            // Another end may have come before.
+            let _ = done.send(all);
+        })?;
+        Ok(Series { end, written })
+    }
+
+    /// Writes the last row, unless nobody takes it.
+    ///
+    /// # Errors
+    ///
+    /// The file could not be written.
+    pub(crate) fn end(&self, run: &Snapshot) -> anyhow::Result<()> {
+        let _ = self.end.send(run.clone());
+        self.written.recv_timeout(LAST_ROW).unwrap_or(Ok(()))
+    }
+}
+
+/// Writes a row each second and the last one, each at once: what is written, no end
+/// of the client takes back.
+fn write_rows(
+    file: &NamedFile,
+    mut before: Snapshot,
+    began: SystemTime,
+    shared: &Shared,
+    end: &Receiver<Snapshot>,
+) -> anyhow::Result<()> {
+    file.write(HEADER)?;
+    loop {
+        let pause = next_row(&before).saturating_duration_since(Instant::now());
+        match end.recv_timeout(pause) {
+            Ok(run) => return file.write(&row(&run, &before, began)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                let run = shared.lock().snapshot(Instant::now());
+                file.write(&row(&run, &before, began))?;
+                before = run;
+            }
+        }
+    }
+}
+
+/// When the row after this one is due: at the next whole second of the run, so a
+/// client that was stopped has one for all that it missed.
+fn next_row(before: &Snapshot) -> Instant {
+    before.began + Duration::from_secs(before.elapsed().as_secs() + 1)
+}
+
+/// How the run stands, and what has come about since it stood as before.
+fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
+    let time = began.duration_since(UNIX_EPOCH).unwrap_or_default() + run.elapsed();
+    let (answers, earlier) = (&run.counts.answers, &before.counts.answers);
+    // Fewer than before where the last of them could not be printed in the end.
+    let replies = answers.total() as i64 - earlier.total() as i64;
+    let seconds = run.now.saturating_duration_since(before.now).as_secs_f64();
+    let rate = replies as f64 / seconds.max(1e-6);
+    let mut row = format!(
+        "{:.6},{},{replies},{rate:.1}",
+        time.as_secs_f64(),
+        answers.acknowledged
+    );
+    let times = run.counts.reply_times.since(&before.counts.reply_times);
+    for share in [0.5, 0.99, 1.0] {
+        let time = times.quantile(share).map(milliseconds);
+        row += &time.map_or(",".to_string(), |time| format!(",{time:.3}"));
+    }
+    let ended = run.counts.recent_outages.after(before.now);
+    let outage = run.outage.unwrap_or_default().max(ended);
+    row + &format!(
+        ",{},{:.3},{:.3},{:.3}\n",
+        run.in_flight,
+        milliseconds(run.waiting.unwrap_or_default()),
+        outage.as_secs_f64(),
+        milliseconds(run.counts.own_delays.longest.after(before.now)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tcp_chat::lines::{Line, LineReader};
+
+    use super::*;
+    use crate::Args;
+    use crate::conversation::{Conversation, Loss};
+
+    const TENTH: Duration = Duration::from_millis(100);
+
+    fn conversation(began: Instant) -> Conversation {
+        let args = Args::parse_from(["client", "--retry-for", "9"]);
+        Conversation::new(String::new(), args.settings, began)
+    }
+
+    /// Lets so many empty messages be acknowledged.
+    fn acknowledge(conversation: &mut Conversation, count: usize, now: Instant) {
+        let mut replies = LineReader::new(100);
+        let line = "Server received your message: \n".repeat(count);
+        let read = replies.fill(&mut line.as_bytes());
+        let taken = conversation.receive(&mut replies, read, now, now);
+        assert_eq!(taken, Ok(false));
+    }
+
+    #[test]
+    fn each_row_has_what_has_come_about_since_the_one_before() {
+        let began = Instant::now();
+        let at = |tenths: u32| began + tenths * TENTH;
+        let mut conversation = conversation(began);
+        conversation.measure_own_delay(began);
+        let mut before = conversation.snapshot(began);
+        let mut assert_row = |conversation: &mut Conversation, tenths, expected: &str| {
+            let run = conversation.snapshot(at(tenths));
+            let shown = row(&run, &before, UNIX_EPOCH + Duration::from_secs(1000));
+            assert_eq!(shown, format!("{expected}\n"));
+            assert_eq!(shown.matches(',').count(), HEADER.matches(',').count());
+            before = run;
+        };
+        conversation.connecting(began);
+        conversation.connected(began);
+        for _ in 0..3 {
+            conversation.enqueue(Line::Whole(b""), began);
+        }
+        conversation.take_unsent(&mut Vec::new(), began);
+        acknowledge(&mut conversation, 2, at(5));
+        let row = "1001.000000,2,2,2.0,500.000,500.000,500.000,1,1000.000,0.000,990.000";
+        assert_row(&mut conversation, 10, row);
+        // The first reply missed is the one after the last that came.
+        assert!(conversation.lost(&Loss::Closed, at(15)).is_ok());
+        let row = "1002.000000,2,0,0.0,,,,0,2000.000,1.500,990.000";
+        assert_row(&mut conversation, 20, row);
+        conversation.connected(at(22));
+        conversation.take_unsent(&mut Vec::new(), at(22));
+        acknowledge(&mut conversation, 1, at(25));
+        let row = "1003.000000,3,1,1.0,2500.000,2500.000,2500.000,0,0.000,2.000,490.000";
+        assert_row(&mut conversation, 30, row);
+        let row = "1003.200000,3,0,0.0,,,,0,0.000,0.000,190.000";
+        assert_row(&mut conversation, 32, row);
+        let outage = &before.counts.first_outages[0];
+        assert_eq!(outage.own_delay, Duration::from_millis(990));
+    }
+
+    #[test]
+    fn a_row_is_due_at_each_whole_second_and_none_for_those_that_were_missed() {
+        let began = Instant::now();
+        let mut conversation = conversation(began);
+        for (millis, next) in [(0, 1), (1, 1), (999, 1), (1000, 2), (1001, 2), (7500, 8)] {
+            let before = conversation.snapshot(began + Duration::from_millis(millis));
+            assert_eq!(next_row(&before), began + Duration::from_secs(next));
+        }
+    }
+}

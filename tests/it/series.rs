@@ -1,0 +1,132 @@
+//! What `--series` writes, and when.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::thread;
+use std::time::UNIX_EPOCH;
+
+use crate::util::{
+    Probe, Row, Running, Server, client, command, despite_load, eventually, os_error, own_ip,
+    printed, run, series, signal, take_report, temporary_file,
+};
+
+/// By how many seconds scheduling may make a row late. A test tries again where it
+/// was more.
+const SLACK: f64 = 0.2;
+
+/// The row of this number, once it is there, and by how many seconds it came too
+/// late.
+fn await_row(path: &Path, number: usize) -> (Row, f64) {
+    let row = eventually(|| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let rows = if text.is_empty() {
+            Vec::new()
+        } else {
+            series(&text)
+        };
+        rows.into_iter()
+            .nth(number)
+            .ok_or("no such row".to_string())
+    });
+    let late = UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - row["time"];
+    (row, late)
+}
+
+fn check_rows_are_on_time_and_add_up() -> Result<(), String> {
+    let server = Server::start(&["-q"]);
+    let path = temporary_file();
+    let args = ["--rate", "1000", "--series", path.to_str().unwrap()];
+    let probe = Probe::start(server.address, &args);
+    let rows = [0, 1].map(|number| await_row(&path, number));
+    probe.await_replies(100);
+    let (report, _) = probe.interrupt();
+    let (began, seconds) = (report["began"].number(), report["seconds"].number());
+    for (number, (row, late)) in (1..).zip(rows) {
+        let after = row["time"] - began - f64::from(number);
+        assert!(after >= 0.0, "{after}");
+        if after > SLACK || late > SLACK {
+            let late = format!("{after:.3} s after its time, {late:.3} s later in the file");
+            return Err(format!("row {number}: {late}"));
+        }
+    }
+    let rows = series(&fs::read_to_string(&path).unwrap());
+    fs::remove_file(path).unwrap();
+    assert_eq!(rows.len(), seconds as usize + 1, "{rows:?}");
+    let last = rows.last().unwrap();
+    assert!((last["time"] - began - seconds).abs() < 1e-5, "{last:?}");
+    let mut replies = 0.0;
+    for row in &rows {
+        replies += row["replies"];
+        assert_eq!(row["acknowledged"], replies, "{rows:?}");
+    }
+    assert_eq!(replies, report["lines"]["acknowledged"].number());
+    Ok(())
+}
+
+fn assert_a_kill_takes_no_row_back() {
+    let server = Server::start(&["-q"]);
+    let path = temporary_file();
+    let args = ["--rate", "1000", "--series", path.to_str().unwrap()];
+    let probe = Probe::start(server.address, &args);
+    let (row, _) = await_row(&path, 0);
+    signal(probe.id(), "KILL");
+    drop(probe);
+    let rows = series(&fs::read_to_string(&path).unwrap());
+    fs::remove_file(path).unwrap();
+    assert_eq!(rows[0], row);
+}
+
+#[test]
+fn each_second_has_its_row_and_the_rows_add_up_to_the_report() {
+    thread::scope(|scope| {
+        scope.spawn(|| despite_load(check_rows_are_on_time_and_add_up));
+        scope.spawn(assert_a_kill_takes_no_row_back);
+    });
+}
+
+#[test]
+fn a_fifo_that_nobody_reads_holds_up_the_rows_and_not_the_run() {
+    let server = Server::start(&["-q"]);
+    let path = temporary_file();
+    run(command("mkfifo").arg(&path), "").assert_code(0);
+    let mut client = server.client(&["--series", path.to_str().unwrap()]);
+    let outcome = run(&mut client, "one\n");
+    outcome.assert(0, printed(["one"]), "");
+    // With a reader, all is there.
+    let mut client = Running::start(&mut client);
+    let mut fifo = BufReader::new(File::open(&path).unwrap());
+    let mut text = String::new();
+    fifo.read_line(&mut text).unwrap();
+    client.send("one\ntwo\n");
+    drop(client.stdin.take());
+    client.finish().assert(0, printed(["one", "two"]), "");
+    fifo.read_to_string(&mut text).unwrap();
+    assert_eq!(series(&text).last().unwrap()["acknowledged"], 2.0);
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_series_that_cannot_be_written_fails_the_run() {
+    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let nobody = listener.local_addr().unwrap();
+    let server = Server::start(&["-q"]);
+    for (address, path, number, stdout) in [
+        (nobody, "/nowhere/series", 2, String::new()),
+        (nobody, "/", 21, String::new()),
+        // The run may be over before it is known.
+        (server.address, "/dev/full", 28, printed(["hello"])),
+    ] {
+        let report = temporary_file();
+        let mut client = client(address, &["--series", path, "--report"]);
+        let outcome = run(client.arg(&report), "hello\n");
+        outcome.assert_code(1);
+        let why = format!("cannot write the series {path}: {}", os_error(number));
+        assert_eq!(outcome.stderr, format!("client: {why}\n"), "{outcome}");
+        assert_eq!(take_report(&report)["error"].text(), why);
+        assert!(stdout.as_bytes().starts_with(&outcome.stdout), "{outcome}");
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "it has connected");
+}

@@ -51,7 +51,19 @@ static WATCH: OnceLock<(PipeWriter, Instant)> = OnceLock::new();
 static FIRST: AtomicU64 = AtomicU64::new(NONE);
 const NONE: u64 = u64::MAX;
 
-pub(super) fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
+/// From now on, SIGHUP, SIGINT and SIGTERM call `before`, in a thread of its
+/// own, and then end the program by that signal; a `before` that is to end it
+/// otherwise exits by itself. A signal that is ignored stays ignored, as `nohup`
+/// and a shell's `&` in a script want it.
+///
+/// Another signal, 100 ms after the first or later, ends the program at once,
+/// with the [exit code](Signal::exit_code) of the first.
+///
+/// # Errors
+///
+/// No pipe or thread is available, or this was called before
+/// ([`ErrorKind::AlreadyExists`]).
+pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
     let (mut pipe, writer) = io::pipe()?;
     if WATCH.set((writer, Instant::now())).is_err() {
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -169,32 +181,48 @@ impl Interruptible {
 pub type Stdin = File;
 /// Standard output.
 pub type Stdout = File;
-/// Standard error.
-pub type Stderr = File;
 
-pub(super) fn stdin() -> io::Result<Stdin> {
+/// Standard input, unbuffered. The type of std takes a stream that is not open
+/// for reading for one that is at its end.
+///
+/// # Errors
+///
+/// The stream is closed, or no descriptor is free.
+pub fn stdin() -> io::Result<Stdin> {
     file(&io::stdin())
 }
 
-pub(super) fn stdout() -> io::Result<Stdout> {
+/// Standard output, unbuffered. The type of std takes a stream that is not open
+/// for writing for one that takes everything.
+///
+/// # Errors
+///
+/// As those of [`stdin`].
+pub fn stdout() -> io::Result<Stdout> {
     file(&io::stdout())
-}
-
-pub(super) fn stderr() -> io::Result<Stderr> {
-    file(&io::stderr())
 }
 
 fn file(stream: &impl AsFd) -> io::Result<File> {
     Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
-pub(super) fn is_standard_stream(file: &File) -> io::Result<bool> {
-    let streams = [id(&stdin()?)?, id(&stdout()?)?, id(&stderr()?)?];
-    Ok(streams.contains(&id(file)?))
+/// Whether a file is also a standard stream, as `/dev/stderr` is after `2> FILE`.
+///
+/// # Errors
+///
+/// The system does not tell, or a standard stream is closed.
+pub fn is_standard_stream(file: &File) -> io::Result<bool> {
+    let streams = [id(&stdin()?)?, id(&stdout()?)?];
+    Ok(streams.contains(&id(file)?) || is_standard_error(file)?)
 }
 
-pub(super) fn is_standard_error(file: &File) -> io::Result<bool> {
-    Ok(id(file)? == id(&stderr()?)?)
+/// Whether a file is also standard error.
+///
+/// # Errors
+///
+/// As those of [`is_standard_stream`].
+pub fn is_standard_error(file: &File) -> io::Result<bool> {
+    Ok(id(file)? == id(&self::file(&io::stderr())?)?)
 }
 
 /// What tells a file from every other: its device and its number there.
@@ -212,7 +240,15 @@ pub(super) const NOBODY_READS: &[c_int] = &[];
 /// system allows less, it takes its own limit.
 const BACKLOG: c_int = 4096;
 
-pub(super) fn inherited_listener() -> io::Result<TcpListener> {
+/// The listening socket at standard input, which the program that started this
+/// one has opened. It outlives the server: while the server is replaced by
+/// another one, clients wait in the socket's queue, and none is refused. systemd
+/// gives it so (`StandardInput=socket`), as inetd did (`wait`).
+///
+/// # Errors
+///
+/// Standard input is no IP socket, or one that does not listen.
+pub fn inherited_listener() -> io::Result<TcpListener> {
     let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.local_addr()?;
     if !listens(&listener)? {
@@ -248,35 +284,44 @@ fn listens(listener: &TcpListener) -> io::Result<bool> {
     }
 }
 
-/// Calling `listen` again on a bound socket changes its queue.
-pub(super) fn lengthen_queue(listener: &TcpListener) -> io::Result<()> {
+/// Lengthens the queue of connections that wait to be accepted. With the 128
+/// that [`TcpListener::bind`] asks for, of more clients that connect at once the
+/// rest wait a second or more, until they repeat their SYN.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn lengthen_queue(listener: &TcpListener) -> io::Result<()> {
     match listen(listener.as_raw_fd(), BACKLOG) {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-pub(super) fn limit_writes(_: &TcpStream, _: Duration) -> io::Result<()> {
+/// Limits how long each write on a connection may block, where
+/// [`shutdown`](TcpStream::shutdown) from another thread does not end one that
+/// does; elsewhere, does nothing.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn limit_writes(_: &TcpStream, _: Duration) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn write(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    stream.write(bytes)
+/// The side of a connection that is written to. A time limit that passes is an
+/// error that [`is_timeout`](super::is_timeout) knows, and nothing was sent. On
+/// Windows nobody can tell what was, so there it is another one, and the end of the
+/// connection.
+pub fn outgoing(stream: &TcpStream) -> impl Write {
+    stream
 }
 
 // The limits of resources.
 
-#[cfg(all(
-    target_os = "linux",
-    target_pointer_width = "32",
-    not(target_env = "musl")
-))]
+#[cfg(all(target_env = "gnu", target_pointer_width = "32"))]
 type Size = u32;
-#[cfg(not(all(
-    target_os = "linux",
-    target_pointer_width = "32",
-    not(target_env = "musl")
-)))]
+#[cfg(not(all(target_env = "gnu", target_pointer_width = "32")))]
 type Size = u64;
 
 /// The numbers that a system has for the limits of open files and of the address
@@ -325,7 +370,11 @@ impl Limit {
     }
 }
 
-pub(super) fn open_file_limit(needed: usize) -> usize {
+/// How many files may be open, [`usize::MAX`] if any number or nobody knows. If
+/// it is fewer than needed, the limit is raised first, as far as the system
+/// allows: shells and service managers leave it at 1,024 (macOS: 256) for programs
+/// that use `select`, and whatever needs more is to raise it.
+pub fn open_file_limit(needed: usize) -> usize {
     /// What macOS takes where the hard limit is none at all, if not more.
     const OPEN_MAX: usize = 10_240;
     let (files, _) = RESOURCES;
@@ -340,7 +389,9 @@ pub(super) fn open_file_limit(needed: usize) -> usize {
     Limit::of(files).soft()
 }
 
-pub(super) fn address_space_limit() -> usize {
+/// How many bytes of memory may be mapped, [`usize::MAX`] if any number or nobody
+/// knows.
+pub fn address_space_limit() -> usize {
     Limit::of(RESOURCES.1).soft()
 }
 

@@ -35,7 +35,8 @@ static WATCH: OnceLock<Sender<Signal>> = OnceLock::new();
 /// The first signal, and when it came.
 static FIRST: OnceLock<(Signal, Instant)> = OnceLock::new();
 
-pub(super) fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
+/// Calls `before` at the first event of the console, and then ends the program.
+pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
     let (sender, signals) = mpsc::channel();
     if WATCH.set(sender).is_err() {
         return Err(ErrorKind::AlreadyExists.into());
@@ -99,26 +100,26 @@ impl Interruptible {
 // The standard streams. A console takes and gives UTF-16, which std's types
 // convert and files do not.
 
-pub use std::io::{Stderr, Stdin, Stdout};
+pub use std::io::{Stdin, Stdout};
 
-pub(super) fn stdin() -> io::Result<Stdin> {
+/// Standard input.
+pub fn stdin() -> io::Result<Stdin> {
     Ok(io::stdin())
 }
 
-pub(super) fn stdout() -> io::Result<Stdout> {
+/// Standard output.
+pub fn stdout() -> io::Result<Stdout> {
     Ok(io::stdout())
 }
 
-pub(super) fn stderr() -> io::Result<Stderr> {
-    Ok(io::stderr())
-}
-
-pub(super) fn is_standard_stream(file: &File) -> io::Result<bool> {
+/// Whether a file is also a standard stream.
+pub fn is_standard_stream(file: &File) -> io::Result<bool> {
     let streams = [id(&io::stdin()), id(&io::stdout()), id(&io::stderr())];
     Ok(id(file).is_some() && streams.contains(&id(file)))
 }
 
-pub(super) fn is_standard_error(file: &File) -> io::Result<bool> {
+/// Whether a file is also standard error.
+pub fn is_standard_error(file: &File) -> io::Result<bool> {
     Ok(id(file).is_some() && id(file) == id(&io::stderr()))
 }
 
@@ -135,41 +136,60 @@ pub(super) const NOBODY_READS: &[i32] = &[233, 10058];
 
 // The connections.
 
-pub(super) fn inherited_listener() -> io::Result<TcpListener> {
+/// There is none.
+pub fn inherited_listener() -> io::Result<TcpListener> {
     Err(io::Error::new(ErrorKind::Unsupported, "Windows gives none"))
 }
 
-pub(super) fn lengthen_queue(_: &TcpListener) -> io::Result<()> {
+/// Leaves the queue as it is.
+pub fn lengthen_queue(_: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn limit_writes(stream: &TcpStream, limit: Duration) -> io::Result<()> {
+/// Limits how long each write on a connection may block: `shutdown` from another
+/// thread does not end one.
+pub fn limit_writes(stream: &TcpStream, limit: Duration) -> io::Result<()> {
     stream.set_write_timeout(Some(limit))
 }
 
-pub(super) fn write(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    /// The time limit holds for each piece anew.
-    const PIECE: usize = 65_536;
-    let piece = &bytes[..bytes.len().min(PIECE)];
-    stream.write(piece).map_err(|error| match error.kind() {
-        ErrorKind::TimedOut => io::Error::other("what was sent was not taken in time"),
-        _ => error,
-    })
+/// A time limit that passes leaves unknown what was sent, so it ends the connection.
+pub fn outgoing(stream: &TcpStream) -> impl Write {
+    Outgoing(stream)
+}
+
+struct Outgoing<'a>(&'a TcpStream);
+
+impl Write for Outgoing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        /// The time limit holds for each piece anew.
+        const PIECE: usize = 65_536;
+        let piece = &bytes[..bytes.len().min(PIECE)];
+        self.0.write(piece).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => io::Error::other("what was sent was not taken in time"),
+            _ => error,
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 // The limits of resources.
 
-pub(super) fn open_file_limit(_: usize) -> usize {
+/// None.
+pub fn open_file_limit(_: usize) -> usize {
     usize::MAX
 }
 
-pub(super) fn address_space_limit() -> usize {
+/// None.
+pub fn address_space_limit() -> usize {
     usize::MAX
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Outgoing, is_timeout};
+    use super::super::is_timeout;
     use super::*;
 
     #[test]
@@ -178,7 +198,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         limit_writes(&stream, Duration::from_millis(100)).unwrap();
         let error = loop {
-            match Outgoing(&stream).write(&[0; 200_000]) {
+            match outgoing(&stream).write(&[0; 200_000]) {
                 Ok(written) => assert!(written <= 65_536),
                 Err(error) => break error,
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tcp_chat::lines::LineReader;
-use tcp_chat::system::{self, Outgoing};
+use tcp_chat::system;
 
 use crate::conversation::{Loss, ToSend};
 use crate::shared::{self, Shared};
@@ -69,7 +69,7 @@ fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
             conversation.take_unsent(&mut batch, Instant::now())
         });
         match to_send {
-            Some(ToSend::Batch) => Outgoing(stream).write_all(&batch)?,
+            Some(ToSend::Batch) => system::outgoing(stream).write_all(&batch)?,
             Some(ToSend::HalfClose) => stream.shutdown(Shutdown::Write)?,
             Some(ToSend::Over) | None => return Ok(()),
         }

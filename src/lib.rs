@@ -400,6 +400,21 @@
 //! cargo test --test it every_line_is_printed_once_and_in_order_however_often_the_server_is_killed
 //! ```
 //!
+//! ## Exactly once needs both ends
+//!
+//! A server is killed after it has read a line and before its reply is out. Its
+//! client sends the line again, and it has come twice: no client can prevent that.
+//! So the server has its part, too: asked to stop, it reads no further than it
+//! answers, and waits until its replies are taken ([`stop.rs`]). What it has read
+//! is then acknowledged, and what is not acknowledged it has not read. Across such
+//! a stop each line comes *exactly once*. Against `kill -9`, only a server that
+//! remembers what it has done, by a number in each message, could promise that.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_line_comes_twice_unless_both_ends_take_care
+//! cargo test --test it what_has_come_is_answered_and_each_client_is_told_before_the_end
+//! ```
+//!
 //! ## A reply that is cut looks whole
 //!
 //! The stream ends in the middle of `Server received your message: 1000`, and
@@ -433,11 +448,25 @@
 //! In a container, `kill` and Ctrl-C do nothing, and `docker stop` waits for
 //! ten seconds and then kills the program hard. The kernel gives process 1 no
 //! default action for signals, and in a container that is the program itself.
-//! Both programs install a handler ([`system`]), the server only there.
+//! So a program has to say itself what a signal does, as both do ([`system`]).
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture as_process_1_it_cannot_be_stopped
 //! cargo test --test it as_process_1_it_ends_on_a_signal
+//! ```
+//!
+//! ## A server that cannot be stopped
+//!
+//! `kill` ends the naive server wherever it is: what has come and is not answered
+//! is gone, and its clients read a reset. To end well, it would have to wake threads
+//! that wait in `accept` and `read`, and nothing in std does that. Here a connection
+//! to the server's own address wakes `accept`, and a signal to the thread interrupts
+//! `read`; then each client has its replies and a notice, within 5 s in all
+//! ([`stop.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture to_stop_it_is_to_lose_what_has_come
+//! cargo test --test it who_is_in_the_queue_is_served_and_who_comes_later_is_refused
 //! ```
 //!
 //! ## Terminal escapes in a log
@@ -471,6 +500,7 @@
 //! | the server waits for nobody for ever | [`connection.rs`] | 220 |
 //! | it serves as many as the machine allows | [`accept.rs`], [`limits.rs`] | 220 |
 //! | its last words arrive | [`linger.rs`] | 90 |
+//! | it can be stopped without a loss | [`stop.rs`] | 110 |
 //! | the client's rules: window, deadlines, outages, replies | [`conversation.rs`], [`connections.rs`], [`replies.rs`] | 500 |
 //! | nothing is lost | [`outbox.rs`] | 100 |
 //! | no thread waits for another | [`shared.rs`], [`input.rs`], [`session.rs`], [`client/connection.rs`] | 380 |
@@ -506,6 +536,7 @@
 //! [`linger.rs`]: ../src/server/linger.rs.html
 //! [`listener.rs`]: ../src/server/listener.rs.html
 //! [`server/main.rs`]: ../src/server/main.rs.html
+//! [`stop.rs`]: ../src/server/stop.rs.html
 //! [`lines.rs`]: ../src/tcp_chat/lines.rs.html
 //! [`printable.rs`]: ../src/tcp_chat/printable.rs.html
 //! [`wire.rs`]: ../src/tcp_chat/wire.rs.html

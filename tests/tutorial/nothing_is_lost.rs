@@ -1,12 +1,16 @@
 //! What became of each message.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::mem;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use crate::programs::{naive_client, naive_server, show};
-use crate::util::{Outcome, Server, client, peer, printed, run, spawn};
+use crate::util::{
+    Outcome, Running, Server, client, is_ignored, peer, printed, received, run, signal, spawn,
+};
 
 #[test]
 fn a_connection_that_ends_takes_messages_with_it() {
@@ -38,6 +42,51 @@ fn a_connection_that_ends_takes_messages_with_it() {
                 Enter message: Server: \nEnter message: Server: \nEnter message: ";
     naive.assert(0, lost, "");
     real.assert(0, printed(["one", "two", "three"]), "");
+}
+
+#[test]
+fn a_line_comes_twice_unless_both_ends_take_care() {
+    // A server that dies after it has read a line and before it answers.
+    let (read, lines) = mpsc::channel();
+    let mut dies = true;
+    let address = peer(move |mut stream| {
+        let input = BufReader::new(stream.try_clone().unwrap());
+        for line in input.lines().map_while(Result::ok) {
+            read.send(line.clone()).unwrap();
+            if mem::take(&mut dies) {
+                return;
+            }
+            let _ = stream.write_all(received(&line).as_bytes());
+        }
+    });
+    let args = ["-q", "--retry-for", "20"];
+    run(&mut client(address, &args), "one\ntwo\n").assert(0, printed(["one", "two"]), "");
+    let naive: Vec<String> = lines.try_iter().collect();
+    println!("a server that dies has read {naive:?}");
+    assert_eq!(naive, ["one", "one", "two"]);
+
+    // One that is asked to stop, while a line is on its way.
+    if is_ignored(15) {
+        return;
+    }
+    let mut old = Server::start(&[]);
+    let mut client = Running::start(&mut old.client(&args));
+    client.send("one\n");
+    assert_eq!(client.read_line(), printed(["one"]));
+    old.stop();
+    client.send("two\n");
+    signal(old.id(), "TERM");
+    old.go_on();
+    old.wait();
+    let new = Server::start_at(old.address, &[]);
+    client.send("three\n");
+    client.stdin.take();
+    client.finish().assert(0, printed(["two", "three"]), "");
+    let log = old.log() + &new.log_with("Received message: three");
+    let read = |line: &str| log.matches(&format!("Received message: {line}\n")).count();
+    let real = ["one", "two", "three"].map(read);
+    println!("one that stops, and the next: {real:?} times each");
+    assert_eq!(real, [1, 1, 1], "{log}");
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Where the programs run, and who reads what they say.
 
-use crate::programs::{await_end, naive, naive_server, send_at_once, serve};
-use crate::util::{Server, ask, ask_line, children, process_1, received, server, signal};
+use std::io::Write;
+
+use crate::programs::{await_end, naive, naive_server, read_to_end, send_at_once, serve, show};
+use crate::util::{
+    Server, ask, ask_line, children, is_ignored, process_1, received, server, signal,
+};
 
 #[test]
 fn as_process_1_it_cannot_be_stopped() {
@@ -21,6 +25,30 @@ fn as_process_1_it_cannot_be_stopped() {
     terminate(&real);
     await_end(&real);
     println!("real:  has ended");
+}
+
+#[test]
+fn to_stop_it_is_to_lose_what_has_come() {
+    if is_ignored(15) {
+        return;
+    }
+    // A line that has come, and that the server has not read yet.
+    let stop_before_it_reads = |server: &Server| {
+        let mut stream = server.connect();
+        ask_line(&stream, "one");
+        server.stop();
+        stream.write_all(b"two\n").unwrap();
+        signal(server.id(), "TERM");
+        server.go_on();
+        read_to_end(stream)
+    };
+    let naive = stop_before_it_reads(&naive_server());
+    let real = stop_before_it_reads(&Server::start(&[]));
+    show("naive", "two\n", &naive);
+    show("real ", "two\n", &real);
+    assert!(!naive.contains("two"), "{naive}");
+    let notice = "Server closed your connection: the server is stopping\n";
+    assert_eq!(real, received("two") + notice);
 }
 
 #[test]

@@ -70,18 +70,21 @@ mod schedule;
 mod names;
 
 // A signal ends the client wherever it is.
+#[cfg(unix)]
 mod signals;
 
 // The client over a path that ends after any byte.
 mod every_byte;
 
 // The server is stopped: who is told, who is served, what is left.
+#[cfg(unix)]
 mod stopping;
 
 // The server's word against the client's.
 mod server_log;
 
 // The client's last words after a signal.
+#[cfg(unix)]
 mod last_words;
 
 // What the client tells of outages, and of a run that was cut short.

@@ -14,5 +14,22 @@ pub fn number_in_proc(process: u32, file: &str, text: &str, words: usize) -> Opt
 
 /// What this system says of an error, by the number that Linux has for it.
 pub fn os_error(number: i32) -> String {
+    // As macOS and Windows number them. Below 35, Unix has one number for each.
+    let (bsd, windows) = match number {
+        9 => (9, 6),
+        21 => (21, 5),
+        28 => (28, 112),
+        88 => (38, 10038),
+        98 => (48, 10048),
+        99 => (49, 10049),
+        104 => (54, 10054),
+        111 => (61, 10061),
+        other => (other, other),
+    };
+    let number = match () {
+        () if cfg!(target_os = "linux") => number,
+        () if cfg!(windows) => windows,
+        () => bsd,
+    };
     io::Error::from_raw_os_error(number).to_string()
 }

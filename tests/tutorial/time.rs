@@ -9,8 +9,8 @@ use tcp_chat::system;
 
 use crate::programs::{naive_server, read_to_end, repaired_server, write_until_error};
 use crate::util::{
-    LIMIT, Probe, Server, answering, ask, ask_line, connect, eventually, printed, received, run,
-    signal, stop, take_report, temporary_file,
+    LIMIT, Probe, Server, answering, ask, ask_line, client, connect, eventually, printed, received,
+    run, signal, stop, take_report, temporary_file,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -162,7 +162,9 @@ fn a_stall_hides_from_who_waits_for_each_reply() {
             times[LINES * 9 / 10].as_secs_f64() * 1000.0
         });
         let report = temporary_file();
-        let mut client = crate::util::client(stalls(), &["--rate", "100", "--report"]);
+        // It waits for each reply as well, but each line has its place.
+        let args = ["--window", "1", "--rate", "100", "--report"];
+        let mut client = client(stalls(), &args);
         let input = "hello\n".repeat(LINES);
         run(client.arg(&report), input).assert(0, printed(["hello"; LINES]), "");
         let real = take_report(&report)["reply_time_ms"]["p90"].number();

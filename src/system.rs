@@ -1,6 +1,5 @@
-//! What std lacks, or does differently by system: signals, the standard streams
-//! as they are, the listener's queue, writes that cannot be woken, limits of
-//! resources.
+//! What std lacks, or does differently by system: signals, unbuffered standard
+//! streams, the listener's queue, writes that cannot be woken, resource limits.
 //!
 //! All code that knows a system is here, and so are all foreign functions. The
 //! rest of the crate is the same for every system.

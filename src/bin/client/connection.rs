@@ -12,7 +12,7 @@ use tcp_chat::system;
 use crate::conversation::{Loss, ToSend};
 use crate::shared::{self, Shared};
 
-/// How often at least deadlines are looked at while nothing is received.
+/// Deadlines are checked at least this often while nothing is received.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Sends and receives over a connection, until everything is answered, or `Some`
@@ -56,11 +56,11 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Resul
     }
 }
 
-/// Sends all that is said, until there will be nothing more.
+/// Writes messages as they are queued, until there will be no more.
 ///
 /// # Errors
 ///
-/// What the connection says. It may have said more to the thread that reads.
+/// The write failed. The thread that reads may know more of the reason.
 fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
     let mut batch = Vec::new();
     loop {

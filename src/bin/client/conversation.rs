@@ -1,12 +1,11 @@
 //! Every rule about messages, replies and deadlines.
 //!
-//! A [`Conversation`] is all that the client knows of its lines: what was said,
-//! what is in flight, what was answered, since when it waits, and whether the
-//! server is away. Things happen to it (a line is said, bytes arrive, the
-//! connection is lost), and it says what is to be done: what to send, print and
-//! tell, how long to wait, when to give up. It knows no socket, thread or clock;
-//! the time is told to it. So every order of events can be tried in a test, and
-//! an hour passes in no time.
+//! A [`Conversation`] is all that the client knows of its lines: which are queued,
+//! in flight or answered, how long it has waited, and whether the server is away.
+//! Things happen to it (a line is queued, bytes arrive, the connection is lost),
+//! and it decides what follows: what to send, print and tell, how long to wait,
+//! when to give up. It knows no socket, thread or clock; each call is told the
+//! time. So a test can try every order of events, and let an hour pass at once.
 
 mod connections;
 mod replies;
@@ -35,7 +34,7 @@ use crate::outbox::Outbox;
 /// to keep a fast path busy, and little enough to forget about.
 const BYTE_BUDGET: usize = 512 * 1024;
 
-/// How many lines in trouble are told one by one, of each kind of trouble.
+/// How many lines are reported one by one, of each kind of trouble.
 const MOST_TOLD: u64 = 10;
 
 /// What the user has decided.
@@ -92,7 +91,7 @@ pub(crate) struct Conversation {
     /// When the last reply came or, if nothing was in flight before it, the last
     /// batch was sent. It means something only while messages are in flight.
     awaited_since: Option<Instant>,
-    /// The outage that goes on, if there is one.
+    /// The present outage, if there is one.
     outage: Option<Outage>,
     /// Replies for the user, not handed out yet.
     output: Vec<u8>,
@@ -186,12 +185,12 @@ impl Conversation {
         }
     }
 
-    /// Whether another line may be said.
+    /// Whether another line may be queued.
     pub(crate) fn has_room(&self) -> bool {
         self.outbox.len() < self.settings.window && self.outbox.bytes() < BYTE_BUDGET
     }
 
-    /// Since when another line may be said, if one may.
+    /// Since when another line may be queued, if one may.
     pub(crate) fn room_since(&self) -> Option<Instant> {
         self.has_room().then_some(self.room_since)
     }
@@ -326,7 +325,7 @@ impl Conversation {
     ///
     /// # Errors
     ///
-    /// The connection is of no more use.
+    /// The connection is lost.
     pub(crate) fn receive(
         &mut self,
         replies: &mut LineReader,
@@ -354,15 +353,15 @@ impl Conversation {
         Ok(false)
     }
 
-    /// Counts how late the client itself is, from now on also wherever that may
-    /// matter. Returns when to come again.
+    /// Measures how late the client itself is, and from now on wherever that may
+    /// matter. Returns when to measure again.
     pub(crate) fn measure_own_delay(&mut self, now: Instant) -> Instant {
         self.counts.own_delays.measure(self.began, now)
     }
 
     // What is for the user.
 
-    /// The run is over: how it stands in the end. Unless all replies were printed,
+    /// The run is over: how it ended. Unless all replies were printed,
     /// those of the last [`receive`](Conversation::receive) do not count.
     pub(crate) fn conclude(&mut self, all_printed: bool, now: Instant) -> Snapshot {
         self.close_outage(now);

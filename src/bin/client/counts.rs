@@ -8,18 +8,18 @@ use crate::longest::Longest;
 use crate::outage::Outage;
 use crate::own_delay::OwnDelays;
 
-/// How many outages are kept one by one; further ones are only counted.
+/// How many outages are listed one by one; further ones are only counted.
 const MOST_OUTAGES: usize = 1000;
 
 /// All that the client counts.
 #[derive(Clone, Default)]
 pub(crate) struct Counts {
     pub(crate) answers: Answers,
-    /// Over the limit, so not messages at all.
+    /// Lines over the limit, which are no messages.
     pub(crate) not_sent: u64,
     /// How many messages were sent more than once, each time counted.
     pub(crate) sent_again: u64,
-    /// How many connections came about.
+    /// How many connections there were.
     pub(crate) connections: u64,
     pub(crate) outages: u64,
     pub(crate) longest_outage: Duration,
@@ -44,7 +44,7 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// How many messages had some reply.
+    /// How many messages were answered.
     pub(crate) fn total(&self) -> u64 {
         self.acknowledged + self.rejected + self.wrong
     }
@@ -68,7 +68,7 @@ impl Counts {
     ///
     /// # Errors
     ///
-    /// Not every one was; the error counts the others.
+    /// Some were not; the error counts them.
     pub(crate) fn verdict(&self) -> Result<(), String> {
         let Answers {
             rejected, wrong, ..
@@ -95,7 +95,7 @@ pub(crate) struct Snapshot {
     /// When the run began.
     pub(crate) began: Instant,
     pub(crate) now: Instant,
-    /// Whether all that there was of the input was read.
+    /// Whether the input was read to its end.
     pub(crate) input_was_read: bool,
     /// How many messages are unacknowledged, sent or not.
     pub(crate) unacknowledged: u64,
@@ -105,7 +105,7 @@ pub(crate) struct Snapshot {
     pub(crate) waiting: Option<Duration>,
     /// How many of them were sent over the present connection.
     pub(crate) in_flight: u64,
-    /// How long the outage that goes on has lasted.
+    /// How long the present outage has lasted.
     pub(crate) outage: Option<Duration>,
 }
 
@@ -115,7 +115,7 @@ impl Snapshot {
         self.now.saturating_duration_since(self.began)
     }
 
-    /// Replies a second, from the beginning on.
+    /// Replies a second since the run began.
     pub(crate) fn rate(&self) -> f64 {
         // A clock may not have moved, and JSON knows no infinity.
         self.counts.answers.total() as f64 / self.elapsed().as_secs_f64().max(1e-6)

@@ -1,9 +1,10 @@
-//! The longest of some durations since any time.
+//! The longest duration since any moment.
 
 use std::time::{Duration, Instant};
 
-/// Durations, each with when it ended. Only those are kept that nothing later was
-/// as long as: of durations in no order, so few as the logarithm of their number.
+/// Durations, each with when it ended. One is kept only until a later one is as
+/// long, so of durations in random order it keeps about the logarithm of their
+/// number.
 #[derive(Clone, Default)]
 pub(crate) struct Longest {
     /// In order of time, each shorter than the one before.

@@ -8,30 +8,29 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The shortest pause, which a server that restarts in no time is late by.
+/// The shortest pause: a server that restarts at once is noticed this late.
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// The longest pause, which keeps a server that was away for long from being
-/// waited for much longer.
+/// The longest pause: a server that was away for hours is noticed this late.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection's own address, and the server's.
 pub(crate) type Addresses = (SocketAddr, SocketAddr);
 
-/// A time without a connection that works, which goes on or is over.
+/// A time without a working connection, present or past.
 #[derive(Clone, Debug)]
 pub(crate) struct Outage {
     /// The first reply missed, or the first attempt to connect.
     pub(crate) began: Instant,
-    /// Since when it is known, and attempts are made to end it.
+    /// When it was noticed; since then the client has tried to end it.
     known: Instant,
-    /// What was wrong at first.
+    /// The error that began it.
     pub(crate) cause: String,
     /// How many messages were sent again because of it, each time counted.
     pub(crate) sent_again: u64,
-    /// Zero while it goes on, and so is the next.
+    /// Zero while it lasts, as is the next.
     pub(crate) length: Duration,
-    /// By how much the client itself was late in it at most.
+    /// How late the client itself was during it, at most.
     pub(crate) own_delay: Duration,
     /// The connection's own and the server's address, if it began with a loss.
     pub(crate) lost: Option<Addresses>,

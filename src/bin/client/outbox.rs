@@ -20,7 +20,7 @@ pub(crate) struct Outbox {
     bytes: Vec<u8>,
     /// Where the oldest message begins. What stands before it was acknowledged.
     start: usize,
-    /// Of each message how many bytes it has, its LF included.
+    /// The length of each message in bytes, its LF included.
     lengths: VecDeque<u32>,
     /// What messages that were pushed together have in common; the counts add
     /// up to `lengths.len()`.
@@ -287,7 +287,7 @@ mod tests {
             outbox.pop(1, |_, _| {});
             before = outbox.start;
         }
-        // It is 64 KiB of messages of six bytes.
+        // These are 64 KiB of messages of six bytes.
         assert_eq!(moved_at, [65_538; 9]);
         assert!(outbox.bytes.len() < 66_000);
     }

@@ -17,7 +17,7 @@ use crate::conversation::{Conversation, News};
 /// How long the end of the run waits for replies that are being printed.
 const LAST_REPLIES: Duration = Duration::from_millis(250);
 
-/// How long it waits for other words on the terminal.
+/// How long it waits for whatever else is being written.
 const OTHER_WORDS: Duration = Duration::from_millis(100);
 
 /// Standard output and standard error.
@@ -41,7 +41,7 @@ pub(crate) struct Output {
 impl Output {
     /// # Errors
     ///
-    /// Standard output cannot be had.
+    /// Standard output is not open, or no descriptor is free.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Output {
             stdout: system::stdout()?,
@@ -164,8 +164,8 @@ impl Output {
 
     /// Shows the last words, after which nothing else comes.
     pub(crate) fn end(&self, last_words: &str) {
-        // A terminal or pipe that takes nothing keeps the lock with it, and then
-        // there is no use in waiting for it.
+        // Whoever writes to a terminal or pipe that takes nothing keeps the lock; then
+        // waiting for it is useless.
         if let Some(terminal) = lock_within(&self.terminal, OTHER_WORDS) {
             self.end_line();
             // Never given back.

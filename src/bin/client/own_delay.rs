@@ -21,14 +21,14 @@ pub(crate) struct OwnDelays {
     /// The tick that is noticed next; `None` where nothing is measured.
     next: Option<Instant>,
     pub(crate) all: Histogram,
-    /// Of the ticks that were noticed at once, only the first is here: the longest.
+    /// Of ticks that were noticed together, only the first is kept: the longest.
     pub(crate) longest: Longest,
 }
 
 impl OwnDelays {
-    /// Notices each tick since the beginning of the run, also those that were missed:
-    /// as one late tick, a stop of a second would be in no quantile. Returns when the
-    /// next one is.
+    /// Notices each tick since the run began, missed ones too: as a single late tick,
+    /// a stop of a second would show in no quantile. Returns when the next one is
+    /// due.
     pub(crate) fn measure(&mut self, began: Instant, now: Instant) -> Instant {
         let next = self.next.get_or_insert(began);
         if let Some(longest) = now.checked_duration_since(*next) {
@@ -41,8 +41,8 @@ impl OwnDelays {
         *next
     }
 
-    /// Does so in advance of the thread that measures, if there is one: where the
-    /// client was stopped, that may not have gone on yet.
+    /// Does the same ahead of the thread that measures, if there is one: after a stop
+    /// of the client, that thread may not run again at once.
     pub(crate) fn notice(&mut self, now: Instant) {
         if let Some(next) = self.next {
             self.measure(next, now);

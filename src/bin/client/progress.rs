@@ -9,7 +9,7 @@ use crate::summary::milliseconds;
 
 const EACH: Duration = Duration::from_secs(1);
 
-/// From when on it is shown that a reply is waited for.
+/// How long a reply must be waited for to be shown.
 const NOTABLE_WAIT: Duration = Duration::from_millis(100);
 
 /// Shows each second how far the run is, until it is over.
@@ -23,8 +23,8 @@ pub(crate) fn show_progress(shared: &Shared) {
     }
 }
 
-/// The line that `--progress` shows: how the run stands, and what has come about
-/// since it stood as before.
+/// The line that `--progress` shows: how the run stands, and what has happened
+/// since the line before.
 fn progress(run: &Snapshot, before: &Snapshot) -> String {
     let (counts, earlier) = (&run.counts, &before.counts);
     let answered = counts.answers.total() - earlier.answers.total();

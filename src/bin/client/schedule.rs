@@ -155,8 +155,8 @@ mod tests {
         assert_eq!(schedule.due(now), None);
     }
 
-    /// Lines that come into being with a gap before each, and a server that takes
-    /// its time for each, one after the other. All in milliseconds.
+    /// Lines that come with a gap before each, and a server that takes its time for
+    /// each, one after the other. All in milliseconds.
     struct Mixture {
         /// When each line is there.
         there: Vec<u32>,

@@ -67,8 +67,8 @@ impl Series {
     }
 }
 
-/// Writes a row each second and the last one, each at once: what is written, no end
-/// of the client takes back.
+/// Writes a row each second and a last one, each at once: whatever ends the client,
+/// the rows so far are in the file.
 fn write_rows(
     file: &NamedFile,
     mut before: Snapshot,
@@ -97,7 +97,7 @@ fn next_row(before: &Snapshot) -> Instant {
     before.began + Duration::from_secs(before.elapsed().as_secs() + 1)
 }
 
-/// How the run stands, and what has come about since it stood as before.
+/// How the run stands, and what has happened since the row before.
 fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
     let time = began.duration_since(UNIX_EPOCH).unwrap_or_default() + run.elapsed();
     let (answers, earlier) = (&run.counts.answers, &before.counts.answers);

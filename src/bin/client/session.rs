@@ -144,7 +144,7 @@ impl Session {
 /// or a message could wait for the acknowledgement of the one before.
 fn connect_to(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, limit).map_err(|error| {
-        // std words its own time-out differently from the system's.
+        // std's own text for a timeout differs from the system's.
         match error.kind() {
             io::ErrorKind::TimedOut => io::Error::other("Connection timed out"),
             _ => error,

@@ -89,7 +89,7 @@ impl Shared {
         conversation.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there is what is awaited, or the deadline has passed.
+    /// Waits until `awaited` returns something, or the deadline has passed.
     pub(crate) fn wait_until<T>(
         &self,
         deadline: Option<Instant>,
@@ -115,7 +115,7 @@ impl Shared {
 ///
 /// # Errors
 ///
-/// The system has no thread for it.
+/// No thread is available.
 pub(crate) fn start<T: Send + 'static>(
     name: &'static str,
     shared: &Arc<Shared>,
@@ -124,7 +124,7 @@ pub(crate) fn start<T: Send + 'static>(
     let shared = Arc::clone(shared);
     let thread = thread::Builder::new().name(name.to_string());
     let body = move || {
-        // Whatever state it leaves behind, only the end of the run looks at it.
+        // Whatever state it leaves behind, only the conclusion of the run reads it.
         let value = panic::catch_unwind(AssertUnwindSafe(|| run(&shared)));
         value
             .inspect_err(|_| shared.end(Err(Panicked(name).into())))

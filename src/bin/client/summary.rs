@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::counts::{Answers, Counts, Snapshot};
 use crate::histogram::Histogram;
 
-/// The shares of replies whose times are shown, and what they are called.
+/// The quantiles of reply times that are shown, and their names.
 pub(crate) const QUANTILES: [(&str, f64); 4] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 

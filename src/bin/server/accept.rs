@@ -26,7 +26,7 @@ pub(crate) struct Server {
     limits: Limits,
     stop: Arc<Stop>,
     linger: SyncSender<Farewell>,
-    /// When the log last had a warning of trouble that may repeat at any rate.
+    /// When the log last had a warning of trouble that may come at any rate.
     warned: Option<Instant>,
 }
 
@@ -139,8 +139,8 @@ impl Server {
     }
 }
 
-/// How long to wait before the next attempt to accept, after one that failed and
-/// so many failures right before it: each pause is twice the one before.
+/// How long to wait after a failure to accept that came right after so many others:
+/// each pause is twice the one before.
 fn pause_after(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(5);
     // Then it also sees in time that the server is to stop.
@@ -216,7 +216,7 @@ mod tests {
             unreachable!("as told");
         })
         .unwrap();
-        // Not until the thread has unwound does the channel close.
+        // The channel closes once the thread has unwound.
         assert!(ended.recv().is_err());
         while limits.take_slot().is_err() || LOGGED.lock().unwrap().is_empty() {
             thread::yield_now();

@@ -32,8 +32,8 @@ const BATCH: usize = 65_536;
 /// A read of at most this many bytes is short.
 const SHORT: usize = 1024;
 
-/// After this many messages that came by short reads alone, a client has no use
-/// for the room that longer ones took.
+/// After this many messages that came by short reads alone, a client gives back
+/// the room that longer ones took.
 const SHORT_MESSAGES: u64 = 32;
 
 /// For how long after the stop of the server began its clients are read from.
@@ -152,7 +152,7 @@ impl Connection<'_> {
         self.stream.tcp.set_read_timeout(Some(wait))?;
         self.stream.tcp.set_write_timeout(Some(timeout))?;
 
-        // The end of the first wait in vain since the last read.
+        // When a read first timed out since bytes last came.
         let mut quiet_since: Option<Instant> = None;
         let mut line_begun: Option<Instant> = None;
         loop {
@@ -290,8 +290,8 @@ impl Connection<'_> {
         let begun = Instant::now();
         let mut rest = &self.replies[..];
         let mut is_overdue = false;
-        // The socket's own timeout starts anew with each write, so a write that
-        // took only a part leaves it to the clock whether there is another.
+        // The socket's own timeout starts anew with each write, so after one that took
+        // only a part, the clock decides whether there is another.
         loop {
             let written = if is_overdue {
                 without_waiting(&self.stream.tcp, || (&self.stream.tcp).write(rest))

@@ -15,7 +15,7 @@ const STAYS: Duration = Duration::from_secs(1);
 /// Why an attempt or a connection ended before everything was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// No connection came about.
+    /// The server could not be reached.
     Unreachable(String),
     /// The server sent a notice that it does not serve this client.
     Refused(String),
@@ -102,7 +102,7 @@ impl Conversation {
     ///
     /// # Errors
     ///
-    /// There is none; the one line says why.
+    /// There will be none; the error is the one line that says why.
     pub(crate) fn lost(&mut self, loss: &Loss, now: Instant) -> Result<Duration, String> {
         self.link = Link::Down;
         let retry_for = self.settings.retry_for;
@@ -162,7 +162,7 @@ impl Conversation {
         Some(outage)
     }
 
-    /// What there is to say when a connection cannot be had or is lost.
+    /// How a failed attempt or a lost connection is reported.
     fn describe(&self, loss: &Loss) -> String {
         let server = &self.server;
         match loss {

@@ -138,8 +138,8 @@ impl Conversation {
         self.end_outage(now - unasked.unwrap_or_default());
     }
 
-    /// Tells of trouble with a single line, the first few times that there is
-    /// some of its kind.
+    /// Reports trouble with a single line, the first few times that it is of its
+    /// kind.
     pub(super) fn report(&mut self, count: u64, kind: &str, report: String) {
         let report = match count {
             ..=MOST_TOLD => report,
@@ -155,7 +155,7 @@ impl Conversation {
     }
 }
 
-/// An expected and another line, from shortly before where they part.
+/// The expected line and the one that came, from shortly before they differ.
 fn difference(wanted: &[u8], got: &[u8]) -> String {
     let pairs = wanted.iter().zip(got);
     let same = pairs.take_while(|(wanted, got)| wanted == got).count();

@@ -43,7 +43,7 @@ pub(super) struct Network {
     pub(super) last_line: Instant,
     /// Of each attempt to connect when it began.
     pub(super) attempts: Vec<Instant>,
-    /// Of each connection that was of no use any more when that was known.
+    /// When each lost connection was known to be lost.
     pub(super) losses: Vec<Instant>,
     /// When messages were sent that nobody answers.
     pub(super) missed: Vec<Instant>,

@@ -123,7 +123,7 @@ pub fn show(program: &str, sent: impl AsRef<[u8]>, came: impl AsRef<[u8]>) {
 fn shown(bytes: &[u8]) -> String {
     let text = format!("{:?}", String::from_utf8_lossy(bytes));
     let length = text.chars().count();
-    if length <= 100 {
+    if length <= 200 {
         return text;
     }
     let begin: String = text.chars().take(60).collect();

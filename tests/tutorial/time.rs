@@ -40,7 +40,7 @@ fn nagle_waits_for_a_delayed_acknowledgement() {
     let input = "hello\n".repeat(LINES);
     run(client.arg(&report), input).assert(0, printed(["hello"; LINES]), "");
     let real = take_report(&report)["reply_time_ms"]["p50"].number();
-    println!("real:  {real} ms");
+    println!("real:  {real:.3} ms");
     assert!(real < 30.0, "{real} ms");
 }
 
@@ -72,13 +72,12 @@ fn a_drip_holds_a_thread() {
         naive.status("Threads") - threads[0]
     );
     assert_eq!(naive.status("Threads") - threads[0], DRIPS as u64);
+    println!("real:  each client was told why it was closed");
     let [_, clients] = clients;
     for client in clients {
-        let notice = read_to_end(client);
-        println!("real:  {notice:?}");
-        assert!(
-            notice.starts_with("Server closed your connection: a line was not ended within 1 s\n")
-        );
+        let told = read_to_end(client);
+        let notice = "Server closed your connection: a line was not ended within 1 s\n";
+        assert!(told.starts_with(notice), "{told:?}");
     }
     eventually(|| match real.status("Threads") {
         now if now == threads[1] => Ok(()),
@@ -99,7 +98,7 @@ fn a_peer_that_does_not_read_holds_a_thread() {
         (error, stream)
     };
     let (error, _naive_stream) = flood(&naive, 300 * MS);
-    println!("naive: takes no more, and never ends: {error}");
+    println!("naive: takes no more, and its thread waits for ever");
     assert!(system::is_timeout(&error), "{error}");
     let (error, _real_stream) = flood(&real, LIMIT);
     println!("real:  has closed: {error}");
@@ -129,7 +128,7 @@ fn both_write_and_nobody_reads() {
         assert!(sent < input.len(), "all was sent");
     };
     println!(
-        "naive: stuck after {sent} of {} bytes: {error}",
+        "naive: both sides wait for ever after {sent} of {} bytes",
         input.len()
     );
     assert!(system::is_timeout(&error), "{error}");
@@ -170,7 +169,10 @@ fn a_stall_hides_from_who_waits_for_each_reply() {
         let real = take_report(&report)["reply_time_ms"]["p90"].number();
         [naive.join().unwrap(), real]
     });
-    println!("a stall of 500 ms in a run of a second: p90 {p90:?} ms, naive and real");
+    let [naive, real] = p90;
+    println!(
+        "a stall of 500 ms in a run of a second: p90 {naive:.1} ms to the naive client, {real:.1} ms to the real one"
+    );
     assert!(p90[0] < 200.0 && p90[1] > 300.0, "{p90:?}");
 }
 

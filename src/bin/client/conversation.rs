@@ -172,6 +172,7 @@ impl Conversation {
         self.counts.own_delays.notice(now);
         let since = |then| now.saturating_duration_since(then);
         Snapshot {
+            server: self.server.clone(),
             counts: self.counts.clone(),
             prefixes: self.settings.reply_prefix.clone(),
             began: self.began,

@@ -89,6 +89,8 @@ impl Counts {
 /// How a run stands.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
+    /// What the user knows the server by.
+    pub(crate) server: String,
     pub(crate) counts: Counts,
     /// What acknowledgements may begin with.
     pub(crate) prefixes: Vec<String>,

@@ -17,6 +17,15 @@ pub(crate) struct Histogram {
     max: Duration,
 }
 
+/// The figures that are shown, and the share of durations that each is for.
+const FIGURES: [(&str, f64); 5] = [
+    ("p50", 0.5),
+    ("p90", 0.9),
+    ("p99", 0.99),
+    ("p99.9", 0.999),
+    ("max", 1.0),
+];
+
 impl Default for Histogram {
     fn default() -> Self {
         Histogram {
@@ -49,6 +58,16 @@ impl Histogram {
         Some(Duration::from_nanos(last_of(bucket)).min(self.max))
     }
 
+    /// The quantiles that are shown and the longest, each with its name, in
+    /// milliseconds; `None` where nothing was recorded.
+    pub(crate) fn figures(&self) -> Option<[(&'static str, f64); 5]> {
+        let max = self.max()?;
+        Some(FIGURES.map(|(name, share)| {
+            let time = self.quantile(share).unwrap_or(max);
+            (name, milliseconds(time))
+        }))
+    }
+
     pub(crate) fn max(&self) -> Option<Duration> {
         (self.total > 0).then_some(self.max)
     }
@@ -63,6 +82,10 @@ impl Histogram {
             max: self.max,
         }
     }
+}
+
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 fn bucket(nanos: u64) -> usize {

@@ -27,7 +27,6 @@ mod session;
 mod shared;
 mod summary;
 
-use std::env;
 use std::fmt;
 use std::io::{self, Write};
 use std::mem;
@@ -45,12 +44,14 @@ use tcp_chat::cli;
 use tcp_chat::system::{self, Signal};
 
 use conversation::{Conversation, Settings};
+use named_file::NamedFile;
 use output::Output;
-use report::{Report, ReportFile};
+use report::report;
 use schedule::Schedule;
 use series::Series;
 use session::Session;
 use shared::{Panicked, Shared, start};
+use summary::summary;
 
 /// The exit code of a program ended by SIGPIPE, as a shell reports it.
 const CLOSED_OUTPUT: u8 = 141;
@@ -167,7 +168,10 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     });
     watched.context("cannot watch for signals")?;
     // Only now, so that a signal does not leave an empty report behind.
-    let file = args.report.as_deref().map(ReportFile::create).transpose()?;
+    let file = args.report.as_deref();
+    let file = file
+        .map(|path| NamedFile::create("report", path))
+        .transpose()?;
     let began = SystemTime::now();
     let server = args.server.to_string();
     let conversation = Conversation::new(server, args.settings.clone(), Instant::now());
@@ -263,7 +267,7 @@ fn conclude(
     shared: &Shared,
     began: SystemTime,
     end: &anyhow::Result<()>,
-    file: Option<&ReportFile>,
+    file: Option<&NamedFile>,
     series: Option<Series>,
 ) -> u8 {
     let all_printed = shared.output.close();
@@ -272,37 +276,25 @@ fn conclude(
     let end = if end.is_ok() { &last_row } else { end };
     let (exit, error) = (exit_code(end), end.as_ref().err());
     let why = error.map(|error| format!("{error:#}"));
-    let arguments = env::args_os().skip(1);
-    let arguments: Vec<_> = arguments
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
-    let report = Report {
-        server: &args.server.to_string(),
-        arguments: &arguments,
-        began,
-        exit,
-        error: why.as_deref(),
-        run: &run,
-    };
-    let write = |comes_last| match file {
-        Some(to) if to.comes_last == comes_last => to.file.write(&report.to_string()).err(),
-        _ => None,
-    };
-    let mut unwritten = write(false);
+    let write = |file: &NamedFile| file.write(&report(&run, began, exit, why.as_deref())).err();
+    // What comes after it in the file of standard error would overwrite the report;
+    // elsewhere, it does not wait for last words that nobody reads.
+    let comes_last = file.is_some_and(NamedFile::is_standard_error);
+    let mut unwritten = file.filter(|_| !comes_last).and_then(write);
     let mut last_words = match args.summary {
-        true => summary::summary(&run),
+        true => summary(&run),
         false => String::new(),
     };
-    let mut say = |error| last_words += &format!("client: {error:#}\n");
-    unwritten.iter().for_each(&mut say);
     // The other codes say enough, and a panic was told where it happened.
-    let is_news = |error: &&anyhow::Error| exit == 1 && !error.is::<Panicked>();
-    error.into_iter().filter(is_news).for_each(&mut say);
+    let news = error.filter(|error| exit == 1 && !error.is::<Panicked>());
+    for error in unwritten.iter().chain(news) {
+        last_words += &format!("client: {error:#}\n");
+    }
     if exit == INTERRUPTED {
         shared.output.interrupted();
     }
     shared.output.end(&last_words);
-    if let Some(error) = write(true) {
+    if let Some(error) = file.filter(|_| comes_last).and_then(write) {
         cli::failure("client", &error);
         unwritten = Some(error);
     }

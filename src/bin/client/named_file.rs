@@ -10,7 +10,7 @@ use tcp_chat::system;
 
 /// A file to write to.
 pub(crate) struct NamedFile {
-    pub(crate) file: File,
+    file: File,
     /// What there is to say when it cannot be written.
     error: String,
 }
@@ -26,6 +26,12 @@ impl NamedFile {
         let error = format!("cannot write the {kind} {name}");
         let file = create(path).with_context(|| error.clone())?;
         Ok(NamedFile { file, error })
+    }
+
+    /// Whether standard error goes to the same file, and would overwrite what is
+    /// written before it.
+    pub(crate) fn is_standard_error(&self) -> bool {
+        system::is_standard_error(&self.file).unwrap_or_default()
     }
 
     /// Writes this text at the end of the file, wherever that is by now.

@@ -4,8 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::counts::Snapshot;
+use crate::histogram::milliseconds;
 use crate::shared::Shared;
-use crate::summary::milliseconds;
 
 const EACH: Duration = Duration::from_secs(1);
 

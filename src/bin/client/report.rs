@@ -1,190 +1,137 @@
 //! The run as one JSON object, for `--report`.
 
-use std::fmt::{self, Display, Write};
+use std::env;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tcp_chat::system;
+use crate::counts::Snapshot;
+use crate::histogram::{Histogram, milliseconds};
+use crate::outage::Outage;
 
-use crate::counts::{Answers, Counts, Snapshot};
-use crate::histogram::Histogram;
-use crate::named_file::NamedFile;
-use crate::summary::{QUANTILES, milliseconds};
-
-/// Where to write the report, open from the start: a run whose report cannot be
-/// written does not begin, and one that is killed leaves none of the run before.
-pub(crate) struct ReportFile {
-    pub(crate) file: NamedFile,
-    /// Whether standard error goes to the same file, and would overwrite the report
-    /// by what comes after it. Elsewhere the report does not wait for last words
-    /// that nobody reads.
-    pub(crate) comes_last: bool,
+/// How a run went and ended; `error` is why it failed, or the signal that ended it.
+pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<&str>) -> String {
+    let (counts, answers) = (&run.counts, &run.counts.answers);
+    let began = began.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let arguments = env::args_os().skip(1);
+    let lines = [
+        ("acknowledged", answers.acknowledged),
+        ("rejected", answers.rejected),
+        ("wrong", answers.wrong),
+        ("unacknowledged", run.unacknowledged),
+        ("unsent", run.unsent),
+        ("not_sent", counts.not_sent),
+        ("sent_again", counts.sent_again),
+    ];
+    let answered_by = run.prefixes.iter().zip(&answers.by_prefix);
+    let outages = counts.first_outages.iter();
+    let fields = [
+        ("server", text(&run.server)),
+        ("version", text(env!("CARGO_PKG_VERSION"))),
+        (
+            "arguments",
+            list(
+                arguments.map(|argument| text(&argument.to_string_lossy())),
+                ", ",
+            ),
+        ),
+        ("began", seconds(began)),
+        ("seconds", seconds(run.elapsed())),
+        ("exit", exit.to_string()),
+        ("error", or_null(error.map(text))),
+        ("input_ended", run.input_was_read.to_string()),
+        (
+            "lines",
+            object(lines.map(|(name, count)| (name, count.to_string()))),
+        ),
+        (
+            "answered_by",
+            object(answered_by.map(|(prefix, count)| (&**prefix, count.to_string()))),
+        ),
+        ("replies_per_second", format!("{:.1}", run.rate())),
+        ("reply_time_ms", times(&counts.reply_times)),
+        ("own_delay_ms", times(&counts.own_delays.all)),
+        (
+            "outages",
+            list(
+                outages.map(|past| outage(past, began + (past.began - run.began))),
+                ",\n    ",
+            ),
+        ),
+        ("outage_count", counts.outages.to_string()),
+        ("longest_outage_seconds", seconds(counts.longest_outage)),
+    ];
+    let fields = fields.map(|(name, value)| format!("  \"{name}\": {value}"));
+    format!("{{\n{}\n}}\n", fields.join(",\n"))
 }
 
-impl ReportFile {
-    /// # Errors
-    ///
-    /// The file cannot be written.
-    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
-        let file = NamedFile::create("report", path)?;
-        let comes_last = system::is_standard_error(&file.file).unwrap_or_default();
-        Ok(ReportFile { file, comes_last })
-    }
+fn outage(past: &Outage, began: Duration) -> String {
+    let address = |address: SocketAddr| text(&address.to_string());
+    object([
+        ("began", seconds(began)),
+        ("seconds", seconds(past.length)),
+        ("cause", text(&past.cause)),
+        ("sent_again", past.sent_again.to_string()),
+        (
+            "own_delay_ms",
+            format!("{:.6}", milliseconds(past.own_delay)),
+        ),
+        ("local", or_null(past.lost.map(|(local, _)| address(local)))),
+        (
+            "remote",
+            or_null(past.lost.map(|(_, remote)| address(remote))),
+        ),
+    ])
 }
 
-/// How a run went and ended.
-pub(crate) struct Report<'a> {
-    pub(crate) server: &'a str,
-    /// What the client was started with.
-    pub(crate) arguments: &'a [String],
-    pub(crate) began: SystemTime,
-    pub(crate) exit: u8,
-    /// Why it failed, or the signal that ended it.
-    pub(crate) error: Option<&'a str>,
-    pub(crate) run: &'a Snapshot,
+/// The figures of some durations; `null` without any.
+fn times(times: &Histogram) -> String {
+    let figures = times.figures();
+    or_null(figures.map(|figures| {
+        object(figures.map(|(name, time)| (name.replace('.', ""), format!("{time:.6}"))))
+    }))
 }
 
-impl Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report {
-            server,
-            arguments,
-            exit,
-            run,
-            ..
-        } = self;
-        let Counts {
-            not_sent,
-            sent_again,
-            outages,
-            ..
-        } = run.counts;
-        let Answers {
-            acknowledged,
-            rejected,
-            wrong,
-            ..
-        } = run.counts.answers;
-        let began = self.began.duration_since(UNIX_EPOCH).unwrap_or_default();
-        writeln!(f, "{{")?;
-        writeln!(f, "  \"server\": {},", Text(server))?;
-        let version = Text(env!("CARGO_PKG_VERSION"));
-        writeln!(f, "  \"version\": {version},")?;
-        let arguments = arguments.iter().map(|argument| Text(argument).to_string());
-        let arguments = arguments.collect::<Vec<_>>().join(", ");
-        writeln!(f, "  \"arguments\": [{arguments}],")?;
-        writeln!(f, "  \"began\": {:.6},", began.as_secs_f64())?;
-        writeln!(f, "  \"seconds\": {:.6},", run.elapsed().as_secs_f64())?;
-        writeln!(f, "  \"exit\": {exit},")?;
-        match self.error {
-            Some(error) => writeln!(f, "  \"error\": {},", Text(error))?,
-            None => writeln!(f, "  \"error\": null,")?,
-        }
-        writeln!(f, "  \"input_ended\": {},", run.input_was_read)?;
-        let (unacknowledged, unsent) = (run.unacknowledged, run.unsent);
-        writeln!(
-            f,
-            "  \"lines\": {{\"acknowledged\": {acknowledged}, \"rejected\": {rejected}, \
-             \"wrong\": {wrong}, \"unacknowledged\": {unacknowledged}, \"unsent\": {unsent}, \
-             \"not_sent\": {not_sent}, \"sent_again\": {sent_again}}},"
-        )?;
-        let by_prefix = run.prefixes.iter().zip(&run.counts.answers.by_prefix);
-        let answered_by = by_prefix.map(|(prefix, count)| format!("{}: {count}", Text(prefix)));
-        let answered_by = answered_by.collect::<Vec<_>>().join(", ");
-        writeln!(f, "  \"answered_by\": {{{answered_by}}},")?;
-        writeln!(f, "  \"replies_per_second\": {:.1},", run.rate())?;
-        let reply_times = Times(&run.counts.reply_times);
-        writeln!(f, "  \"reply_time_ms\": {reply_times},")?;
-        let own_delays = Times(&run.counts.own_delays.all);
-        writeln!(f, "  \"own_delay_ms\": {own_delays},")?;
-        let mut separator = "";
-        write!(f, "  \"outages\": [")?;
-        for outage in &run.counts.first_outages {
-            let after = outage.began.saturating_duration_since(run.began);
-            write!(
-                f,
-                "{separator}\n    {{\"began\": {:.6}, \"seconds\": {:.6}, \
-                 \"cause\": {}, \"sent_again\": {}, \"own_delay_ms\": {:.6}, \
-                 \"local\": {}, \"remote\": {}}}",
-                (began + after).as_secs_f64(),
-                outage.length.as_secs_f64(),
-                Text(&outage.cause),
-                outage.sent_again,
-                milliseconds(outage.own_delay),
-                Address(outage.lost.map(|(local, _)| local)),
-                Address(outage.lost.map(|(_, remote)| remote)),
-            )?;
-            separator = ",";
-        }
-        writeln!(f, "],")?;
-        writeln!(f, "  \"outage_count\": {outages},")?;
-        let longest = run.counts.longest_outage.as_secs_f64();
-        writeln!(f, "  \"longest_outage_seconds\": {longest:.6}\n}}")
-    }
+fn seconds(duration: Duration) -> String {
+    format!("{:.6}", duration.as_secs_f64())
 }
 
-/// Durations as their quantiles in milliseconds; `null` without any.
-struct Times<'a>(&'a Histogram);
-
-impl Display for Times<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Times(times) = self;
-        let Some(max) = times.max() else {
-            return f.write_str("null");
-        };
-        f.write_char('{')?;
-        for (name, share) in QUANTILES {
-            let name = name.replace('.', "");
-            let time = milliseconds(times.quantile(share).unwrap_or(max));
-            write!(f, "\"{name}\": {time:.6}, ")?;
-        }
-        write!(f, "\"max\": {:.6}}}", milliseconds(max))
-    }
+fn or_null(value: Option<String>) -> String {
+    value.unwrap_or("null".to_string())
 }
 
-/// An address, or `null`.
-struct Address(Option<SocketAddr>);
+fn list(values: impl Iterator<Item = String>, separator: &str) -> String {
+    format!("[{}]", values.collect::<Vec<_>>().join(separator))
+}
 
-impl Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(address) => write!(f, "\"{address}\""),
-            None => f.write_str("null"),
-        }
-    }
+fn object<N: AsRef<str>>(fields: impl IntoIterator<Item = (N, String)>) -> String {
+    let fields = fields.into_iter();
+    let fields = fields.map(|(name, value)| format!("{}: {value}", text(name.as_ref())));
+    format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
 }
 
 /// A text as a JSON string.
-struct Text<'a>(&'a str);
-
-impl Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                '\0'..=' ' if c != ' ' => write!(f, "\\u{:04x}", u32::from(c))?,
-                _ => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
-    }
+fn text(plain: &str) -> String {
+    let escaped = plain.chars().map(|c| match c {
+        '"' | '\\' => format!("\\{c}"),
+        ..' ' => format!("\\u{:04x}", u32::from(c)),
+        _ => c.to_string(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Text;
+    use super::text;
 
     #[test]
     fn escapes_what_json_does_not_allow_in_a_string() {
-        for (text, json) in [
+        for (plain, json) in [
             ("", "\"\""),
             ("Grüße, 世界", "\"Grüße, 世界\""),
             ("a \"b\" \\c", "\"a \\\"b\\\" \\\\c\""),
             ("\0\n\x1f \x7f", "\"\\u0000\\u000a\\u001f \x7f\""),
         ] {
-            assert_eq!(Text(text).to_string(), json);
+            assert_eq!(text(plain), json);
         }
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::anyhow;
 
 use crate::counts::Snapshot;
+use crate::histogram::milliseconds;
 use crate::named_file::NamedFile;
 use crate::shared::{Shared, start};
-use crate::summary::milliseconds;
 
 const HEADER: &str = "time,acknowledged,replies,replies_per_second,p50_ms,p99_ms,max_ms,\
                       in_flight,waiting_ms,outage_seconds,own_delay_ms\n";

@@ -52,13 +52,13 @@
 //! ## A stream has no messages
 //!
 //! Two messages arrive as one, or one as two: TCP carries bytes, and neither
-//! the calls that wrote them nor the segments on the way mean anything.
+//! the calls that wrote them nor the segments that they travel in mean anything.
 //! Tutorials see each `read` bring what one `write` sent, because on an idle
-//! machine it does. The naive client is worse off than the server: what is left
-//! of a long reply it takes for the next one, and from then on each reply that it
-//! shows is that to the message before.
+//! machine it does. The naive client is worse off than the server: it takes the
+//! rest of a long reply for the next one, and from then on shows each reply one
+//! message late.
 //!
-//! So there has to be a rule where a message ends (framing). Here an LF ends it,
+//! So there has to be a rule where a message ends (*framing*). Here an LF ends it,
 //! and [`LineReader`](lines::LineReader) keeps what has come of the next one.
 //!
 //! ```
@@ -270,9 +270,9 @@
 //! A client that sends everything first and then reads blocks against a server
 //! that answers at once: both wait in `write` for the other to read. So the
 //! client reads and writes in two threads ([`client/connection.rs`]), and a
-//! *window* bounds what is *in flight*: sent, and not yet answered. When it is
-//! full, the input is not read any further, so the program that writes that input
-//! has to wait, too (*backpressure*).
+//! *window* ([`conversation.rs`]) bounds what is *in flight*: sent, and not yet
+//! answered. When it is full, the input is not read any further, so the program
+//! that writes that input has to wait, too (*backpressure*).
 //!
 //! ```text
 //!  standard input                                        server
@@ -338,9 +338,10 @@
 //!
 //! ## Descriptors run out
 //!
-//! `accept` fails with `Too many open files`, and the tutorial's loop either
-//! ends, or spins at full speed: the connection stays in the queue, and the
-//! next `accept` fails the same way. The server counts its clients so that it
+//! Each connection takes a file descriptor, and a process may have so many. Then
+//! `accept` fails with `Too many open files`, and the tutorial's loop either ends,
+//! or spins at full speed: the connection stays in the queue, and the next `accept`
+//! fails the same way. The server counts its clients so that it
 //! comes to that only if something else takes descriptors ([`limits.rs`]), and
 //! then pauses between attempts ([`accept.rs`]).
 //!

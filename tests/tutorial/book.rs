@@ -1,7 +1,7 @@
 //! What the book names is there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -20,6 +20,16 @@ fn tests(folder: &Path) -> Vec<String> {
         names.extend(names_here.filter_map(|name| Some(name.split_once('(')?.0.to_string())));
     }
     names
+}
+
+/// The source whose page among those of `cargo doc` this is.
+fn source(page: &str) -> PathBuf {
+    let file = page.trim_end_matches(".html");
+    let file = match file.strip_prefix("tcp_chat/") {
+        Some(of_library) => format!("src/{of_library}"),
+        None => format!("src/bin/{file}"),
+    };
+    Path::new(ROOT).join(file)
 }
 
 #[test]
@@ -55,17 +65,46 @@ fn the_book_names_tests_and_files_that_are_there_and_each_test_of_the_tutorial()
     let links = book
         .lines()
         .filter_map(|line| line.split_once("]: ../src/"));
-    let files: Vec<&str> = links
-        .filter_map(|(_, file)| file.strip_suffix(".html"))
-        .collect();
-    for file in &files {
-        let source = match file.strip_prefix("tcp_chat/") {
-            Some(of_library) => format!("src/{of_library}"),
-            None => format!("src/bin/{file}"),
-        };
-        let path = Path::new(ROOT).join(source);
+    let pages: Vec<&str> = links.map(|(_, page)| page).collect();
+    for page in &pages {
+        let path = source(page);
         let why = "src/lib.rs names a file that is not there";
         assert!(path.is_file(), "{why}: {}", path.display());
     }
-    assert!(commands.len() > 50 && files.len() > 10);
+    assert!(commands.len() > 50 && pages.len() > 10);
+}
+
+/// How many lines of code a file has, without blank lines, comments and tests.
+fn lines_of_code(file: &Path) -> usize {
+    let source = fs::read_to_string(file).unwrap();
+    let code = source.split("\nmod tests {").next().unwrap();
+    let lines = code.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with("//"))
+        .count()
+}
+
+#[test]
+fn the_book_says_what_each_promise_costs_to_a_quarter() {
+    let book = fs::read_to_string(Path::new(ROOT).join("src/lib.rs")).unwrap();
+    let file_of = |name: &str| {
+        let link = format!("//! [`{name}`]: ../src/");
+        let file = book.lines().find_map(|line| line.strip_prefix(&link));
+        source(file.unwrap_or_else(|| panic!("{name} has no link")))
+    };
+    let mut promises = 0;
+    for row in book.lines().filter(|line| line.starts_with("//! | ")) {
+        let [_, promise, names, said, _] = row.split('|').collect::<Vec<_>>()[..] else {
+            panic!("{row}");
+        };
+        let Ok(said) = said.trim().parse::<usize>() else {
+            continue;
+        };
+        let names = names.split('`').skip(1).step_by(2);
+        let counted: usize = names.map(|name| lines_of_code(&file_of(name))).sum();
+        println!("{promise}: {said}, and now {counted}");
+        assert!(said.abs_diff(counted) * 4 <= counted, "{row}: {counted}");
+        promises += 1;
+    }
+    assert!(promises > 10);
 }

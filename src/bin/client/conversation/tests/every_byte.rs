@@ -185,8 +185,8 @@ fn expected(sent: &[Vec<u8>], damage: Damage, is_first_loss_the_end: bool) -> Ou
     outcome
 }
 
-/// Lets a conversation have this input, over connections of which the first ones
-/// are damaged, and that bring at most so many bytes in each read.
+/// Runs a conversation over this input. The first connections are damaged, and each
+/// read brings at most so many bytes.
 fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome {
     let mut now = Instant::now();
     let mut conversation = Conversation::new("server".to_string(), settings, now);

@@ -54,8 +54,8 @@ fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_ac
     assert_eq!(outcomes.len(), 5, "{outcomes:?}");
 }
 
-/// Goes breadth-first through all states. Where more connections than these are
-/// lost, it looks at the loss and not at what comes after it.
+/// Goes breadth-first through all states. Of more lost connections than these, it
+/// looks at the loss alone, and not at what comes after it.
 fn explore(settings: &Settings, most_lost: usize, covered: &mut Covered) {
     let mut seen = HashSet::from([World::new(settings).key()]);
     let mut paths = VecDeque::from([Vec::new()]);
@@ -166,8 +166,8 @@ impl World {
         }
     }
 
-    /// Lets a server answer that behaves, until the end, and asserts that it is
-    /// the right one.
+    /// Lets a well-behaved server answer to the end, and asserts that it is the right
+    /// end.
     fn heal(mut self) {
         for _ in 0..20 {
             let next = [
@@ -194,8 +194,8 @@ impl World {
         assert!(self.is_given_up || self.model.is_done());
     }
 
-    /// All by which states differ in what can still happen to them: no times, and
-    /// of each count only what the verdict depends on.
+    /// Everything that makes states differ in what can still happen: no times, and of
+    /// the counts only what the verdict depends on.
     fn key(&self) -> impl Eq + Hash + use<> {
         let (conversation, model) = (&self.conversation, &self.model);
         let acknowledged = model.acknowledged() as usize;

@@ -57,7 +57,7 @@ fn errors(conversation: &mut Conversation) -> Vec<String> {
     .collect()
 }
 
-/// How long the outage that goes on has lasted.
+/// How long the present outage has lasted.
 fn outage(conversation: &mut Conversation, now: Instant) -> Option<Duration> {
     conversation.snapshot(now).outage
 }

@@ -1,7 +1,7 @@
-//! A conversation as three lists: what was said, what was answered, what was
-//! printed. It holds everything for ever, so that nothing can go wrong in it.
+//! A conversation as three lists: what was queued, answered and printed. It keeps
+//! everything for ever, so that nothing can go wrong in it.
 
-/// The lines that can be said, each as it comes, without its LF.
+/// The lines that can be queued, each as it comes, without its LF.
 pub(super) const TEXTS: [&[u8]; 4] = [b"one", b"two\r", b"", b"four"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -41,7 +41,7 @@ pub(super) struct Network {
     pub(super) interval: Duration,
     pub(super) next_line: Instant,
     pub(super) last_line: Instant,
-    /// Of each attempt to connect when it began.
+    /// When each attempt to connect began.
     pub(super) attempts: Vec<Instant>,
     /// When each lost connection was known to be lost.
     pub(super) losses: Vec<Instant>,
@@ -133,7 +133,7 @@ impl Network {
         }
     }
 
-    /// Says what there is to say by now.
+    /// Queues every line that there is by now.
     fn enqueue(&mut self) {
         while self.next_line <= self.now.min(self.last_line) && self.conversation.has_room() {
             self.conversation
@@ -145,7 +145,7 @@ impl Network {
         }
     }
 
-    /// Sends and receives until the connection is of no more use.
+    /// Sends and receives until the connection is lost.
     fn converse(&mut self) -> Result<(), Loss> {
         self.conversation.connected(self.now);
         let tick = SECOND.min(self.conversation.shortest_limit() / 8);

@@ -43,7 +43,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Says every line for which there is room.
+    /// Queues every line for which there is room.
     pub(super) fn enqueue(&mut self, conversation: &mut Conversation, now: Instant) {
         while conversation.has_room() && !conversation.input_has_ended() {
             match self.lines.next_line() {
@@ -64,7 +64,7 @@ pub(super) struct Connection {
     messages: LineReader,
     /// Whether the server has read its last byte.
     is_closed: bool,
-    /// What the server has said and the path not carried yet.
+    /// What the server has sent and the path has not carried yet.
     said: Vec<u8>,
     carried: Vec<u8>,
     replies: LineReader,

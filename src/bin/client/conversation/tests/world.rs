@@ -54,7 +54,7 @@ impl World {
         world
     }
 
-    /// Makes it happen, and asserts all that is to be seen of it.
+    /// Makes it happen, and asserts all that can be seen of it.
     pub(super) fn happen(&mut self, event: Event) {
         self.now += Duration::from_millis(1);
         let awaits = self.model.in_flight() > 0;
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// What is to come of the end of a connection, and of what is read from one.
+    /// What must follow from the end of a connection, and from what is read.
     fn unless_done(&self, end: Loss) -> Result<bool, Loss> {
         match self.model.is_done() {
             true => Ok(true),

@@ -44,6 +44,14 @@ fn nagle_waits_for_a_delayed_acknowledgement() {
     assert!(real < 30.0, "{real} ms");
 }
 
+/// Waits until a server has so many threads again.
+fn await_threads(server: &Server, threads: u64) {
+    eventually(|| match server.status("Threads") {
+        now if now == threads => Ok(()),
+        now => Err(format!("{now} threads in place of {threads}")),
+    });
+}
+
 #[test]
 fn a_drip_holds_a_thread() {
     const DRIPS: usize = 5;
@@ -79,10 +87,7 @@ fn a_drip_holds_a_thread() {
         let notice = "Server closed your connection: a line was not ended within 1 s\n";
         assert!(told.starts_with(notice), "{told:?}");
     }
-    eventually(|| match real.status("Threads") {
-        now if now == threads[1] => Ok(()),
-        now => Err(format!("{now} threads")),
-    });
+    await_threads(real, threads[1]);
 }
 
 #[test]
@@ -104,10 +109,7 @@ fn a_peer_that_does_not_read_holds_a_thread() {
     println!("real:  has closed: {error}");
     assert!(!system::is_timeout(&error), "{error}");
     assert_eq!(naive.status("Threads"), threads[0] + 1);
-    eventually(|| match real.status("Threads") {
-        now if now == threads[1] => Ok(()),
-        now => Err(format!("{now} threads")),
-    });
+    await_threads(&real, threads[1]);
 }
 
 #[test]

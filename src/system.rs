@@ -46,6 +46,11 @@ impl Signal {
     pub fn exit_code(self) -> u8 {
         128 + self.0 as u8
     }
+
+    /// Ends the program as the signal does by default.
+    pub fn end(self) -> ! {
+        this::end(self)
+    }
 }
 
 impl fmt::Display for Signal {

@@ -113,7 +113,7 @@ extern "C" fn handle(number: c_int) {
     }
 }
 
-fn end(signal: Signal) -> ! {
+pub(super) fn end(signal: Signal) -> ! {
     set_action(signal, DEFAULT);
     raise(signal.0);
     // The kernel gives process 1, as of a container, no default action.

@@ -45,13 +45,17 @@ pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
     thread.spawn(move || {
         if let Ok(signal) = signals.recv() {
             before(signal);
-            process::exit(signal.exit_code().into());
+            end(signal);
         }
     })?;
     match SetConsoleCtrlHandler(handle, 1) {
         0 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
+}
+
+pub(super) fn end(signal: Signal) -> ! {
+    process::exit(signal.exit_code().into())
 }
 
 extern "system" fn handle(event: u32) -> i32 {
@@ -68,7 +72,7 @@ extern "system" fn handle(event: u32) -> i32 {
         (signal, Instant::now())
     });
     if at.elapsed() >= REPEATED {
-        process::exit(first.exit_code().into());
+        end(*first);
     }
     // At all events but the first two, the system ends the process when its
     // handler returns.

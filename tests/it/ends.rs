@@ -158,3 +158,35 @@ fn a_signal_right_after_the_report_is_emptied_leaves_a_whole_one() {
     assert_eq!(ended_by(outcome.status), Some(15), "{outcome}");
     assert_eq!(take_report(&report)["exit"].number(), 143.0, "{outcome}");
 }
+
+#[test]
+fn what_is_wrong_with_a_line_is_told_though_the_run_ends_with_it() {
+    let server = Server::start(&["-q"]);
+    let long = "x".repeat(65_537);
+    for _ in 0..30 {
+        let outcome = run(&mut server.client(&[]), &*long);
+        let why = "client: line 1: longer than 65536 bytes: not sent\n";
+        assert!(outcome.stderr.starts_with(why), "{outcome}");
+        outcome.assert_code(1);
+    }
+}
+
+#[test]
+fn last_words_do_not_wait_for_a_report_that_waits_for_a_reader() {
+    let server = Server::start(&[]);
+    let (_reader, full) = full_pipe();
+    let mut client = server.client(&["--summary", "--report", "/dev/stdout"]);
+    client.stdin(Stdio::piped()).stdout(full);
+    let mut client = spawn(client.stderr(Stdio::piped()));
+    client
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"hello\n")
+        .unwrap();
+    server.log_with("hello");
+    signal(client.id(), "TERM");
+    let outcome = client.finish();
+    assert_eq!(ended_by(outcome.status), Some(15), "{outcome}");
+    assert!(outcome.stderr.contains("0 acknowledged"), "{outcome}");
+}

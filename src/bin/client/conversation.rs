@@ -27,6 +27,7 @@ use tcp_chat::wire::{self, MAX_MESSAGE_LINE};
 pub(crate) use connections::Loss;
 
 use crate::counts::{Answers, Counts, Snapshot};
+use crate::histogram::Histogram;
 use crate::outage::{Addresses, Outage};
 use crate::outbox::Outbox;
 
@@ -373,6 +374,9 @@ impl Conversation {
             (end.counts.answers, due) = self.printed.clone();
             end.waiting = due.map(|due| now.saturating_duration_since(due));
             end.unacknowledged += answered - end.counts.answers.total();
+            if end.counts.answers.total() == 0 {
+                end.counts.reply_times = Histogram::default();
+            }
         }
         end
     }

@@ -40,12 +40,17 @@ pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: imp
             schedule.advance();
         }
         if let Ok(0) | Err(_) = read {
-            conversation.end_input(read.map(|_| ()));
-            let is_done = conversation.is_done_while_connecting();
-            let verdict = conversation.verdict().map_err(|why| anyhow!(why));
+            // Told first: when the input has ended, so may the run.
             output.tell(Shared::release(conversation, &shared.changed));
+            let (is_done, verdict) = shared.change(|conversation| {
+                conversation.end_input(read.map(|_| ()));
+                (
+                    conversation.is_done_while_connecting(),
+                    conversation.verdict(),
+                )
+            });
             if is_done {
-                shared.end(verdict);
+                shared.end(verdict.map_err(|why| anyhow!(why)));
             }
             return;
         }

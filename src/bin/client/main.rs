@@ -29,7 +29,7 @@ mod summary;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::mem;
+use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ use summary::summary;
 /// The exit code of a program ended by SIGPIPE, as a shell reports it.
 const CLOSED_OUTPUT: u8 = 141;
 
-/// How long a signal waits for the last words before it ends the run.
+/// How long the last words may take after a signal.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The exit code of a program ended by Ctrl-C, as a shell reports it.
@@ -145,9 +145,11 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(code) => code,
-        Err(error) => cli::failure("client", &error),
+    // A panic was told where it happened, also one of this thread.
+    match panic::catch_unwind(|| run(&Args::parse())) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => cli::failure("client", &error),
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -160,11 +162,10 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     start_logger(args);
     let output = Output::new().context("cannot write to standard output")?;
     let (end, first_end) = mpsc::channel();
-    let (concluded, is_concluded) = mpsc::channel();
     let signalled = end.clone();
     let watched = system::watch(move |signal| {
         let _ = signalled.send(Err(signal.into()));
-        let _: Result<(), _> = is_concluded.recv_timeout(LAST_WORDS);
+        thread::sleep(LAST_WORDS);
     });
     watched.context("cannot watch for signals")?;
     // Only now, so that a signal does not leave an empty report behind.
@@ -181,15 +182,9 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error) => (None, Err(error)),
     };
     let code = conclude(args, &shared, began, &end, file.as_ref(), series);
-    if end.is_err_and(|error| error.is::<Signal>()) {
-        // The thread that watches for signals ends the process by this one.
-        let _ = concluded.send(());
-        loop {
-            thread::park();
-        }
+    if let Some(signal) = signal(&end) {
+        signal.end();
     }
-    // That thread would take a closed channel for a conclusion.
-    mem::forget(concluded);
     Ok(ExitCode::from(code))
 }
 
@@ -249,11 +244,16 @@ fn await_end(
     first_end.recv()?
 }
 
+/// The signal that has ended the run.
+fn signal(end: &anyhow::Result<()>) -> Option<&Signal> {
+    end.as_ref().err()?.downcast_ref()
+}
+
 fn exit_code(end: &anyhow::Result<()>) -> u8 {
     let Err(error) = end else {
         return 0;
     };
-    if let Some(signal) = error.downcast_ref::<Signal>() {
+    if let Some(signal) = signal(end) {
         return signal.exit_code();
     }
     let error = error.downcast_ref::<io::Error>();
@@ -277,9 +277,7 @@ fn conclude(
     let (exit, error) = (exit_code(end), end.as_ref().err());
     let why = error.map(|error| format!("{error:#}"));
     let write = |file: &NamedFile| file.write(&report(&run, began, exit, why.as_deref())).err();
-    // What comes after it in the file of standard error would overwrite the report;
-    // elsewhere, it does not wait for last words that nobody reads.
-    let comes_last = file.is_some_and(NamedFile::is_standard_error);
+    let comes_last = file.is_some_and(NamedFile::comes_last);
     let mut unwritten = file.filter(|_| !comes_last).and_then(write);
     let mut last_words = match args.summary {
         true => summary(&run),

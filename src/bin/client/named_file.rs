@@ -28,10 +28,16 @@ impl NamedFile {
         Ok(NamedFile { file, error })
     }
 
-    /// Whether standard error goes to the same file, and would overwrite what is
-    /// written before it.
-    pub(crate) fn is_standard_error(&self) -> bool {
-        system::is_standard_error(&self.file).unwrap_or_default()
+    /// Whether it must wait for the last words on standard error: they would overwrite
+    /// it in the same file, and never come if it waits for a reader of the output.
+    pub(crate) fn comes_last(&self) -> bool {
+        let is_file = self.file.metadata().is_ok_and(|data| data.is_file());
+        let is_stream = if is_file {
+            system::is_standard_error
+        } else {
+            system::is_standard_stream
+        };
+        is_stream(&self.file).unwrap_or_default()
     }
 
     /// Writes this text at the end of the file, wherever that is by now.

@@ -10,6 +10,7 @@
 //! run ends says so, and the main thread concludes it.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -151,6 +152,7 @@ pub(crate) fn say_panics_in_one_line() {
     panic::set_hook(Box::new(|panic| {
         let thread = thread::current();
         let (name, what) = (thread.name().unwrap_or("?"), panic.to_string());
-        log::error!("the thread \"{name}\" {}", what.replace('\n', " "));
+        let what = what.replace('\n', " ");
+        let _ = writeln!(io::stderr(), "client: the thread \"{name}\" {what}");
     }));
 }

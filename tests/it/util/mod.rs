@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 // The server as a process of a test's own.
 mod server_process;
 
+// More threads for the tests than Rust would take.
+mod restart;
+
 // A program that a test has started.
 mod process;
 
@@ -72,6 +75,7 @@ pub use program::{
 };
 pub use random::Random;
 pub use report::{Row, series, take_report};
+use restart::take_more_threads;
 pub use server_process::{Server, server};
 pub use signalled::{Signalled, assert_last_words, fill_pipe, full_pipe, signals};
 pub use terminal::{PROMPT, at_terminal, client_at_terminal};

@@ -8,7 +8,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Outcome, eventually, say};
+use super::{LIMIT, Outcome, eventually, say, take_more_threads};
 
 /// A program that a test has started. It is killed when this value is dropped, and
 /// when it is there for longer than any test takes. So nothing hangs that waits for
@@ -27,6 +27,7 @@ fn with_running<T>(access: impl FnOnce(&mut Vec<(u32, Instant)>) -> T) -> T {
 
 /// Starts a program.
 pub fn spawn(command: &mut Command) -> Process {
+    take_more_threads();
     static WATCHDOG: Once = Once::new();
     WATCHDOG.call_once(|| _ = thread::spawn(kill_what_hangs));
     let child = match command.spawn() {

@@ -7,6 +7,9 @@ use super::*;
 
 const BEGINNING: &[u8] = b"Server rec";
 
+/// What a reply has at most here: more than any that is whole, and soon there.
+const LONGEST_REPLY: usize = 200;
+
 pub(super) struct World {
     pub(super) conversation: Conversation,
     pub(super) model: Model,
@@ -35,7 +38,7 @@ impl World {
         World {
             conversation: Conversation::new("server".to_string(), settings.clone(), now),
             model: Model::default(),
-            replies: LineReader::new(MAX_REPLY),
+            replies: LineReader::new(LONGEST_REPLY),
             now,
             is_mid_reply: false,
             is_waited_out: false,
@@ -81,7 +84,7 @@ impl World {
                 self.begin_attempt();
                 self.model.connect();
                 self.conversation.connected(self.now);
-                self.replies = LineReader::new(MAX_REPLY);
+                self.replies = LineReader::new(LONGEST_REPLY);
                 self.is_mid_reply = false;
             }
             Event::FailToConnect => {
@@ -135,7 +138,7 @@ impl World {
                 self.read_answer(Answer::Wrong, b"Server recalls\n", BEGINNING.len());
             }
             Event::EndReplyWrongly => self.read_bad(b"alls\n"),
-            Event::SendTooLongReply => self.read_bad(&vec![b'x'; MAX_REPLY + 1]),
+            Event::SendTooLongReply => self.read_bad(&vec![b'x'; LONGEST_REPLY + 1]),
             Event::Refuse => {
                 let line = "Server refused your connection: full";
                 let expected = self.unless_done(Loss::Refused(line.to_string()));

@@ -10,7 +10,7 @@ use crate::util::{Random, Server, accept_unless, client, printed, run, threads_a
 
 /// Each kind of damage in either direction, with and without another try, so many
 /// times.
-const RUNS: u64 = KINDS.len() as u64 * 2 * 2 * 20;
+const RUNS: u64 = KINDS.len() as u64 * 2 * 2 * 12;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Damage {

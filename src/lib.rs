@@ -413,7 +413,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_line_comes_twice_unless_both_ends_take_care
-//! cargo test --test it what_has_come_is_answered_and_each_client_is_told_before_the_end
+//! cargo test --test it across_graceful_restarts_each_line_comes_exactly_once
 //! ```
 //!
 //! ## A reply that is cut looks whole
@@ -536,6 +536,7 @@
 //! [`limits.rs`]: ../src/server/limits.rs.html
 //! [`linger.rs`]: ../src/server/linger.rs.html
 //! [`listener.rs`]: ../src/server/listener.rs.html
+//! [`stop.rs`]: ../src/server/stop.rs.html
 //! [`server/main.rs`]: ../src/server/main.rs.html
 //! [`stop.rs`]: ../src/server/stop.rs.html
 //! [`lines.rs`]: ../src/tcp_chat/lines.rs.html

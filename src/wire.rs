@@ -34,7 +34,7 @@
 //! | line | when |
 //! |---|---|
 //! | `Server refused your connection: <reason>` | as many clients as allowed; no thread available |
-//! | `Server closed your connection: <reason>` | idle too long (600 s unless told otherwise); a line begun and not ended in time (30 s) |
+//! | `Server closed your connection: <reason>` | idle too long (600 s unless told otherwise); a line begun and not ended in time (30 s); the server is stopping |
 //!
 //! A text holds no LF, so no message can forge a reply.
 //!
@@ -80,6 +80,10 @@
 //! by the close, unless the client does not take it: after a notice the server
 //! half-closes and drains for at most a second first.
 //!
+//! A server that is stopped answers what has come of each client, except a line,
+//! or with raw framing a character, that has only begun; then comes the notice.
+//! It drains until the client closes, for 5 s at most.
+//!
 //! # Raw framing
 //!
 //! `server --framing raw` is for peers that know no framing. Whatever one read
@@ -93,7 +97,8 @@
 //! An acknowledgement means that the server had the whole message. Replies
 //! come in the order of their messages. A message without a reply may or may
 //! not have been seen: a client that sends it again loses nothing and may
-//! repeat it. A stream cut in mid-line cannot be told from one without its last
+//! repeat it. After the notice `Server closed your connection` it was not seen, so
+//! nothing is repeated. A stream cut in mid-line cannot be told from one without its last
 //! LF, so the server's log may show a cut message.
 
 use std::fmt;

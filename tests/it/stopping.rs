@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Server, ask, ask_line, command, connect, eventually, exchange, fill_queue, full_pipe, has_ipv6,
-    last_words, may_start, own_ip, program, received, server, signal, signals, spawn,
-    unused_address,
+    Numbered, Server, ask, ask_line, assert_received_once, client, command, connect, eventually,
+    exchange, fill_queue, full_pipe, has_ipv6, last_words, may_start, own_ip, program, received,
+    server, signal, signals, spawn, unused_address,
 };
 
 const NOTICE: &str = "Server closed your connection: the server is stopping\n";
@@ -357,4 +357,119 @@ fn a_socket_that_accepts_only_who_has_sent_something_is_woken_too() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// How a server is restarted, and who goes on meanwhile.
+struct Restarts {
+    times: usize,
+    inherits: bool,
+    clients: usize,
+    /// Each at this many lines a second, or as fast as it goes.
+    rate: Option<u32>,
+}
+
+impl Restarts {
+    /// Restarts a server gracefully, and asserts that no line is lost and none comes
+    /// twice.
+    fn run(self) {
+        let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = self.inherits.then_some(listener);
+        let start = || match &listener {
+            Some(listener) => inheriting(listener, &[]),
+            None => Server::start_at(address, &[]),
+        };
+        let mut server = start();
+        let pause = Duration::from_millis(self.rate.map_or(0, |rate| u64::from(1000 / rate)));
+        let clients: Vec<Numbered> = (0..self.clients)
+            .map(|number| {
+                let mut command = client(address, &["--retry-for", "30"]);
+                if let Some(rate) = self.rate {
+                    command.args(["--rate", &rate.to_string()]);
+                }
+                Numbered::start(number.to_string(), &mut command, pause)
+            })
+            .collect();
+        let mut logs = Vec::new();
+        let mut longest_stop = Duration::ZERO;
+        for _ in 0..self.times {
+            server.log_with(": Received message: ");
+            // So long it is in use.
+            thread::sleep(Duration::from_millis(100));
+            let begun = Instant::now();
+            logs.push(server.terminate());
+            longest_stop = longest_stop.max(begun.elapsed());
+            server = start();
+        }
+        server.log_with(": Received message: ");
+        let (lines, reports): (Vec<_>, Vec<_>) = clients.into_iter().map(Numbered::end).unzip();
+        logs.push(server.terminate());
+        let lines = lines.concat();
+        assert_received_once(&logs, &lines);
+        let number = |key: &str| {
+            reports
+                .iter()
+                .map(|report| report[key].number())
+                .fold(0.0, f64::max)
+        };
+        println!(
+            "{} restarts, {} lines, longest stop {longest_stop:?}, longest outage {} s",
+            self.times,
+            lines.len(),
+            number("longest_outage_seconds")
+        );
+        assert!(!logs.concat().contains("cut off"), "a client was cut off");
+        let outages = reports.iter().flat_map(|report| report["outages"].list());
+        let mut causes = outages.map(|outage| outage["cause"].text());
+        if self.inherits {
+            assert_eq!(causes.find(|cause| cause.contains("refused")), None);
+        }
+        assert!(number("outage_count") > 0.0);
+    }
+}
+
+#[test]
+fn across_graceful_restarts_each_line_comes_exactly_once() {
+    for rate in [Some(1000), None] {
+        let (times, inherits, clients) = (5, false, 1);
+        Restarts {
+            times,
+            inherits,
+            clients,
+            rate,
+        }
+        .run();
+    }
+}
+
+#[test]
+fn across_graceful_restarts_with_an_inherited_socket_nobody_is_refused_either() {
+    for rate in [Some(1000), None] {
+        let (times, inherits, clients) = (5, true, 1);
+        Restarts {
+            times,
+            inherits,
+            clients,
+            rate,
+        }
+        .run();
+    }
+}
+
+#[test]
+#[ignore = "takes two minutes"]
+fn across_twenty_graceful_restarts_each_line_of_each_client_comes_exactly_once() {
+    for clients in [1, 20] {
+        for inherits in [false, true] {
+            for rate in [Some(1000), None] {
+                Restarts {
+                    times: 20,
+                    inherits,
+                    clients,
+                    rate,
+                }
+                .run();
+            }
+        }
+    }
 }

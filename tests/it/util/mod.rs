@@ -36,6 +36,9 @@ mod kernel;
 // What no other test uses.
 mod own;
 
+// A client whose lines can be told from all others.
+mod numbered;
+
 // Numbers that look random.
 mod random;
 
@@ -66,6 +69,7 @@ pub use needs::{
     has_ipv6, may_open, may_start, process_1, program, say, skip, strace, threads_allowed,
     with_threads,
 };
+pub use numbered::{Numbered, assert_received_once};
 pub use own::{own_ip, own_name, own_user, temporary_file, unused_address};
 pub use peer::{answering, answering_at_the_end, fill_queue, peer};
 pub use probe::Probe;

@@ -18,8 +18,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    LIMIT, Process, Running, Server, answering_at_the_end, client, eventually, printed, received,
-    run, signal, spawn, temporary_file, unused_address,
+    LIMIT, Numbered, Process, Running, Server, answering_at_the_end, assert_received_once, client,
+    eventually, printed, received, run, signal, spawn, temporary_file, unused_address,
 };
 
 /// A program that is not ours and serves at an address, for as long as this value
@@ -294,6 +294,28 @@ fn every_reply_and_a_half_close_come_through_haproxy() {
     assert_every_reply(proxy.address, &[]);
     assert_every_reply(proxy.address, &["--half-close"]);
     assert_passes_half_close(&haproxy([(); 2].map(|()| answering_at_the_end(0))));
+}
+
+#[test]
+#[ignore = "needs haproxy"]
+fn nothing_is_lost_or_doubled_when_servers_behind_haproxy_are_stopped_in_turn() {
+    let mut servers = [(); 2].map(|()| Server::start(&[]));
+    let proxy = haproxy(servers.each_ref().map(|server| server.address));
+    let mut command = client(proxy.address, &["--retry-for", "20"]);
+    let client = Numbered::start("line".to_string(), &mut command, Duration::ZERO);
+    let mut logs = Vec::new();
+    for _ in 0..2 {
+        for server in &mut servers {
+            // Time for lines to be sent, and to turn to the other one.
+            thread::sleep(Duration::from_millis(200));
+            logs.push(server.terminate());
+            thread::sleep(Duration::from_millis(200));
+            *server = Server::start_at(server.address, &[]);
+        }
+    }
+    let (lines, _) = client.end();
+    logs.extend(servers.each_mut().map(Server::terminate));
+    assert_received_once(&logs, &lines);
 }
 
 #[test]

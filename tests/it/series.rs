@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::util::{
     Probe, Row, Running, Server, client, command, despite_load, eventually, os_error, own_ip,
-    printed, run, series, signal, take_report, temporary_file,
+    printed, program, run, series, signal, take_report, temporary_file,
 };
 
 /// By how many seconds scheduling may make a row late. A test tries again where it
@@ -129,4 +129,47 @@ fn a_series_that_cannot_be_written_fails_the_run() {
     }
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "it has connected");
+}
+
+/// A run of five seconds, with an outage from the second to the fourth.
+const ROWS: &str = "\
+time,acknowledged,replies,replies_per_second,p50_ms,p99_ms,max_ms,in_flight,waiting_ms,\
+outage_seconds,own_delay_ms
+1795677690.5,1000,1000,1000.0,0.147,0.299,1.180,0,0.000,0.000,0.104
+1795677691.5,1200,200,200.0,0.147,0.299,1.180,3,800.000,0.800,0.083
+1795677692.5,1200,0,0.0,,,,3,1800.000,1.800,0.114
+1795677693.5,4000,2800,2800.0,900.000,1900.000,2000.000,0,0.000,2.000,0.104
+1795677694.1,4600,600,1000.0,0.147,0.299,1.180,0,0.000,0.000,0.000
+";
+
+#[test]
+fn gnuplot_draws_a_series() {
+    let Some(mut gnuplot) = program("gnuplot") else {
+        return;
+    };
+    let neighbours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/neighbours");
+    let (rows, picture) = (temporary_file(), temporary_file());
+    fs::write(&rows, ROWS).unwrap();
+    gnuplot.arg("-c").arg(neighbours.join("series.gnuplot"));
+    let outcome = run(gnuplot.arg(&rows).arg(&picture), "");
+    outcome.assert(0, "", "");
+    let drawn = fs::read_to_string(&picture).unwrap();
+    let shown = fs::read_to_string(neighbours.join("series.svg")).unwrap();
+    // The one in the README is drawn by the same file.
+    for svg in [&drawn, &shown] {
+        assert!(svg.trim_end().ends_with("</svg>"), "{svg}");
+        for text in ["p50", "p99", "waiting", "own delay", "outage", "replies/s"] {
+            assert!(svg.contains(text), "no {text} in {svg}");
+        }
+    }
+    assert!(shown.len() < 60 * 1024);
+    // In each of the two diagrams three rows have a band, and the key has one.
+    assert_eq!(
+        drawn
+            .matches("<polygon fill = 'rgb(216, 216, 216)'")
+            .count(),
+        7
+    );
+    fs::remove_file(rows).unwrap();
+    fs::remove_file(picture).unwrap();
 }

@@ -96,6 +96,9 @@ mod half_close;
 // What `--progress` shows.
 mod progress;
 
+// A connection for so many lines.
+mod reconnect;
+
 // What the end of a run leaves behind.
 mod ends;
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{
     LIMIT, Numbered, Process, Running, Server, answering_at_the_end, assert_received_once, client,
-    eventually, printed, received, run, signal, spawn, temporary_file, unused_address,
+    eventually, printed, received, run, signal, spawn, take_report, temporary_file, unused_address,
 };
 
 /// A program that is not ours and serves at an address, for as long as this value
@@ -140,7 +140,10 @@ fn nginx(server: SocketAddr, changes: &[(&str, &str)]) -> Neighbour {
 
 /// HAProxy before the servers at these addresses.
 fn haproxy(servers: [SocketAddr; 2]) -> Neighbour {
-    let address = unused_address();
+    haproxy_at(unused_address(), servers)
+}
+
+fn haproxy_at(address: SocketAddr, servers: [SocketAddr; 2]) -> Neighbour {
     let bind = format!("bind {address}");
     let [one, two] = servers.map(|server| server.to_string());
     let changes = [
@@ -294,6 +297,53 @@ fn every_reply_and_a_half_close_come_through_haproxy() {
     assert_every_reply(proxy.address, &[]);
     assert_every_reply(proxy.address, &["--half-close"]);
     assert_passes_half_close(&haproxy([(); 2].map(|()| answering_at_the_end(0))));
+}
+
+#[test]
+#[ignore = "needs haproxy"]
+fn a_reload_that_refuses_for_a_while_shows_in_new_connections_alone() {
+    let servers = [(); 2].map(|()| Server::start(&["-q"]));
+    let addresses = servers.each_ref().map(|server| server.address);
+    let before = haproxy(addresses);
+    let lines: String = (0..500).map(|line| format!("{line}\n")).collect();
+    let start = |more: &[&str]| {
+        let report = temporary_file();
+        let args = ["-q", "--rate", "100", "--retry-for", "20", "--report"];
+        let mut command = client(before.address, &args);
+        let mut client = Running::start(command.arg(&report).args(more));
+        client.send(&lines);
+        drop(client.stdin.take());
+        (client, report)
+    };
+    let clients = [start(&[]), start(&["--reconnect-every", "1"])];
+    thread::sleep(Duration::from_secs(1));
+    // It lets its connections go on, and accepts no more.
+    signal(before.process.id(), "USR1");
+    let refused = || {
+        TcpStream::connect(before.address)
+            .err()
+            .ok_or("accepted".to_string())
+    };
+    eventually(refused);
+    let begun = Instant::now();
+    thread::sleep(Duration::from_millis(1500));
+    let away = begun.elapsed().as_secs_f64();
+    let _after = haproxy_at(before.address, addresses);
+    let slack = 0.03 + begun.elapsed().as_secs_f64() - away;
+    let [long, short] = clients.map(|(client, report)| {
+        client.finish().assert(0, printed(0..500), "");
+        take_report(&report)
+    });
+    assert_eq!(long["outage_count"].number(), 0.0);
+    assert_eq!(long["connections"].number(), 1.0);
+    assert_eq!(short["outage_count"].number(), 1.0);
+    assert_eq!(short["connections"].number(), 500.0);
+    let outage = short["longest_outage_seconds"].number();
+    let expected = away - 0.03..away * 1.07 + slack;
+    assert!(
+        expected.contains(&outage),
+        "{outage} s in place of {away} s"
+    );
 }
 
 #[test]

@@ -15,8 +15,8 @@ use crate::shared::{self, Shared};
 /// Deadlines are checked at least this often while nothing is received.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Sends and receives over a connection, until everything is answered, or `Some`
-/// loss ends it before.
+/// Sends and receives over a connection, until everything is answered that it is
+/// for, or `Some` loss ends it before.
 ///
 /// # Errors
 ///
@@ -25,7 +25,6 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Resul
     let local = stream.local_addr();
     let addresses = local.and_then(|local| Ok((local, stream.peer_addr()?)));
     let limit = shared.change(|conversation| {
-        conversation.connected(Instant::now());
         conversation.set_addresses(addresses.ok());
         conversation.shortest_limit()
     });
@@ -76,8 +75,8 @@ fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// Reads, verifies and prints replies, until everything is answered or `Some` loss
-/// ends the connection.
+/// Reads, verifies and prints replies, until everything is answered that the
+/// connection is for or `Some` loss ends it before.
 ///
 /// # Errors
 ///

@@ -53,13 +53,17 @@ pub(crate) struct Settings {
     /// Longest time for each attempt to connect; 0 is as long as the system tries
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = cli::timeout)]
     pub(crate) connect_timeout: Duration,
+    /// Close each connection after so many lines, and open another for the next one; 1 is a connection
+    /// for each line
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) reconnect_every: Option<u64>,
     /// What an acknowledgement begins with, before the line's text, if not as this client's own
     /// server does; may be given more than once, and an empty one is a plain echo
     #[arg(long, value_name = "TEXT", default_value = wire::DEFAULT_PREFIX,
         value_parser = wire::prefix, allow_hyphen_values = true)]
     pub(crate) reply_prefix: Vec<String>,
-    /// End this side of the stream after the last line, and still require every reply. A server that
-    /// answers only then needs --window to be as large as the input
+    /// End this side of each stream after its last line, and still require every reply. A server that
+    /// answers only then needs --window to be as large as the input, or as --reconnect-every
     #[arg(long)]
     pub(crate) half_close: bool,
 }
@@ -87,8 +91,6 @@ pub(crate) struct Conversation {
     link: Link,
     /// Of the connection that there is, or was until now.
     addresses: Option<Addresses>,
-    /// The beginning of the first attempt to connect.
-    first_attempt: Option<Instant>,
     /// When the last reply came or, if nothing was in flight before it, the last
     /// batch was sent. It means something only while messages are in flight.
     awaited_since: Option<Instant>,
@@ -112,9 +114,16 @@ enum Input {
 /// Whether there is a connection.
 enum Link {
     Down,
-    Connecting,
+    /// The last connection has done its part, and the next one opens when there is a
+    /// line to send.
+    Resting,
+    Connecting {
+        since: Instant,
+    },
     Up {
         since: Instant,
+        /// How many lines may still be sent over it.
+        left: u64,
         /// Whether this side of it was ended.
         half_closed: bool,
     },
@@ -133,7 +142,7 @@ pub(crate) enum News {
 pub(crate) enum ToSend {
     /// Sends a batch of messages.
     Batch,
-    /// Ends this side of the stream: there will be no more messages.
+    /// Ends this side of the stream: there will be no more messages on it.
     HalfClose,
     /// No more: the connection is lost, or everything is answered.
     Over,
@@ -157,7 +166,6 @@ impl Conversation {
             prefix: 0,
             link: Link::Down,
             addresses: None,
-            first_attempt: None,
             awaited_since: None,
             outage: None,
             output: Vec::new(),
@@ -199,7 +207,8 @@ impl Conversation {
 
     /// Whether it is the user's turn: all so far is answered.
     pub(crate) fn awaits_input(&self) -> bool {
-        self.connected_since().is_some() && self.outbox.len() == 0 && !self.input_has_ended()
+        let listens = matches!(self.link, Link::Up { .. } | Link::Resting);
+        listens && self.outbox.len() == 0 && !self.input_has_ended()
     }
 
     /// Since when there is a connection, if there is one.
@@ -208,6 +217,11 @@ impl Conversation {
             Link::Up { since, .. } => Some(since),
             _ => None,
         }
+    }
+
+    /// Whether a line waits to be sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.outbox.in_flight() < self.outbox.len()
     }
 
     /// Whether there will be no more lines.
@@ -229,7 +243,7 @@ impl Conversation {
     /// Whether it is done while an attempt to connect is under way, which cannot be
     /// interrupted.
     pub(crate) fn is_done_while_connecting(&self) -> bool {
-        self.is_done() && matches!(self.link, Link::Connecting)
+        self.is_done() && matches!(self.link, Link::Connecting { .. })
     }
 
     /// The longest reply in bytes, its LF not counted: one that keeps the CR.
@@ -295,32 +309,39 @@ impl Conversation {
     /// Appends to `batch` what must be sent; `None` while there is nothing.
     pub(crate) fn take_unsent(&mut self, batch: &mut Vec<u8>, now: Instant) -> Option<ToSend> {
         let ended = self.input_has_ended();
-        let is_done = self.is_done();
-        let Link::Up { half_closed, .. } = &mut self.link else {
+        let (is_done, has_unsent) = (self.is_done(), self.has_unsent());
+        let Link::Up {
+            left, half_closed, ..
+        } = &mut self.link
+        else {
             return Some(ToSend::Over);
         };
         if is_done {
             return Some(ToSend::Over);
         }
-        if self.outbox.in_flight() < self.outbox.len() {
-            if self.outbox.in_flight() == 0 {
+        if has_unsent && *left > 0 {
+            let before = self.outbox.in_flight();
+            if before == 0 {
                 self.awaited_since = Some(now);
             }
-            let sent_again = self.outbox.take_unsent(batch) as u64;
+            let sent_again = self.outbox.take_unsent(*left, batch) as u64;
+            *left -= (self.outbox.in_flight() - before) as u64;
             self.counts.sent_again += sent_again;
             if let Some(outage) = &mut self.outage {
                 outage.sent_again += sent_again;
             }
             return Some(ToSend::Batch);
         }
-        if self.settings.half_close && ended && !mem::replace(half_closed, true) {
+        let is_last = ended || *left == 0;
+        if self.settings.half_close && is_last && !mem::replace(half_closed, true) {
             return Some(ToSend::HalfClose);
         }
         None
     }
 
     /// A read from the connection has ended: takes the replies that it brought,
-    /// and judges the deadlines. Returns whether everything is answered.
+    /// and judges the deadlines. Returns whether everything is answered, or all that
+    /// the connection was for.
     ///
     /// `listening_since` is when this side was ready to read: it may have been
     /// kept from it by a slow reader of its output, and then nothing was missed.
@@ -339,7 +360,7 @@ impl Conversation {
         let taken = self.take_replies(replies, now);
         match taken {
             Err(Loss::Violation(_)) => return taken.map(|()| false),
-            _ if self.is_done() => {
+            _ if self.is_done() || self.has_done_its_part() => {
                 // With nothing to ask, this connection was all that was missing.
                 self.end_outage(self.connected_since().unwrap_or(now));
                 return Ok(true);

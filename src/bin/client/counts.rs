@@ -21,6 +21,8 @@ pub(crate) struct Counts {
     pub(crate) sent_again: u64,
     /// How many connections there were.
     pub(crate) connections: u64,
+    /// How long each took to come about, from the beginning of the attempt.
+    pub(crate) connect_times: Histogram,
     pub(crate) outages: u64,
     pub(crate) longest_outage: Duration,
     /// The longest since any time.

@@ -64,14 +64,22 @@ impl Outbox {
         }
     }
 
-    /// Appends the bytes of all unsent messages to `out`; they are in flight from
-    /// now on. Returns how many of them had been sent before.
-    pub(crate) fn take_unsent(&mut self, out: &mut Vec<u8>) -> usize {
-        out.extend_from_slice(&self.bytes[self.start + self.sent_bytes..]);
-        let sent_again = self.ever_sent - self.sent;
-        self.sent = self.lengths.len();
-        self.ever_sent = self.sent;
-        self.sent_bytes = self.bytes();
+    /// Appends the bytes of the oldest unsent messages, at most so many, to `out`;
+    /// they are in flight from now on. Returns how many of them had been sent before.
+    pub(crate) fn take_unsent(&mut self, most: u64, out: &mut Vec<u8>) -> usize {
+        let unsent = self.start + self.sent_bytes;
+        let (before, all) = (self.sent, self.lengths.len());
+        if most >= (all - before) as u64 {
+            self.sent = all;
+            self.sent_bytes = self.bytes();
+        } else {
+            self.sent += most as usize;
+            let taken: u32 = self.lengths.range(before..self.sent).sum();
+            self.sent_bytes += taken as usize;
+        }
+        out.extend_from_slice(&self.bytes[unsent..self.start + self.sent_bytes]);
+        let sent_again = self.ever_sent.min(self.sent) - before;
+        self.ever_sent = self.ever_sent.max(self.sent);
         sent_again
     }
 
@@ -165,7 +173,7 @@ mod tests {
     /// What goes out, and how much of it not for the first time.
     fn take(outbox: &mut Outbox) -> (String, usize) {
         let mut out = Vec::new();
-        let sent_again = outbox.take_unsent(&mut out);
+        let sent_again = outbox.take_unsent(u64::MAX, &mut out);
         (String::from_utf8(out).unwrap(), sent_again)
     }
 
@@ -204,7 +212,7 @@ mod tests {
     fn appends_to_what_is_to_go_out_already() {
         let (mut outbox, _) = outbox(&["one"]);
         let mut out = b"zero\n".to_vec();
-        outbox.take_unsent(&mut out);
+        outbox.take_unsent(u64::MAX, &mut out);
         assert_eq!(out, b"zero\none\n");
     }
 
@@ -283,7 +291,7 @@ mod tests {
             if outbox.start < before {
                 moved_at.push(before);
             }
-            outbox.take_unsent(&mut Vec::new());
+            outbox.take_unsent(u64::MAX, &mut Vec::new());
             outbox.pop(1, |_, _| {});
             before = outbox.start;
         }

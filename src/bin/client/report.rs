@@ -49,6 +49,8 @@ pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<
         ),
         ("replies_per_second", format!("{:.1}", run.rate())),
         ("reply_time_ms", times(&counts.reply_times)),
+        ("connections", counts.connections.to_string()),
+        ("connect_time_ms", times(&counts.connect_times)),
         ("own_delay_ms", times(&counts.own_delays.all)),
         (
             "outages",

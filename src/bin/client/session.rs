@@ -1,13 +1,13 @@
-//! The thread that connects, and connects again after each outage.
+//! The thread that connects, and connects again after each outage, or so many lines.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use tcp_chat::cli;
 use tcp_chat::printable::Printable;
 
@@ -43,65 +43,70 @@ impl Session {
     pub(crate) fn run(&mut self) -> anyhow::Result<()> {
         let shared = Arc::clone(&self.shared);
         loop {
+            let now = Instant::now();
+            let limit = {
+                let mut conversation = shared.lock();
+                if conversation.is_done() {
+                    return conversation.verdict().map_err(|why| anyhow!(why));
+                }
+                conversation.connecting(now)
+            };
             let mut hint = "";
-            let loss = match self.connect()? {
+            let loss = match self.connect(now, limit) {
                 Err(error) => {
                     if error.kind() == io::ErrorKind::ConnectionRefused {
                         hint = "; is the server running there?";
                     }
-                    Loss::Unreachable(error.to_string())
+                    Some(Loss::Unreachable(error.to_string()))
                 }
                 Ok(stream) => {
                     let connected = News::Info(self.connected_to(&stream));
                     shared.output.tell(vec![connected]);
-                    match connection::converse(&shared, stream)? {
-                        None => break,
-                        Some(loss) => loss,
-                    }
+                    connection::converse(&shared, stream)?
                 }
             };
-            let now = Instant::now();
-            let (pause, news) = shared
-                .change(|conversation| (conversation.lost(&loss, now), conversation.take_news()));
-            shared.output.tell(news);
-            let pause = pause.map_err(|why| anyhow!("{why}{hint}"))?;
-            let done = shared.wait_until(Some(now + pause), |conversation| {
-                conversation.is_done().then_some(())
-            });
-            if done.is_some() {
-                break;
+            // After a planned end, the next attempt comes when there is a line to send.
+            let mut next_attempt = None;
+            if let Some(loss) = loss {
+                let now = Instant::now();
+                let (pause, news) = shared.change(|conversation| {
+                    (conversation.lost(&loss, now), conversation.take_news())
+                });
+                shared.output.tell(news);
+                next_attempt = Some(now + pause.map_err(|why| anyhow!("{why}{hint}"))?);
             }
+            shared.output.prompt(|| shared.lock());
+            shared.wait_until(next_attempt, |conversation| {
+                let is_awaited = next_attempt.is_none() && conversation.has_unsent();
+                (is_awaited || conversation.is_done()).then_some(())
+            });
         }
-        shared.lock().verdict().map_err(|why| anyhow!(why))
     }
 
     /// Makes one attempt to connect: tries all addresses of the name, in their
     /// order. The time that is left is shared among those that are left, so that a
     /// dead one does not take it all.
-    fn connect(&mut self) -> anyhow::Result<io::Result<TcpStream>> {
-        let now = Instant::now();
-        let limit = self.shared.lock().connecting(now);
-        let addresses = match self.look_up(limit)? {
-            Ok(addresses) => addresses,
-            Err(error) => return Ok(Err(error)),
-        };
+    fn connect(&mut self, begun: Instant, limit: Duration) -> io::Result<TcpStream> {
+        let addresses = self.look_up(limit)?;
         let mut result = Err(io::Error::other("the name has no address"));
         for (tried, address) in addresses.iter().enumerate() {
-            let left = limit.saturating_sub(now.elapsed());
+            let left = limit.saturating_sub(begun.elapsed());
             let untried = (addresses.len() - tried) as u32;
             result = connect_to(*address, (left / untried).max(Duration::from_millis(1)));
             if result.is_ok() {
+                let connected = Instant::now();
+                (self.shared).change(|conversation| conversation.connected(connected));
                 break;
             }
         }
-        Ok(result)
+        result
     }
 
     /// The addresses of the server. A look-up of a name has no time limit of its
     /// own and cannot be interrupted, so it is left to a thread.
-    fn look_up(&mut self, limit: Duration) -> anyhow::Result<io::Result<Vec<SocketAddr>>> {
+    fn look_up(&mut self, limit: Duration) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(Ok(vec![SocketAddr::new(address, self.port)]));
+            return Ok(vec![SocketAddr::new(address, self.port)]);
         }
         let answer = match self.overdue.take() {
             Some(answer) => answer,
@@ -114,11 +119,11 @@ impl Session {
                     let _ = found.send(addresses);
                 };
                 let thread = thread::Builder::new().name("look-up".to_string());
-                thread.spawn(look_up).context("cannot start a thread")?;
+                thread.spawn(look_up)?;
                 answer
             }
         };
-        Ok(match answer.recv_timeout(limit) {
+        match answer.recv_timeout(limit) {
             Ok(addresses) => addresses,
             Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the look-up failed")),
             Err(RecvTimeoutError::Timeout) => {
@@ -127,7 +132,7 @@ impl Session {
                 let why = format!("the look-up of {host} timed out after {seconds:.3} s");
                 Err(io::Error::other(why))
             }
-        })
+        }
     }
 
     /// Which of the server's addresses it is.
@@ -140,6 +145,16 @@ impl Session {
     }
 }
 
+/// Whether this machine has an address of its own that reaches this one.
+fn has_route(address: SocketAddr) -> bool {
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // This sends nothing.
+    UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect(address).is_ok())
+}
+
 /// Connects without waiting for small segments to be gathered (`TCP_NODELAY`),
 /// or a message could wait for the acknowledgement of the one before.
 fn connect_to(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
@@ -147,6 +162,9 @@ fn connect_to(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
         // std's own text for a timeout differs from the system's.
         match error.kind() {
             io::ErrorKind::TimedOut => io::Error::other("Connection timed out"),
+            io::ErrorKind::AddrNotAvailable if has_route(address) => io::Error::other(format!(
+                "no local port is free, since each connection keeps one for a while: {error}"
+            )),
             _ => error,
         }
     })?;

@@ -1,5 +1,7 @@
 //! What `--summary` shows.
 
+use tcp_chat::cli;
+
 use crate::counts::Snapshot;
 use crate::histogram::Histogram;
 
@@ -16,11 +18,12 @@ pub(crate) fn summary(run: &Snapshot) -> String {
         format!("; unacknowledged for up to {seconds:.3} s")
     });
     let reply_times = times(&counts.reply_times).map(|times| format!("reply time {times}"));
+    let connect_times = times(&counts.connect_times).map(|times| format!(", connect time {times}"));
     format!(
         "client: {} acknowledged, {} rejected, {} wrong, {} unacknowledged, {} not sent; \
          {} sent again{cut_short}\n\
          client: {:.3} s, {:.0} replies/s; {}{}\n\
-         client: outages: {}, the longest {:.3} s\n\
+         client: outages: {}, the longest {:.3} s; {}{}\n\
          client: its own delays {}\n",
         answers.acknowledged,
         answers.rejected,
@@ -34,6 +37,8 @@ pub(crate) fn summary(run: &Snapshot) -> String {
         waiting.unwrap_or_default(),
         counts.outages,
         counts.longest_outage.as_secs_f64(),
+        cli::counted(counts.connections, "connection"),
+        connect_times.unwrap_or_default(),
         times(&counts.own_delays.all).unwrap_or_default(),
     )
 }

@@ -15,7 +15,7 @@ pub fn take_report(path: &Path) -> Json {
     assert_eq!(
         names,
         "server version arguments began seconds exit error input_ended lines answered_by \
-         replies_per_second reply_time_ms own_delay_ms outages outage_count longest_outage_seconds"
+         replies_per_second reply_time_ms connections connect_time_ms own_delay_ms outages outage_count longest_outage_seconds"
     );
     let lines = report["lines"].names().join(" ");
     assert_eq!(
@@ -26,7 +26,7 @@ pub fn take_report(path: &Path) -> Json {
     let counts = answered_by.names().into_iter();
     let total: f64 = counts.map(|prefix| answered_by[prefix].number()).sum();
     assert_eq!(total, report["lines"]["acknowledged"].number());
-    for times in [&report["reply_time_ms"], &report["own_delay_ms"]] {
+    for times in ["reply_time_ms", "connect_time_ms", "own_delay_ms"].map(|name| &report[name]) {
         if *times != Json::Null {
             assert_eq!(times.names().join(" "), "p50 p90 p99 p999 max");
             let names = times.names();

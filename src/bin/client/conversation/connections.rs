@@ -1,11 +1,12 @@
 //! What connections mean to a conversation: attempts, deadlines, outages.
 
 use std::fmt;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use tcp_chat::cli;
 
-use super::{Conversation, Link, News, Settings};
+use super::{Conversation, Link, News};
 use crate::outage::{Addresses, Outage, SHORTEST_PAUSE};
 
 /// How long a connection without anything to answer must stay to end an outage:
@@ -32,28 +33,26 @@ pub(crate) enum Loss {
 impl Conversation {
     /// An attempt to connect begins. Returns how long it may take.
     pub(crate) fn connecting(&mut self, now: Instant) -> Duration {
-        self.first_attempt.get_or_insert(now);
-        self.link = Link::Connecting;
-        let Settings {
-            connect_timeout,
-            retry_for,
-            ..
-        } = self.settings;
-        match &self.outage {
-            Some(outage) => {
-                let left = outage.left_of(retry_for, now);
-                connect_timeout.min(left.max(SHORTEST_PAUSE))
-            }
-            None if retry_for.is_zero() => connect_timeout,
-            None => connect_timeout.min(retry_for),
-        }
+        self.link = Link::Connecting { since: now };
+        let retry_for = self.settings.retry_for;
+        let left = match &self.outage {
+            Some(outage) => outage.left_of(retry_for, now).max(SHORTEST_PAUSE),
+            None if retry_for.is_zero() => Duration::MAX,
+            None => retry_for,
+        };
+        self.settings.connect_timeout.min(left)
     }
 
     /// There is a new connection, over which nothing was sent yet.
     pub(crate) fn connected(&mut self, now: Instant) {
         self.counts.connections += 1;
+        if let Link::Connecting { since } = self.link {
+            let time = now.saturating_duration_since(since);
+            self.counts.connect_times.record(time, 1);
+        }
         self.link = Link::Up {
             since: now,
+            left: self.settings.reconnect_every.unwrap_or(u64::MAX),
             half_closed: false,
         };
     }
@@ -70,9 +69,7 @@ impl Conversation {
         listening_since: Instant,
         now: Instant,
     ) -> Result<(), Loss> {
-        let Settings {
-            timeout, retry_for, ..
-        } = self.settings;
+        let (timeout, retry_for) = (self.settings.timeout, self.settings.retry_for);
         let since = self.awaited_since.filter(|_| self.outbox.in_flight() > 0);
         let Some(since) = since else {
             let stays = |at: &Instant| now.saturating_duration_since(*at) >= STAYS;
@@ -92,9 +89,19 @@ impl Conversation {
         Ok(())
     }
 
+    /// Whether all lines that a connection is for were sent over it and answered.
+    pub(super) fn has_done_its_part(&self) -> bool {
+        matches!(self.link, Link::Up { left: 0, .. }) && self.outbox.in_flight() == 0
+    }
+
     /// The connection is over, so nothing more can be sent over it.
     pub(crate) fn disconnected(&mut self) {
-        self.link = Link::Down;
+        if self.has_done_its_part() {
+            self.link = Link::Resting;
+            self.addresses = None;
+        } else {
+            self.link = Link::Down;
+        }
     }
 
     /// An attempt has failed, or a connection ended too early. Returns the pause
@@ -104,7 +111,10 @@ impl Conversation {
     ///
     /// There will be none; the error is the one line that says why.
     pub(crate) fn lost(&mut self, loss: &Loss, now: Instant) -> Result<Duration, String> {
-        self.link = Link::Down;
+        let attempt = match mem::replace(&mut self.link, Link::Down) {
+            Link::Connecting { since } => Some(since),
+            _ => None,
+        };
         let retry_for = self.settings.retry_for;
         let is_violation = matches!(loss, Loss::Violation(_));
         if self.is_done() && !is_violation {
@@ -119,13 +129,10 @@ impl Conversation {
         }
         let seconds = retry_for.as_secs_f64();
         let is_new = self.outage.is_none();
-        // Before the first connection, the outage began with the first attempt.
-        let first_attempt = self.first_attempt.filter(|_| self.counts.connections == 0);
-        let known = first_attempt.unwrap_or(now);
-        let began = self
-            .awaited_since
-            .filter(|_| was_in_flight)
-            .unwrap_or(known);
+        // Where no connection was lost, the outage began with the attempt.
+        let known = attempt.unwrap_or(now);
+        let missed = self.awaited_since.filter(|_| was_in_flight);
+        let began = missed.unwrap_or(known);
         let lost = self.addresses.take();
         let outage = (self.outage).get_or_insert_with(|| Outage::new(began, known, what, lost));
         let left = outage.left_of(retry_for, now);

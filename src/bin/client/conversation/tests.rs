@@ -49,6 +49,7 @@ fn settings() -> Settings {
         timeout: 10 * SECOND,
         connect_timeout: 5 * SECOND,
         retry_for: 3600 * SECOND,
+        reconnect_every: None,
         reply_prefix: vec![wire::DEFAULT_PREFIX.to_string()],
         half_close: false,
     }

@@ -75,7 +75,8 @@ impl World {
     pub(super) fn is_possible(&self, event: Event) -> bool {
         let model = &self.model;
         let settings = &self.conversation.settings;
-        let connects = !model.is_connected && self.end.is_none();
+        let is_awaited = !model.is_resting || model.unacknowledged() > 0;
+        let connects = !model.is_connected && self.end.is_none() && is_awaited;
         let awaits = model.in_flight() > 0;
         match event {
             _ if self.outcome.is_some() => false,
@@ -88,10 +89,13 @@ impl World {
             Event::Connect | Event::FailToConnect => connects,
             Event::GiveUp => connects && model.is_outage,
             _ if !model.is_connected => false,
-            Event::Send => model.sent < model.messages.len(),
+            Event::Send => model.sent < model.messages.len() && model.left() > 0,
             Event::HalfClose => {
                 let is_all_sent = model.sent == model.messages.len() && model.input.is_some();
-                is_all_sent && settings.half_close && !model.is_half_closed && !model.is_done()
+                (is_all_sent || model.left() == 0)
+                    && settings.half_close
+                    && !model.is_half_closed
+                    && !model.is_done()
             }
             Event::EndReply | Event::EndReplyWrongly => self.is_mid_reply,
             Event::Echo => awaits && !self.is_mid_reply,
@@ -99,7 +103,7 @@ impl World {
             Event::WaitOutOutage => awaits && model.is_outage,
             Event::Wait | Event::WaitLong | Event::EndStream | Event::Reset => true,
             // Every connection has a reader of its own, and this takes it long.
-            Event::SendTooLongReply => self.losses == 0,
+            Event::SendTooLongReply => self.losses == 0 && model.connections == 1,
             Event::Acknowledge | Event::Reject | Event::AnswerWrongly => !self.is_mid_reply,
             Event::BeginReply | Event::Refuse | Event::Close => !self.is_mid_reply,
         }

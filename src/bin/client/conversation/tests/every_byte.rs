@@ -42,7 +42,7 @@ fn wherever_a_stream_is_cut_the_output_is_exact_or_the_run_fails() {
         bytes += lengths[0] + lengths[1];
         for damage in every_damage(lengths) {
             for (settings, part) in every_setting() {
-                let expected = expected(&sent, damage, settings.retry_for.is_zero());
+                let expected = expected(&sent, damage, &settings);
                 let shown = format!("{damage:?}, {settings:?}");
                 assert_eq!(run(settings, input, damage, part), expected, "{shown}");
                 runs += 1;
@@ -56,7 +56,7 @@ fn wherever_a_stream_is_cut_the_output_is_exact_or_the_run_fails() {
 }
 
 /// Cuts after every byte of the messages and of their replies, which have these
-/// lengths, on one connection or two.
+/// lengths, on the first connection or the first two.
 fn every_damage(lengths: [usize; 2]) -> Vec<Damage> {
     let mut every = Vec::new();
     for (way, length) in [Way::There, Way::Back].into_iter().zip(lengths) {
@@ -79,10 +79,11 @@ fn every_damage(lengths: [usize; 2]) -> Vec<Damage> {
 fn every_setting() -> Vec<(Settings, usize)> {
     let mut every = Vec::new();
     for retry_for in [Duration::ZERO, 3600 * SECOND] {
-        for window in [1, 3, 100] {
+        for (window, reconnect_every) in [(1, None), (3, None), (100, None), (3, Some(2))] {
             let settings = Settings {
                 window,
                 retry_for,
+                reconnect_every,
                 ..settings()
             };
             every.extend([1, 7, 1024].map(|part| (settings.clone(), part)));
@@ -116,14 +117,17 @@ fn replies(bytes: &[u8], is_end: bool) -> Vec<u8> {
 }
 
 /// What must come of it, said without a conversation.
-fn expected(sent: &[Vec<u8>], damage: Damage, is_first_loss_the_end: bool) -> Outcome {
+fn expected(sent: &[Vec<u8>], damage: Damage, settings: &Settings) -> Outcome {
+    let is_first_loss_the_end = settings.retry_for.is_zero();
     let Damage {
         way, how, after, ..
     } = damage;
     let mut answers: Vec<Vec<u8>> = Vec::new();
     let mut lost = None;
     for _ in 0..damage.connections {
-        let unanswered = sent[answers.len()..].concat();
+        let most = settings.reconnect_every.unwrap_or(u64::MAX) as usize;
+        let to = sent.len().min(answers.len().saturating_add(most));
+        let unanswered = sent[answers.len()..to].concat();
         if unanswered.is_empty() {
             break;
         }
@@ -139,7 +143,7 @@ fn expected(sent: &[Vec<u8>], damage: Damage, is_first_loss_the_end: bool) -> Ou
         let lines = answered.split_inclusive(|byte| *byte == b'\n');
         let (whole, cut): (Vec<_>, Vec<_>) = lines.partition(|line| line.ends_with(b"\n"));
         answers.extend(whole.into_iter().map(<[u8]>::to_vec));
-        if answers.len() < sent.len() {
+        if answers.len() < to {
             let is_mid_reply = !cut.is_empty();
             lost = Some(match how {
                 How::EndOfFile => CAUSES[usize::from(is_mid_reply)],
@@ -153,6 +157,8 @@ fn expected(sent: &[Vec<u8>], damage: Damage, is_first_loss_the_end: bool) -> Ou
     }
     if !is_first_loss_the_end {
         lost = None;
+    }
+    if lost.is_none() {
         answers.extend(
             sent[answers.len()..]
                 .iter()
@@ -210,8 +216,15 @@ fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome
         let mut part = Vec::new();
         conversation.take_output(&mut part);
         printed.extend(part);
-        let Err(end) = received else { break };
         conversation.disconnected();
+        let Err(end) = received else {
+            // The end of the input may be all that is to come.
+            input.enqueue(&mut conversation, now);
+            match conversation.is_done() {
+                true => break,
+                false => continue,
+            }
+        };
         match conversation.lost(&end, now) {
             Ok(pause) => now += pause,
             Err(why) => {

@@ -24,20 +24,27 @@ struct Covered {
 fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_acknowledged() {
     let mut covered = Covered::default();
     let [hour, zero] = [3600 * SECOND, Duration::ZERO];
-    for (window, retry_for, half_close, most_lost) in [
-        (4, hour, false, 3),
-        (2, hour, true, 1),
-        (4, zero, false, 1),
-        (2, zero, true, 1),
+    for (window, retry_for, half_close, most_lost, reconnect_every) in [
+        (4, hour, false, 3, None),
+        (2, hour, true, 1, None),
+        (4, zero, false, 1, None),
+        (2, zero, true, 1, None),
+        (4, hour, false, 1, Some(1)),
+        (4, hour, true, 1, Some(2)),
+        (2, zero, true, 1, Some(1)),
+        (4, zero, false, 1, Some(2)),
     ] {
         let settings = Settings {
             window,
             retry_for,
             half_close,
+            reconnect_every,
             reply_prefix: [wire::DEFAULT_PREFIX, ""].map(str::to_string).to_vec(),
             ..settings()
         };
+        let before = covered.states;
         explore(&settings, most_lost, &mut covered);
+        println!("{} states of {settings:?}", covered.states - before);
     }
     let Covered {
         states,
@@ -121,6 +128,7 @@ impl World {
         assert_eq!(counts.not_sent, model.not_sent);
         assert_eq!(counts.sent_again, model.sent_again);
         assert_eq!(counts.outages, model.outages);
+        assert_eq!(counts.connections, model.connections);
         assert_eq!(conversation.outbox.len(), model.unacknowledged());
         // Until it is known to the loop that connects, a loss changes nothing here.
         let in_flight = match self.end {
@@ -133,7 +141,7 @@ impl World {
         let is_users_turn = model.unacknowledged() == 0 && model.input.is_none();
         assert_eq!(
             conversation.awaits_input(),
-            is_users_turn && model.is_connected
+            is_users_turn && (model.is_connected || model.is_resting)
         );
         assert_eq!(conversation.is_done(), model.is_done());
         let is_success = conversation.is_done() && conversation.verdict().is_ok();
@@ -169,7 +177,7 @@ impl World {
     /// Lets a well-behaved server answer to the end, and asserts that it is the right
     /// end.
     fn heal(mut self) {
-        for _ in 0..20 {
+        for _ in 0..30 {
             let next = [
                 Event::Lose,
                 Event::EndInput,
@@ -202,14 +210,19 @@ impl World {
         let is_final = matches!(self.end, Some(Loss::Violation(_))) || self.is_waited_out;
         let link = match conversation.link {
             Link::Down => None,
-            Link::Connecting => Some(None),
-            Link::Up { half_closed, .. } => Some(Some(half_closed)),
+            Link::Resting => Some(None),
+            Link::Connecting { .. } => Some(Some((false, None))),
+            Link::Up {
+                left, half_closed, ..
+            } => Some(Some((half_closed, model.reconnect_every.map(|_| left)))),
         };
         (
             (model.lines, model.messages.len(), model.input),
             (model.answers.len(), model.answers.len() == acknowledged),
             (model.sent, model.ever_sent, self.is_mid_reply),
-            (model.was_connected, model.is_half_closed, model.is_outage),
+            (model.is_resting, model.reconnect_every.map(|_| model.asked)),
+            model.connections > 0,
+            (model.is_half_closed, model.is_outage),
             (self.losses, self.end.is_some(), is_final),
             self.outcome.is_some(),
             // What the conversation knows of it may be something else.

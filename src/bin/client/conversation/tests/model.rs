@@ -30,7 +30,14 @@ pub(super) struct Model {
     pub(super) printed: Vec<u8>,
     pub(super) input: Option<InputEnd>,
     pub(super) is_connected: bool,
-    pub(super) was_connected: bool,
+    /// How many connections there were.
+    pub(super) connections: u64,
+    /// How many lines each connection is for.
+    pub(super) reconnect_every: Option<usize>,
+    /// How many were sent over this one.
+    pub(super) asked: usize,
+    /// Whether the last one has done its part, and no other one has come since.
+    pub(super) is_resting: bool,
     /// How many messages were sent over this connection or answered before it.
     pub(super) sent: usize,
     /// How many messages were sent over any connection.
@@ -64,7 +71,7 @@ impl Model {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.input.is_some() && self.unacknowledged() == 0 && self.was_connected
+        self.input.is_some() && self.unacknowledged() == 0 && self.connections > 0
     }
 
     pub(super) fn is_success(&self) -> bool {
@@ -82,19 +89,35 @@ impl Model {
 
     pub(super) fn connect(&mut self) {
         self.is_connected = true;
-        self.was_connected = true;
+        self.connections += 1;
+        self.asked = 0;
+        self.is_resting = false;
         self.is_half_closed = false;
         self.sent = self.answers.len();
     }
 
-    /// Sends all that is unsent; these bytes.
+    /// How many lines may still be sent over this connection.
+    pub(super) fn left(&self) -> usize {
+        self.reconnect_every
+            .map_or(usize::MAX, |all| all - self.asked)
+    }
+
+    /// Whether nothing more is to come of this connection.
+    pub(super) fn has_done_its_part(&self) -> bool {
+        self.is_done() || self.is_connected && self.left() == 0 && self.in_flight() == 0
+    }
+
+    /// Sends all that is unsent and may be sent; these bytes.
     pub(super) fn send(&mut self) -> Vec<u8> {
-        let unsent = &self.messages[self.sent..];
+        let count = self.left().min(self.messages.len() - self.sent);
+        let to = self.sent + count;
+        let unsent = &self.messages[self.sent..to];
         let bytes = unsent.iter().flat_map(|text| [text, &b"\n"[..]]);
         let bytes = bytes.collect::<Vec<_>>().concat();
-        self.sent_again += (self.ever_sent - self.sent) as u64;
-        self.sent = self.messages.len();
-        self.ever_sent = self.sent;
+        self.sent_again += (self.ever_sent.min(to) - self.sent) as u64;
+        self.asked += count;
+        self.sent = to;
+        self.ever_sent = self.ever_sent.max(to);
         bytes
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Network {
     pub(super) interval: Duration,
     pub(super) next_line: Instant,
     pub(super) last_line: Instant,
+    /// How many came about.
+    pub(super) connections: u64,
     /// When each attempt to connect began.
     pub(super) attempts: Vec<Instant>,
     /// When each lost connection was known to be lost.
@@ -61,6 +63,7 @@ impl Network {
             interval,
             next_line: now + interval,
             last_line: now + length,
+            connections: 0,
             attempts: Vec::new(),
             losses: Vec::new(),
             missed: Vec::new(),
@@ -83,21 +86,33 @@ impl Network {
             assert!(self.attempts.len() < 100_000, "it goes on without end");
             let end = match self.connect(limit) {
                 Err(why) => Loss::Unreachable(why.to_string()),
-                Ok(()) => match self.converse() {
-                    Ok(()) => break,
-                    Err(end) => {
-                        self.losses.push(self.now);
-                        end
-                    }
-                },
+                Ok(()) => {
+                    self.connections += 1;
+                    let end = self.converse();
+                    self.conversation.disconnected();
+                    let Err(end) = end else {
+                        self.rest();
+                        continue;
+                    };
+                    self.losses.push(self.now);
+                    end
+                }
             };
-            self.conversation.disconnected();
             let pause = self.conversation.lost(&end, self.now);
             self.told.extend(self.conversation.take_news());
             self.now += pause?;
             self.enqueue();
         }
         Ok(())
+    }
+
+    /// Waits for what there is to say, unless that was all.
+    fn rest(&mut self) {
+        self.enqueue();
+        if !self.conversation.has_unsent() && !self.conversation.is_done() {
+            self.now = self.next_line.min(self.last_line).max(self.now);
+            self.enqueue();
+        }
     }
 
     /// Makes an attempt, which takes its time.
@@ -186,7 +201,9 @@ impl Network {
                 let line = b"Server received your message: line\n";
                 for _ in 0..messages {
                     let read = replies.fill(&mut &line[..]);
-                    conversation.receive(&mut replies, read, listening_since, now)?;
+                    if conversation.receive(&mut replies, read, listening_since, now)? {
+                        return Ok(());
+                    }
                 }
                 (listening_since, reading_since) = (now, now);
             } else if now == times_out {

@@ -165,6 +165,63 @@ fn assert_outages(network: &Network) {
 }
 
 #[test]
+fn an_outage_is_reported_as_long_as_it_was_where_each_connection_is_for_a_few_lines() {
+    let mut simulated = Simulated::default();
+    let mut random = Random(88_172_645_463_325_252);
+    for run in 0..60 {
+        let interval = random.time(SECOND / 5, 5 * SECOND);
+        let every = random.one_of([1, 2, 7]);
+        let settings = Settings {
+            reconnect_every: Some(every),
+            ..settings()
+        };
+        let mut network = Network::new(settings, interval, 1_000_000 * SECOND);
+        let began = network.now;
+        let mut to = began;
+        for _ in 0..20 {
+            let away = random.one_of([Away::Refuses, Away::Proxy, Away::Vanishes]);
+            let shortest = match away {
+                // An attempt that is not answered at first may be in the end.
+                Away::Vanishes => 6 * SECOND,
+                _ => SECOND / 100,
+            };
+            let from = to + random.time(6 * SECOND, 60 * SECOND);
+            // Nobody knows of one in which there was nothing to send.
+            to = from + interval + random.time(shortest, 100 * SECOND);
+            network.absences.push(Absence { from, to, away });
+        }
+        network.last_line = to + 10 * SECOND;
+        assert_eq!(network.run(), Ok(()), "run {run}");
+
+        let counts = &network.conversation.counts;
+        assert_eq!(counts.outages as usize, network.absences.len());
+        assert_eq!(counts.connections, network.connections);
+        assert!(counts.connections >= counts.answers.total().div_ceil(every));
+        let most = counts.answers.total().div_ceil(every) + network.losses.len() as u64;
+        assert!(counts.connections <= most + 1, "run {run}");
+        for (outage, absence) in counts.first_outages.iter().zip(&network.absences) {
+            let shown = format!("run {run}, {every}, {interval:?}: {outage:?}, {absence:?}");
+            let away = absence.to - absence.from;
+            let slack = Duration::from_millis(30)
+                + match absence.away {
+                    Away::Vanishes => 3 * SECOND,
+                    _ => away.mul_f64(0.07),
+                };
+            let (first, last) = (outage.began, outage.began + outage.length);
+            assert!(
+                first >= absence.from && first <= absence.from + interval,
+                "{shown}"
+            );
+            assert!(last >= absence.to && last <= absence.to + slack, "{shown}");
+        }
+        simulated.add(&network, began);
+        simulated.outages += network.absences.len();
+    }
+    println!("{simulated}");
+    assert!(simulated.time > 10 * 3600 * SECOND);
+}
+
+#[test]
 fn it_gives_up_when_the_time_for_it_has_passed_and_not_before() {
     let mut simulated = Simulated::default();
     let mut random = Random(88_172_645_463_325_252);

@@ -37,7 +37,10 @@ impl World {
         let now = Instant::now();
         World {
             conversation: Conversation::new("server".to_string(), settings.clone(), now),
-            model: Model::default(),
+            model: Model {
+                reconnect_every: settings.reconnect_every.map(|every| every as usize),
+                ..Model::default()
+            },
             replies: LineReader::new(LONGEST_REPLY),
             now,
             is_mid_reply: false,
@@ -117,7 +120,7 @@ impl World {
                     self.model.answer(Answer::Acknowledged, &line);
                     lines.extend(line);
                 }
-                self.read(&lines, Ok(self.model.is_done()));
+                self.read(&lines, Ok(self.model.has_done_its_part()));
             }
             Event::Reject if awaits => {
                 self.read_answer(Answer::Rejected, b"Server rejected your message: no\n", 0);
@@ -127,7 +130,7 @@ impl World {
             Event::AnswerWrongly => self.read_bad(b"wrong\n"),
             Event::BeginReply => {
                 self.is_mid_reply = true;
-                self.read(BEGINNING, Ok(self.model.is_done()));
+                self.read(BEGINNING, Ok(self.model.has_done_its_part()));
             }
             Event::EndReply if awaits => {
                 let line = self.model.acknowledgement();
@@ -149,7 +152,7 @@ impl World {
                 let expected = self.unless_done(Loss::Broken(line.to_string()));
                 self.read(format!("{line}\n").as_bytes(), expected);
             }
-            Event::Wait => self.time_out(self.now, Ok(self.model.is_done())),
+            Event::Wait => self.time_out(self.now, Ok(self.model.has_done_its_part())),
             Event::WaitLong => {
                 self.now += timeout;
                 let end = Loss::Broken("no reply within 10 s".to_string());
@@ -225,6 +228,7 @@ impl World {
         let pause = self.conversation.lost(end, self.now);
         assert_eq!(pause.is_err(), is_final, "{end:?}: {pause:?}");
         self.model.is_outage |= !is_final && !is_done;
+        self.model.is_resting = false;
         if is_done {
             self.outcome = Some(self.conversation.verdict());
         }
@@ -248,7 +252,7 @@ impl World {
     fn read_answer(&mut self, answer: Answer, line: &[u8], from: usize) {
         self.is_mid_reply = false;
         self.model.answer(answer, line);
-        self.read(&line[from..], Ok(self.model.is_done()));
+        self.read(&line[from..], Ok(self.model.has_done_its_part()));
     }
 
     /// Bytes come that no server sends.
@@ -295,6 +299,11 @@ impl World {
     fn take(&mut self, received: Result<bool, Loss>) {
         match received {
             Ok(false) => {}
+            Ok(true) if !self.model.is_done() => {
+                self.conversation.disconnected();
+                self.model.is_connected = false;
+                self.model.is_resting = true;
+            }
             Ok(true) => {
                 // The connection was all that was missing.
                 self.model.end_outage();

@@ -1,0 +1,126 @@
+//! `--reconnect-every`: a connection for so many lines.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::util::{
+    Server, accept, client, fill_queue, own_ip, printed, program, run, spawn, take_report,
+    temporary_file,
+};
+
+#[test]
+fn every_reply_is_printed_once_however_many_lines_a_connection_is_for() {
+    let server = Server::start(&[]);
+    let lines: String = (0..300).map(|line| format!("{line}\n")).collect();
+    let mut connections = 0;
+    for every in [1, 2, 7, 1000] {
+        for window in ["1", "8192"] {
+            for more in [&[][..], &["--half-close"], &["--rate", "3000"]] {
+                let report = temporary_file();
+                let mut command = server.client(&["--window", window, "--reconnect-every"]);
+                command.arg(every.to_string()).args(more);
+                let outcome = run(command.arg("--report").arg(&report), &*lines);
+                outcome.assert(0, printed(0..300), "");
+                let report = take_report(&report);
+                let needed = 300_u32.div_ceil(every);
+                assert_eq!(
+                    report["connections"].number(),
+                    f64::from(needed),
+                    "{outcome}"
+                );
+                assert_eq!(report["outage_count"].number(), 0.0);
+                assert_eq!(report["lines"]["sent_again"].number(), 0.0);
+                connections += needed as usize;
+            }
+        }
+    }
+    let log = server.log_with("");
+    assert_eq!(log.matches("Accepted connection").count(), connections);
+}
+
+#[test]
+fn every_reply_is_printed_once_though_the_server_is_killed() {
+    for every in ["1", "7"] {
+        let mut server = Server::start(&["-q"]);
+        let mut command = server.client(&["-q", "--retry-for", "30", "--reconnect-every", every]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut client = spawn(command.stderr(Stdio::piped()));
+        let mut stdin = client.stdin.take().unwrap();
+        let feeder = thread::spawn(move || {
+            for line in 0..2000 {
+                stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+                if line % 20 == 0 {
+                    thread::sleep(Duration::from_millis(5));
+                }
+            }
+        });
+        for _ in 0..5 {
+            thread::sleep(Duration::from_millis(60));
+            server.kill();
+            server = Server::start_at(server.address, &["-q"]);
+        }
+        let outcome = client.finish();
+        feeder.join().unwrap();
+        outcome.assert(0, printed(0..2000), "");
+    }
+}
+
+#[test]
+fn without_any_input_there_is_one_connection() {
+    let server = Server::start(&[]);
+    run(&mut server.client(&["--reconnect-every", "1"]), "").assert(0, "", "");
+    let log = server.log_with("disconnected");
+    assert_eq!(log.matches("Accepted connection").count(), 1, "{log}");
+}
+
+#[test]
+fn the_connect_times_include_a_wait_for_room_in_the_listeners_queue() {
+    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let queue = fill_queue(&listener);
+    let report = temporary_file();
+    let begun = Instant::now();
+    let mut command = client(listener.local_addr().unwrap(), &["--report"]);
+    command.arg(&report).stdin(Stdio::null());
+    let client = spawn(&mut command);
+    // The first SYN was dropped, and the next one comes a second after it.
+    thread::sleep(Duration::from_millis(200));
+    let waited = queue.len();
+    drop(queue);
+    let accepted: Vec<_> = (0..=waited).map(|_| accept(&listener)).collect();
+    let longest = begun.elapsed().as_secs_f64() * 1000.0;
+    client.finish().assert_code(0);
+    drop(accepted);
+    let report = take_report(&report);
+    let connect_time = report["connect_time_ms"]["max"].number();
+    assert!(
+        (900.0..=longest).contains(&connect_time),
+        "{connect_time} of {longest}"
+    );
+}
+
+#[test]
+fn used_up_ports_are_told_as_that_and_the_run_goes_on() {
+    let Some(mut unshare) = program("unshare") else {
+        return;
+    };
+    // Closed connections keep their ports for a minute, so it fails after six lines.
+    let script = "ip link set lo up && cd /proc/sys/net/ipv4 && echo 40000 40005 > ip_local_port_range \
+                  && echo 0 > tcp_tw_reuse || exit 77; \"$0\" --port 30000 -q & \
+                  seq 20 | \"$1\" --port 30000 --reconnect-every 1 --retry-for 1; \
+                  echo $?; kill $!";
+    let (server, client) = (env!("CARGO_BIN_EXE_server"), env!("CARGO_BIN_EXE_client"));
+    let outcome = run(unshare.args(["-n", "sh", "-c", script, server, client]), "");
+    if outcome.status.code() == Some(77) || outcome.stderr.contains("unshare") {
+        return crate::util::skip(outcome.stderr.trim_end());
+    }
+    let why = "no local port is free, since each connection keeps one for a while: ";
+    assert!(outcome.stderr.contains(why), "{outcome}");
+    assert!(
+        outcome.stderr.contains("; trying again for up to 1 s"),
+        "{outcome}"
+    );
+    assert!(outcome.stdout.ends_with(b"1\n"), "{outcome}");
+}

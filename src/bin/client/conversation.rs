@@ -17,9 +17,7 @@ use std::io;
 use std::mem;
 use std::time::{Duration, Instant};
 
-use clap::Args;
-use clap::builder::RangedU64ValueParser;
-use tcp_chat::cli;
+use log::Level;
 use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::system::is_timeout;
 use tcp_chat::wire::{self, MAX_MESSAGE_LINE};
@@ -30,6 +28,7 @@ use crate::counts::{Answers, Counts, Snapshot};
 use crate::histogram::Histogram;
 use crate::outage::{Addresses, Outage};
 use crate::outbox::Outbox;
+use crate::settings::Settings;
 
 /// How many bytes of messages are held at most, up to one message more. Enough
 /// to keep a fast path busy, and little enough to forget about.
@@ -37,40 +36,6 @@ const BYTE_BUDGET: usize = 512 * 1024;
 
 /// How many lines are reported one by one, of each kind of trouble.
 const MOST_TOLD: u64 = 10;
-
-/// What the user has decided.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Settings {
-    /// How long to go on trying in each outage; 0 ends the run at the first one
-    #[arg(long, value_name = "SECS", default_value = "0", value_parser = cli::seconds)]
-    pub(crate) retry_for: Duration,
-    /// Most messages in flight, up to 65536; 1 is lockstep
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = window())]
-    pub(crate) window: usize,
-    /// Longest time without any reply while one is awaited; 0 is for ever
-    #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::timeout)]
-    pub(crate) timeout: Duration,
-    /// Longest time for each attempt to connect; 0 is as long as the system tries
-    #[arg(long, value_name = "SECS", default_value = "10", value_parser = cli::timeout)]
-    pub(crate) connect_timeout: Duration,
-    /// Close each connection after so many lines, and open another for the next one; 1 is a connection
-    /// for each line
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) reconnect_every: Option<u64>,
-    /// What an acknowledgement begins with, before the line's text, if not as this client's own
-    /// server does; may be given more than once, and an empty one is a plain echo
-    #[arg(long, value_name = "TEXT", default_value = wire::DEFAULT_PREFIX,
-        value_parser = wire::prefix, allow_hyphen_values = true)]
-    pub(crate) reply_prefix: Vec<String>,
-    /// End this side of each stream after its last line, and still require every reply. A server that
-    /// answers only then needs --window to be as large as the input, or as --reconnect-every
-    #[arg(long)]
-    pub(crate) half_close: bool,
-}
-
-fn window() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=65_536)
-}
 
 /// All connections of one run, as one exchange of messages and replies.
 pub(crate) struct Conversation {
@@ -129,13 +94,8 @@ enum Link {
     },
 }
 
-/// A line for the user that is not a reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum News {
-    Error(String),
-    Warning(String),
-    Info(String),
-}
+/// A line for the user that is not a reply, and how important it is.
+pub(crate) type News = (Level, String);
 
 /// What the writer does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,13 +214,11 @@ impl Conversation {
 
     /// The shortest of the time limits that are judged while a reply is awaited.
     pub(crate) fn shortest_limit(&self) -> Duration {
-        let Settings {
-            timeout, retry_for, ..
-        } = self.settings;
-        if retry_for.is_zero() {
-            return timeout;
+        let (timeout, retry_for) = (self.settings.timeout, self.settings.retry_for);
+        match retry_for.is_zero() {
+            true => timeout,
+            false => timeout.min(retry_for),
         }
-        timeout.min(retry_for)
     }
 
     /// Whether every line of the input was acknowledged.
@@ -300,10 +258,7 @@ impl Conversation {
 
     /// The input has come to its end, or cannot be read any further.
     pub(crate) fn end_input(&mut self, how: io::Result<()>) {
-        self.input = match how {
-            Ok(()) => Input::Ended,
-            Err(error) => Input::Failed(error),
-        };
+        self.input = how.map_or_else(Input::Failed, |()| Input::Ended);
     }
 
     /// Appends to `batch` what must be sent; `None` while there is nothing.
@@ -357,9 +312,8 @@ impl Conversation {
         now: Instant,
     ) -> Result<bool, Loss> {
         self.printed = (self.counts.answers.clone(), self.outbox.first_due());
-        let taken = self.take_replies(replies, now);
-        match taken {
-            Err(Loss::Violation(_)) => return taken.map(|()| false),
+        match self.take_replies(replies, now) {
+            Err(violation @ Loss::Violation(_)) => return Err(violation),
             _ if self.is_done() || self.has_done_its_part() => {
                 // With nothing to ask, this connection was all that was missing.
                 self.end_outage(self.connected_since().unwrap_or(now));

@@ -24,6 +24,7 @@ mod report;
 mod schedule;
 mod series;
 mod session;
+mod settings;
 mod shared;
 mod summary;
 
@@ -43,13 +44,14 @@ use log::LevelFilter;
 use tcp_chat::cli;
 use tcp_chat::system::{self, Signal};
 
-use conversation::{Conversation, Settings};
+use conversation::Conversation;
 use named_file::NamedFile;
 use output::Output;
 use report::report;
 use schedule::Schedule;
 use series::Series;
 use session::Session;
+use settings::Settings;
 use shared::{Panicked, Shared, start};
 use summary::summary;
 

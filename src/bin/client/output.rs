@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use log::Level;
 use tcp_chat::printable::Printable;
 use tcp_chat::system::{self, Stdout};
 
@@ -102,12 +103,7 @@ impl Output {
 
     /// Tells the user what is not a reply, a line each.
     pub(crate) fn tell(&self, news: Vec<News>) {
-        for news in news {
-            let (level, line) = match news {
-                News::Error(line) => (log::Level::Error, line),
-                News::Warning(line) => (log::Level::Warn, line),
-                News::Info(line) => (log::Level::Info, line),
-            };
+        for (level, line) in news {
             if log::log_enabled!(level) {
                 let _terminal = self.begin_line();
                 log::log!(level, "{line}");
@@ -153,7 +149,7 @@ impl Output {
     /// Tells what only somebody who waits at a terminal wants to know.
     pub(crate) fn tell_at_terminal(&self, line: String) {
         if self.prompts || self.rewrites {
-            self.tell(vec![News::Warning(line)]);
+            self.tell(vec![(Level::Warn, line)]);
         }
     }
 

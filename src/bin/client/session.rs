@@ -8,11 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use log::Level;
 use tcp_chat::cli;
 use tcp_chat::printable::Printable;
 
 use crate::connection;
-use crate::conversation::{Loss, News};
+use crate::conversation::Loss;
 use crate::shared::Shared;
 
 /// The server, and how to reach it.
@@ -60,7 +61,7 @@ impl Session {
                     Some(Loss::Unreachable(error.to_string()))
                 }
                 Ok(stream) => {
-                    let connected = News::Info(self.connected_to(&stream));
+                    let connected = (Level::Info, self.connected_to(&stream));
                     shared.output.tell(vec![connected]);
                     connection::converse(&shared, stream)?
                 }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use tcp_chat::cli;
 
-use super::{Conversation, Link, News};
+use super::{Conversation, Link};
 use crate::outage::{Addresses, Outage, SHORTEST_PAUSE};
 
 /// How long a connection without anything to answer must stay to end an outage:
@@ -146,7 +147,7 @@ impl Conversation {
         if is_new {
             let what = &outage.cause;
             let news = format!("{what}; trying again for up to {seconds} s");
-            self.news.push(News::Warning(news));
+            self.news.push((Level::Warn, news));
         }
         Ok(pause)
     }
@@ -156,9 +157,10 @@ impl Conversation {
         if let Some(past) = self.close_outage(at) {
             let (server, seconds) = (&self.server, past.length.as_secs_f64());
             let lines = cli::counted(past.sent_again, "line");
-            self.news.push(News::Warning(format!(
-                "{server} is back after {seconds:.3} s, {lines} sent again"
-            )));
+            self.news.push((
+                Level::Warn,
+                format!("{server} is back after {seconds:.3} s, {lines} sent again"),
+            ));
         }
     }
 

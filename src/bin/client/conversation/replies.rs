@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use log::Level;
 use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::printable::Excerpt;
 use tcp_chat::wire::{self, ServerLine};
 
-use super::{Conversation, Loss, MOST_TOLD, News};
+use super::{Conversation, Loss, MOST_TOLD};
 
 impl Conversation {
     /// Verifies every line that is here, and prints what answers a message.
@@ -146,7 +147,7 @@ impl Conversation {
             _ if count == MOST_TOLD + 1 => format!("further {kind} are only counted"),
             _ => return,
         };
-        self.news.push(News::Error(report));
+        self.news.push((Level::Error, report));
     }
 
     fn too_long(&self) -> Loss {

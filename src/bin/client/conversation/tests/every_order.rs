@@ -151,7 +151,7 @@ impl World {
         }
 
         let told = |text: &str| {
-            let is_it = |told: &&News| matches!(told, News::Warning(line) if line.contains(text));
+            let is_it = |told: &&News| matches!(told, (Level::Warn, line) if line.contains(text));
             self.told.iter().filter(is_it).count() as u64
         };
         let began = model.outages + u64::from(model.is_outage);
@@ -160,7 +160,7 @@ impl World {
         let errors = self
             .told
             .iter()
-            .filter(|told| matches!(told, News::Error(_)));
+            .filter(|told| matches!(told, (Level::Error, _)));
         assert_eq!(
             errors.count() as u64,
             counts.not_sent + counts.answers.rejected + counts.answers.wrong

@@ -51,7 +51,7 @@ fn acknowledgement(text: &str) -> String {
 fn errors(conversation: &mut Conversation) -> Vec<String> {
     let told = conversation.take_news().into_iter();
     told.filter_map(|told| match told {
-        News::Error(line) => Some(line),
+        (Level::Error, line) => Some(line),
         _ => None,
     })
     .collect()
@@ -153,7 +153,7 @@ fn a_connection_that_is_not_used_ends_an_outage_when_it_has_stayed_for_a_second(
     let told = conversation.take_news();
     let told = told.last().unwrap();
     let back = "server is back after 3.000 s, 0 lines sent again";
-    assert_eq!(told, &News::Warning(back.to_string()));
+    assert_eq!(told, &(Level::Warn, back.to_string()));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn an_outage_begins_with_the_first_reply_that_is_missed() {
              closed by the server (2 sent, 1 answered); trying again for up to 3600 s",
             "server is back after 4.000 s, 1 line sent again",
         ]
-        .map(|line| News::Warning(line.to_string()))
+        .map(|line| (Level::Warn, line.to_string()))
     );
 }
 

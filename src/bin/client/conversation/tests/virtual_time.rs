@@ -154,12 +154,12 @@ fn assert_outages(network: &Network) {
         );
         assert_eq!(
             told.next(),
-            Some(&News::Warning(format!(
-                "{}; trying again for up to 3600 s",
-                outage.cause
-            )))
+            Some(&(
+                Level::Warn,
+                format!("{}; trying again for up to 3600 s", outage.cause)
+            ))
         );
-        assert_eq!(told.next(), Some(&News::Warning(back)));
+        assert_eq!(told.next(), Some(&(Level::Warn, back)));
     }
     assert_eq!(told.next(), None);
 }

@@ -538,7 +538,6 @@
 //! [`listener.rs`]: ../src/server/listener.rs.html
 //! [`stop.rs`]: ../src/server/stop.rs.html
 //! [`server/main.rs`]: ../src/server/main.rs.html
-//! [`stop.rs`]: ../src/server/stop.rs.html
 //! [`lines.rs`]: ../src/tcp_chat/lines.rs.html
 //! [`printable.rs`]: ../src/tcp_chat/printable.rs.html
 //! [`system.rs`]: ../src/tcp_chat/system.rs.html

@@ -62,7 +62,7 @@ const NONE: u64 = u64::MAX;
 /// # Errors
 ///
 /// No pipe or thread is available, or this was called before
-/// ([`ErrorKind::AlreadyExists`]).
+/// ([`io::ErrorKind::AlreadyExists`]).
 pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
     let (mut pipe, writer) = io::pipe()?;
     if WATCH.set((writer, Instant::now())).is_err() {

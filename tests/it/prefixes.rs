@@ -201,14 +201,18 @@ fn an_echo_that_alters_drops_doubles_or_swaps_a_line_is_found_out() {
         }),
         ("swaps", 0, |lines, at| lines.swap(at, at + 1)),
     ];
-    for (name, after, damage) in damages {
-        for at in 0..LINES - 1 {
-            let address = damaging_echo(move |lines| damage(lines, at));
-            let outcome = run(client_of(address, &[""]).arg("--half-close"), input.clone());
-            outcome.assert_code(1);
-            let told = format!("line {}: wrong reply: expected ", at + after + 1);
-            assert!(outcome.stderr.contains(&told), "{name} {at}: {outcome}");
-        }
+    let cases = damages.into_iter();
+    let cases = cases.flat_map(|damage| (0..LINES - 1).map(move |at| (damage, at)));
+    let mut next = cases.clone();
+    let address = damaging_echo(move |lines| {
+        let ((_, _, damage), at) = next.next().unwrap();
+        damage(lines, at);
+    });
+    for ((name, after, _), at) in cases {
+        let outcome = run(client_of(address, &[""]).arg("--half-close"), input.clone());
+        outcome.assert_code(1);
+        let told = format!("line {}: wrong reply: expected ", at + after + 1);
+        assert!(outcome.stderr.contains(&told), "{name} {at}: {outcome}");
     }
 }
 

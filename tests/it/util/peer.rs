@@ -1,23 +1,43 @@
 //! A server that a test plays itself.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::conversation::{limited, received};
 
 /// A server of a test's own, which may misbehave: serves one client after the
-/// other, each as told, while there is somebody to be served.
+/// other, each as told, until the test is over.
 pub fn peer(mut serve: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    PEERS.with_borrow_mut(|peers| peers.push(Peer(address, Arc::clone(&is_over))));
     thread::spawn(move || {
-        listener
-            .incoming()
-            .for_each(|stream| serve(limited(stream.unwrap())))
+        let clients = listener.incoming().map(Result::unwrap);
+        clients
+            .take_while(|_| !is_over.load(Ordering::Relaxed))
+            .for_each(|stream| serve(limited(stream)));
     });
     address
+}
+
+thread_local! {
+    /// Those of the test that this thread runs: it ends with it.
+    static PEERS: RefCell<Vec<Peer>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Peer(SocketAddr, Arc<AtomicBool>);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.0);
+    }
 }
 
 /// Reads the client's lines and answers each as told.

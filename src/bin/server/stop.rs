@@ -92,13 +92,10 @@ impl Read for &Stream {
     /// A read that a stop interrupts is over, as at a timeout.
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let read = (&self.tcp).read(room);
-        match &read {
-            Err(error) if error.kind() == ErrorKind::Interrupted => match self.stopping_since() {
-                Some(_) => Err(ErrorKind::WouldBlock.into()),
-                None => read,
-            },
-            _ => read,
-        }
+        read.map_err(|error| match (error.kind(), self.stopping_since()) {
+            (ErrorKind::Interrupted, Some(_)) => ErrorKind::WouldBlock.into(),
+            _ => error,
+        })
     }
 }
 

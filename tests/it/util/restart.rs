@@ -22,7 +22,7 @@ pub fn take_more_threads() {
         if is_chosen || !cfg!(test) {
             return;
         }
-        let threads = (threads_allowed() / 40).clamp(2, 8);
+        let threads = (threads_allowed() / 40).clamp(2, 12);
         let mut again = Command::new(env::current_exe().unwrap());
         again.args(env::args_os().skip(1));
         let error = again.env("RUST_TEST_THREADS", threads.to_string()).exec();

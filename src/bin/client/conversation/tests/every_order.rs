@@ -4,6 +4,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
+use std::thread;
 
 use super::events::{EVENTS, Event};
 use super::model::Answer;
@@ -22,9 +23,8 @@ struct Covered {
 
 #[test]
 fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_acknowledged() {
-    let mut covered = Covered::default();
     let [hour, zero] = [3600 * SECOND, Duration::ZERO];
-    for (window, retry_for, half_close, most_lost, reconnect_every) in [
+    let cases = [
         (4, hour, false, 3, None),
         (2, hour, true, 1, None),
         (4, zero, false, 1, None),
@@ -33,18 +33,30 @@ fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_ac
         (4, hour, true, 1, Some(2)),
         (2, zero, true, 1, Some(1)),
         (4, zero, false, 1, Some(2)),
-    ] {
-        let settings = Settings {
-            window,
-            retry_for,
-            half_close,
-            reconnect_every,
-            reply_prefix: [wire::DEFAULT_PREFIX, ""].map(str::to_string).to_vec(),
-            ..settings()
-        };
-        let before = covered.states;
-        explore(&settings, most_lost, &mut covered);
-        println!("{} states of {settings:?}", covered.states - before);
+    ];
+    let explored = thread::scope(|scope| {
+        let threads = cases.map(
+            |(window, retry_for, half_close, most_lost, reconnect_every)| {
+                let settings = Settings {
+                    window,
+                    retry_for,
+                    half_close,
+                    reconnect_every,
+                    reply_prefix: [wire::DEFAULT_PREFIX, ""].map(str::to_string).to_vec(),
+                    ..settings()
+                };
+                scope.spawn(move || explore(&settings, most_lost))
+            },
+        );
+        threads.map(|thread| thread.join().unwrap())
+    });
+    let mut covered = Covered::default();
+    for case in explored {
+        covered.states += case.states;
+        covered.transitions += case.transitions;
+        covered.events.extend(case.events);
+        covered.ends.extend(case.ends);
+        covered.outcomes.extend(case.outcomes);
     }
     let Covered {
         states,
@@ -63,7 +75,8 @@ fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_ac
 
 /// Goes breadth-first through all states. Of more lost connections than these, it
 /// looks at the loss alone, and not at what comes after it.
-fn explore(settings: &Settings, most_lost: usize, covered: &mut Covered) {
+fn explore(settings: &Settings, most_lost: usize) -> Covered {
+    let mut covered = Covered::default();
     let mut seen = HashSet::from([World::new(settings).key()]);
     let mut paths = VecDeque::from([Vec::new()]);
     while let Some(path) = paths.pop_front() {
@@ -89,6 +102,8 @@ fn explore(settings: &Settings, most_lost: usize, covered: &mut Covered) {
             }
         }
     }
+    println!("{} states of {settings:?}", covered.states);
+    covered
 }
 
 /// Which kind of end an event has brought about.

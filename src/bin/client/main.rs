@@ -210,7 +210,7 @@ fn start_threads(
     if args.summary || args.report.is_some() || args.series.is_some() {
         // The shortest run has its first tick, too.
         shared.lock().measure_own_delay(Instant::now());
-        start("own delay", shared, own_delay::measure)?;
+        start("own delay", shared, measure_own_delay)?;
     }
     let series = args.series.as_deref();
     let series = series.map(|path| Series::start(path, began, shared));
@@ -226,6 +226,15 @@ fn start_threads(
     let mut session = Session::new(args.server.host(), args.server.port(), shared);
     start("session", shared, move |shared| shared.end(session.run()))?;
     Ok(series)
+}
+
+/// Notices each tick of the client's own delay, until the run is over.
+fn measure_own_delay(shared: &Shared) {
+    loop {
+        let now = Instant::now();
+        let next = shared.lock().measure_own_delay(now);
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
 }
 
 /// Waits for the first end. A connect that takes long is told: nothing else would

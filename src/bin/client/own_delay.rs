@@ -5,12 +5,10 @@
 //! that has nothing else to do wakes on a fixed grid. How late it does is how
 //! late the client is at least.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::histogram::Histogram;
 use crate::longest::Longest;
-use crate::shared::Shared;
 
 /// How far apart the ticks of the grid are.
 const TICK: Duration = Duration::from_millis(10);
@@ -47,15 +45,6 @@ impl OwnDelays {
         if let Some(next) = self.next {
             self.measure(next, now);
         }
-    }
-}
-
-/// Notices each tick, until the run is over.
-pub(crate) fn measure(shared: &Shared) {
-    loop {
-        let now = Instant::now();
-        let next = shared.lock().measure_own_delay(now);
-        thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -32,6 +32,21 @@ unsafe extern "C" {
     safe fn listen(fd: c_int, backlog: c_int) -> c_int;
 }
 
+/// What systems number differently: SIGURG, the limits of open files and of the
+/// address space (RLIMIT_NOFILE, RLIMIT_AS), SOL_SOCKET and SO_ACCEPTCONN. Where one
+/// is wrong, the system refuses it.
+const NUMBERS: [c_int; 5] = if cfg!(target_vendor = "apple") {
+    [16, 8, 5, 0xffff, 0x0002]
+} else if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+    [16, 8, 10, 0xffff, 0x0002]
+} else if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+    [21, 5, 6, 0xffff, 0x1009]
+} else if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
+    [16, 6, 9, 0xffff, 0x8000]
+} else {
+    [23, 7, 9, 1, 30]
+};
+
 // Signals.
 
 // `signal` takes and returns a number where a handler's address stands.
@@ -150,17 +165,11 @@ impl Interruptible {
     pub fn interrupt(&self) {
         // Any signal with a handler interrupts. By default this one does nothing, so it
         // harms no thread or program that it was not meant for.
-        const SIGURG: c_int = if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
-            21
-        } else if cfg!(target_os = "linux") && !cfg!(target_arch = "sparc64") {
-            23
-        } else {
-            16
-        };
         extern "C" fn do_nothing(_: c_int) {}
         unsafe extern "C" {
             fn pthread_kill(thread: usize, number: c_int) -> c_int;
         }
+        const SIGURG: c_int = NUMBERS[0];
         set_action(Signal(SIGURG), do_nothing as extern "C" fn(c_int) as usize);
         siginterrupt(SIGURG, 1);
         for &thread in self.lock().iter() {
@@ -263,16 +272,7 @@ pub fn inherited_listener() -> io::Result<TcpListener> {
 /// wait is a flag that belongs to all who share the socket.
 #[allow(unsafe_code)]
 fn listens(listener: &TcpListener) -> io::Result<bool> {
-    // SOL_SOCKET and SO_ACCEPTCONN.
-    let (level, name) = if cfg!(not(target_os = "linux")) {
-        (0xffff, 0x0002)
-    } else if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
-        (0xffff, 0x1009)
-    } else if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
-        (0xffff, 0x8000)
-    } else {
-        (1, 30)
-    };
+    let [_, _, _, level, name] = NUMBERS;
     unsafe extern "C" {
         fn getsockopt(a: c_int, b: c_int, c: c_int, value: &mut c_int, size: &mut u32) -> c_int;
     }
@@ -324,20 +324,6 @@ type Size = u32;
 #[cfg(not(all(target_env = "gnu", target_pointer_width = "32")))]
 type Size = u64;
 
-/// The numbers that a system has for the limits of open files and of the address
-/// space. Where these are wrong, it refuses them.
-const RESOURCES: (c_int, c_int) = if cfg!(target_vendor = "apple") {
-    (8, 5)
-} else if cfg!(not(any(target_os = "linux", target_os = "android"))) {
-    (8, 10)
-} else if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
-    (5, 6)
-} else if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
-    (6, 9)
-} else {
-    (7, 9)
-};
-
 #[repr(C)]
 struct Limit {
     soft: Size,
@@ -377,7 +363,7 @@ impl Limit {
 pub fn open_file_limit(needed: usize) -> usize {
     /// What macOS takes where the hard limit is none at all, if not more.
     const OPEN_MAX: usize = 10_240;
-    let (files, _) = RESOURCES;
+    let [_, files, ..] = NUMBERS;
     for wanted in [needed, needed.min(OPEN_MAX)] {
         let Limit { soft, hard } = Limit::of(files);
         let wanted = hard.min(wanted as Size);
@@ -392,7 +378,7 @@ pub fn open_file_limit(needed: usize) -> usize {
 /// How many bytes of memory may be mapped, [`usize::MAX`] if any number or nobody
 /// knows.
 pub fn address_space_limit() -> usize {
-    Limit::of(RESOURCES.1).soft()
+    Limit::of(NUMBERS[2]).soft()
 }
 
 #[cfg(test)]

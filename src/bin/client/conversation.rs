@@ -195,9 +195,10 @@ impl Conversation {
         self.counts.connections > 0 && self.outbox.len() == 0 && self.input_has_ended()
     }
 
-    /// Whether the first attempt to connect is under way.
-    pub(crate) fn is_first_attempt(&self) -> bool {
-        self.counts.connections == 0 && self.outage.is_none()
+    /// What there is to say of the first attempt to connect while it is under way.
+    pub(crate) fn first_attempt(&self) -> Option<News> {
+        let is_first = self.counts.connections == 0 && self.outage.is_none();
+        is_first.then(|| (Level::Warn, format!("connecting to {}", self.server)))
     }
 
     /// Whether it is done while an attempt to connect is under way, which cannot be

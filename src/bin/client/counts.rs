@@ -24,9 +24,7 @@ pub(crate) struct Counts {
     /// How long each took to come about, from the beginning of the attempt.
     pub(crate) connect_times: Histogram,
     pub(crate) outages: u64,
-    pub(crate) longest_outage: Duration,
-    /// The longest since any time.
-    pub(crate) recent_outages: Longest,
+    pub(crate) longest_outage: Longest,
     /// The first of them.
     pub(crate) first_outages: Vec<Outage>,
     pub(crate) reply_times: Histogram,
@@ -58,9 +56,8 @@ impl Counts {
         outage.length = now.saturating_duration_since(outage.began);
         self.own_delays.notice(now);
         outage.own_delay = self.own_delays.longest.after(outage.began);
-        self.recent_outages.add(now, outage.length);
+        self.longest_outage.add(now, outage.length);
         self.outages += 1;
-        self.longest_outage = self.longest_outage.max(outage.length);
         if self.first_outages.len() < MOST_OUTAGES {
             self.first_outages.push(outage.clone());
         }

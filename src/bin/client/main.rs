@@ -28,8 +28,7 @@ mod settings;
 mod shared;
 mod summary;
 
-use std::fmt;
-use std::io::{self, Write};
+use std::io::Write;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -121,29 +120,21 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    fn host(&self) -> &str {
+    fn host_and_port(&self) -> (&str, u16) {
         let host = self.first.as_deref().or(self.host.as_deref());
-        host.unwrap_or(cli::DEFAULT_HOST)
-    }
-
-    fn port(&self) -> u16 {
-        self.second.or(self.port).unwrap_or(cli::DEFAULT_PORT)
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&cli::address(self.host(), self.port()))
+        let port = self.second.or(self.port);
+        (
+            host.unwrap_or(cli::DEFAULT_HOST),
+            port.unwrap_or(cli::DEFAULT_PORT),
+        )
     }
 }
 
 /// Reads a number of lines a second.
 fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| "not a number")?;
-    match rate > 0.0 && rate.is_finite() {
-        true => Ok(rate),
-        false => Err("not a number above 0".to_string()),
-    }
+    let rate = text.parse().ok();
+    let rate = rate.filter(|rate: &f64| *rate > 0.0 && rate.is_finite());
+    rate.ok_or("not a number above 0".to_string())
 }
 
 fn main() -> ExitCode {
@@ -176,15 +167,16 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .map(|path| NamedFile::create("report", path))
         .transpose()?;
     let began = SystemTime::now();
-    let server = args.server.to_string();
+    let (host, port) = args.server.host_and_port();
+    let server = cli::address(host, port);
     let conversation = Conversation::new(server, args.settings.clone(), Instant::now());
     let shared = Arc::new(Shared::new(conversation, output, end));
     let (series, end) = match start_threads(args, began, &shared) {
-        Ok(series) => (series, await_end(args, &shared, &first_end)),
+        Ok(series) => (series, await_end(&shared, &first_end)),
         Err(error) => (None, Err(error)),
     };
     let code = conclude(args, &shared, began, &end, file.as_ref(), series);
-    if let Some(signal) = signal(&end) {
+    if let Some(signal) = end.err().and_then(|error| error.downcast::<Signal>().ok()) {
         signal.end();
     }
     Ok(ExitCode::from(code))
@@ -223,7 +215,8 @@ fn start_threads(
     if args.progress {
         start("progress", shared, progress::show_progress)?;
     }
-    let mut session = Session::new(args.server.host(), args.server.port(), shared);
+    let (host, port) = args.server.host_and_port();
+    let mut session = Session::new(host, port, shared);
     start("session", shared, move |shared| shared.end(session.run()))?;
     Ok(series)
 }
@@ -239,37 +232,23 @@ fn measure_own_delay(shared: &Shared) {
 
 /// Waits for the first end. A connect that takes long is told: nothing else would
 /// be seen.
-fn await_end(
-    args: &Args,
-    shared: &Shared,
-    first_end: &Receiver<anyhow::Result<()>>,
-) -> anyhow::Result<()> {
+fn await_end(shared: &Shared, first_end: &Receiver<anyhow::Result<()>>) -> anyhow::Result<()> {
     if let Ok(end) = first_end.recv_timeout(PATIENCE) {
         return end;
     }
-    if shared.lock().is_first_attempt() {
-        shared
-            .output
-            .tell_at_terminal(format!("connecting to {}", args.server));
-    }
+    let first_attempt = shared.lock().first_attempt();
+    shared.output.tell_at_terminal(first_attempt);
     first_end.recv()?
 }
 
-/// The signal that has ended the run.
-fn signal(end: &anyhow::Result<()>) -> Option<&Signal> {
-    end.as_ref().err()?.downcast_ref()
-}
-
-fn exit_code(end: &anyhow::Result<()>) -> u8 {
-    let Err(error) = end else {
-        return 0;
-    };
-    if let Some(signal) = signal(end) {
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(signal) = error.downcast_ref::<Signal>() {
         return signal.exit_code();
     }
-    let error = error.downcast_ref::<io::Error>();
-    let is_closed_output = error.is_some_and(system::is_broken_pipe);
-    if is_closed_output { CLOSED_OUTPUT } else { 1 }
+    match error.downcast_ref().is_some_and(system::is_broken_pipe) {
+        true => CLOSED_OUTPUT,
+        false => 1,
+    }
 }
 
 /// Shows the last words and writes the report. Returns the exit code.
@@ -284,8 +263,8 @@ fn conclude(
     let all_printed = shared.output.close();
     let run = shared.lock().conclude(all_printed, Instant::now());
     let last_row = series.map_or(Ok(()), |series| series.end(&run));
-    let end = if end.is_ok() { &last_row } else { end };
-    let (exit, error) = (exit_code(end), end.as_ref().err());
+    let error = end.as_ref().err().or(last_row.as_ref().err());
+    let exit = error.map_or(0, exit_code);
     let why = error.map(|error| format!("{error:#}"));
     let write = |file: &NamedFile| file.write(&report(&run, began, exit, why.as_deref())).err();
     let comes_last = file.is_some_and(NamedFile::comes_last);

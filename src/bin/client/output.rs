@@ -9,7 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use log::Level;
 use tcp_chat::printable::Printable;
 use tcp_chat::system::{self, Stdout};
 
@@ -102,7 +101,7 @@ impl Output {
     }
 
     /// Tells the user what is not a reply, a line each.
-    pub(crate) fn tell(&self, news: Vec<News>) {
+    pub(crate) fn tell(&self, news: impl IntoIterator<Item = News>) {
         for (level, line) in news {
             if log::log_enabled!(level) {
                 let _terminal = self.begin_line();
@@ -147,9 +146,9 @@ impl Output {
     }
 
     /// Tells what only somebody who waits at a terminal wants to know.
-    pub(crate) fn tell_at_terminal(&self, line: String) {
+    pub(crate) fn tell_at_terminal(&self, news: Option<News>) {
         if self.prompts || self.rewrites {
-            self.tell(vec![(Level::Warn, line)]);
+            self.tell(news);
         }
     }
 

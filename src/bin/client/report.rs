@@ -13,6 +13,7 @@ pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<
     let (counts, answers) = (&run.counts, &run.counts.answers);
     let began = began.duration_since(UNIX_EPOCH).unwrap_or_default();
     let arguments = env::args_os().skip(1);
+    let arguments = arguments.map(|argument| text(&argument.to_string_lossy()));
     let lines = [
         ("acknowledged", answers.acknowledged),
         ("rejected", answers.rejected),
@@ -22,45 +23,31 @@ pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<
         ("not_sent", counts.not_sent),
         ("sent_again", counts.sent_again),
     ];
+    let lines = lines.map(|(name, count)| (name, count.to_string()));
     let answered_by = run.prefixes.iter().zip(&answers.by_prefix);
+    let answered_by = answered_by.map(|(prefix, count)| (prefix, count.to_string()));
     let outages = counts.first_outages.iter();
+    let outages = outages.map(|past| outage(past, began + (past.began - run.began)));
+    let longest = counts.longest_outage.after(run.began);
     let fields = [
         ("server", text(&run.server)),
         ("version", text(env!("CARGO_PKG_VERSION"))),
-        (
-            "arguments",
-            list(
-                arguments.map(|argument| text(&argument.to_string_lossy())),
-                ", ",
-            ),
-        ),
+        ("arguments", list(arguments, ", ")),
         ("began", seconds(began)),
         ("seconds", seconds(run.elapsed())),
         ("exit", exit.to_string()),
         ("error", or_null(error.map(text))),
         ("input_ended", run.input_was_read.to_string()),
-        (
-            "lines",
-            object(lines.map(|(name, count)| (name, count.to_string()))),
-        ),
-        (
-            "answered_by",
-            object(answered_by.map(|(prefix, count)| (&**prefix, count.to_string()))),
-        ),
+        ("lines", object(lines)),
+        ("answered_by", object(answered_by)),
         ("replies_per_second", format!("{:.1}", run.rate())),
         ("reply_time_ms", times(&counts.reply_times)),
         ("connections", counts.connections.to_string()),
         ("connect_time_ms", times(&counts.connect_times)),
         ("own_delay_ms", times(&counts.own_delays.all)),
-        (
-            "outages",
-            list(
-                outages.map(|past| outage(past, began + (past.began - run.began))),
-                ",\n    ",
-            ),
-        ),
+        ("outages", list(outages, ",\n    ")),
         ("outage_count", counts.outages.to_string()),
-        ("longest_outage_seconds", seconds(counts.longest_outage)),
+        ("longest_outage_seconds", seconds(longest)),
     ];
     let fields = fields.map(|(name, value)| format!("  \"{name}\": {value}"));
     format!("{{\n{}\n}}\n", fields.join(",\n"))
@@ -68,20 +55,17 @@ pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<
 
 fn outage(past: &Outage, began: Duration) -> String {
     let address = |address: SocketAddr| text(&address.to_string());
+    let local = past.lost.map(|(local, _)| address(local));
+    let remote = past.lost.map(|(_, remote)| address(remote));
+    let own_delay = milliseconds(past.own_delay);
     object([
         ("began", seconds(began)),
         ("seconds", seconds(past.length)),
         ("cause", text(&past.cause)),
         ("sent_again", past.sent_again.to_string()),
-        (
-            "own_delay_ms",
-            format!("{:.6}", milliseconds(past.own_delay)),
-        ),
-        ("local", or_null(past.lost.map(|(local, _)| address(local)))),
-        (
-            "remote",
-            or_null(past.lost.map(|(_, remote)| address(remote))),
-        ),
+        ("own_delay_ms", format!("{own_delay:.6}")),
+        ("local", or_null(local)),
+        ("remote", or_null(remote)),
     ])
 }
 

@@ -115,7 +115,7 @@ fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
         let time = times.quantile(share).map(milliseconds);
         row += &time.map_or(",".to_string(), |time| format!(",{time:.3}"));
     }
-    let ended = run.counts.recent_outages.after(before.now);
+    let ended = run.counts.longest_outage.after(before.now);
     let outage = run.outage.unwrap_or_default().max(ended);
     row + &format!(
         ",{},{:.3},{:.3},{:.3}\n",

@@ -62,7 +62,7 @@ impl Session {
                 }
                 Ok(stream) => {
                     let connected = (Level::Info, self.connected_to(&stream));
-                    shared.output.tell(vec![connected]);
+                    shared.output.tell([connected]);
                     connection::converse(&shared, stream)?
                 }
             };

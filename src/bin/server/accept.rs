@@ -69,9 +69,7 @@ impl Server {
                 // The client was gone before it was accepted, or a signal came.
                 Err(error) if matches!(error.kind(), ConnectionAborted | Interrupted) => {}
                 // A socket that was inherited is not listening, or not TCP.
-                Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => {
-                    return Err(error);
-                }
+                Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => Err(error)?,
                 // Most likely no descriptor is free, and it takes a while until
                 // one is.
                 Err(error) => {
@@ -104,11 +102,7 @@ impl Server {
             let serve = || connection::serve(&client.stream, peer, settings);
             if let Some(notice) = stop.threads.run(serve) {
                 let Client { slot, stream, .. } = client;
-                let _ = linger.send(Farewell {
-                    slot: Some(slot),
-                    stream,
-                    notice,
-                });
+                let _ = linger.send(Farewell::new(Some(slot), stream, notice));
             }
         });
         if let Err(error) = spawned {
@@ -119,12 +113,9 @@ impl Server {
 
     fn refuse(&self, stream: Arc<Stream>, peer: SocketAddr, level: Level, why: &str) {
         log::log!(level, "Refused connection from {peer}: {why}");
-        let refused = ServerLine::Refused(why.as_bytes());
-        let _ = self.linger.send(Farewell {
-            slot: None,
-            stream,
-            notice: self.settings.framing.notice(refused),
-        });
+        let notice = ServerLine::Refused(why.as_bytes());
+        let notice = self.settings.framing.notice(notice);
+        let _ = self.linger.send(Farewell::new(None, stream, notice));
     }
 
     /// The level for a line of the log about trouble that may repeat at any

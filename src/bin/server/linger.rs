@@ -29,10 +29,11 @@ const SWEEP: Duration = Duration::from_millis(10);
 pub(crate) struct Farewell {
     /// Dropped before the client can see the notice, so that it finds its place
     /// free when it comes again.
-    pub(crate) slot: Option<Slot>,
-    pub(crate) stream: Arc<Stream>,
-    /// The server's last line.
-    pub(crate) notice: Vec<u8>,
+    slot: Option<Slot>,
+    stream: Arc<Stream>,
+    /// What the socket's buffer has not taken yet of the server's last line.
+    unsent: Vec<u8>,
+    since: Instant,
 }
 
 /// Starts the thread. At most `most` connections linger at once; one more ends
@@ -59,8 +60,8 @@ fn run(farewells: &Receiver<Farewell>, most: usize) {
         };
         match next {
             Ok(farewell) => {
-                lingering.extend(Lingering::start(farewell));
-                let is_stopping = |first: &Lingering| first.stream.stopping_since().is_some();
+                lingering.extend(farewell.begin());
+                let is_stopping = |first: &Farewell| first.stream.stopping_since().is_some();
                 if lingering.len() > most && !lingering.front().is_some_and(is_stopping) {
                     lingering.pop_front();
                 }
@@ -69,37 +70,28 @@ fn run(farewells: &Receiver<Farewell>, most: usize) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if swept.elapsed() >= SWEEP {
-            lingering.retain_mut(|connection: &mut Lingering| connection.goes_on(&mut scratch));
+            lingering.retain_mut(|farewell: &mut Farewell| farewell.goes_on(&mut scratch));
             swept = Instant::now();
         }
     }
 }
 
-struct Lingering {
-    stream: Arc<Stream>,
-    /// What the socket's buffer has not taken of the notice yet.
-    unsent: Vec<u8>,
-    since: Instant,
-}
-
-impl Lingering {
-    /// `None` if the connection is lost already.
-    fn start(
+impl Farewell {
+    pub(crate) fn new(slot: Option<Slot>, stream: Arc<Stream>, notice: Vec<u8>) -> Self {
         Farewell {
             slot,
             stream,
-            notice,
-        }: Farewell,
-    ) -> Option<Self> {
-        drop(slot);
-        let mut lingering = Lingering {
-            stream,
             unsent: notice,
             since: Instant::now(),
-        };
-        lingering.stream.tcp.set_nonblocking(true).ok()?;
-        lingering.send().ok()?;
-        Some(lingering)
+        }
+    }
+
+    /// `None` if the connection is lost already.
+    fn begin(mut self) -> Option<Self> {
+        self.slot = None;
+        self.stream.tcp.set_nonblocking(true).ok()?;
+        self.send().ok()?;
+        Some(self)
     }
 
     /// Sends what the socket takes; after the last of it, half-closes.
@@ -150,11 +142,8 @@ mod tests {
         client.shutdown(Shutdown::Write).unwrap();
 
         let linger = start(1).unwrap();
-        let farewell = Farewell {
-            slot: None,
-            stream: Arc::new(Stream::new(stream, &Arc::default())),
-            notice: b"the notice".to_vec(),
-        };
+        let stream = Arc::new(Stream::new(stream, &Arc::default()));
+        let farewell = Farewell::new(None, stream, b"the notice".to_vec());
         linger.send(farewell).unwrap();
         let mut taken = Vec::new();
         client.read_to_end(&mut taken).unwrap();

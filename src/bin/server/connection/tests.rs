@@ -1,5 +1,6 @@
 //! What is answered when the server is stopped, wherever in a client's bytes it
-//! comes.
+//! comes. Where the system interrupts no read, a server is not stopped so.
+#![cfg(unix)]
 
 use std::io::Read;
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -37,6 +37,7 @@ pub(super) struct Absence {
 pub(super) struct Network {
     pub(super) conversation: Conversation,
     pub(super) now: Instant,
+    /// In the order of time.
     pub(super) absences: Vec<Absence>,
     pub(super) interval: Duration,
     pub(super) next_line: Instant,
@@ -72,10 +73,9 @@ impl Network {
     }
 
     fn absence(&self, at: Instant) -> Option<Absence> {
-        let absences = self.absences.iter();
-        absences
-            .copied()
-            .find(|absence| (absence.from..absence.to).contains(&at))
+        let past = self.absences.partition_point(|absence| absence.to <= at);
+        let next = self.absences.get(past).copied();
+        next.filter(|absence| absence.from <= at)
     }
 
     /// Runs to the end, as the loop that connects does.

@@ -276,7 +276,7 @@ fn a_server_that_is_back_shortly_before_it_would_give_up_is_found() {
             retry_for,
             ..settings()
         };
-        let mut network = Network::new(settings, SECOND, 3600 * SECOND);
+        let mut network = Network::new(settings, SECOND, 60 * SECOND + retry_for);
         let from = network.now + 10 * SECOND;
         let to = from + retry_for.mul_f64(0.99);
         let away = random.one_of([Away::Refuses, Away::Proxy]);

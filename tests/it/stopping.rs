@@ -251,8 +251,9 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
             let log = server.terminate();
             let lines: Vec<&str> = log.lines().collect();
             assert_eq!(lines.len(), 1, "{log}");
-            assert!(lines[0].contains(" WARN ] Stopped after 5.0"), "{log}");
-            assert!(lines[0].ends_with(" s, with 2 clients cut off"), "{log}");
+            let (_, took) = lines[0].split_once(" WARN ] Stopped after ").unwrap();
+            let took = took.strip_suffix(" s, with 2 clients cut off").unwrap();
+            assert!(took.parse::<f64>().unwrap() >= 5.0, "{log}");
         });
         // A client that sends without end, and takes its replies.
         scope.spawn(|| {

@@ -97,6 +97,7 @@ fn the_deadline_of_a_line_begins_with_each_line() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little() {
     let server = Server::start(&["-q", "--timeout", "0.3"]);
     let canary = Canary::start(&server);
@@ -124,6 +125,7 @@ fn a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little() 
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn the_buffers_of_a_client_that_has_gone_quiet_are_given_back() {
     const CLIENTS: u64 = 200;
     if !may_start(CLIENTS) {
@@ -149,6 +151,7 @@ fn the_buffers_of_a_client_that_has_gone_quiet_are_given_back() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn the_buffers_of_a_client_that_goes_on_with_short_lines_are_given_back() {
     const CLIENTS: u64 = 100;
     if !may_start(CLIENTS) {
@@ -183,6 +186,7 @@ fn the_buffers_of_a_client_that_goes_on_with_short_lines_are_given_back() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn a_line_that_came_while_the_server_was_stopped_is_answered() {
     let timeout = 800 * MS;
     let server = Server::start(&["--timeout", "0.8"]);
@@ -241,6 +245,7 @@ fn the_log_tells_a_client_that_takes_no_replies_from_one_that_is_gone() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn a_client_that_takes_its_replies_while_the_server_is_stopped_is_served_on() {
     const LINES: usize = 400;
     let server = Server::start(&["-q", "--timeout", "1"]);
@@ -293,6 +298,7 @@ fn room_for_replies() -> usize {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn a_notice_is_whole_though_replies_nearly_fill_the_buffer() {
     const REPLY: usize = 60_000;
     let line_of = |reply: usize| "x".repeat(reply - received("").len()) + "\n";

@@ -22,6 +22,7 @@ fn split_report(path: &Path) -> (String, Json) {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs named pipes in the file system")]
 fn a_report_in_the_file_of_a_standard_stream_is_whole_and_the_last_thing_in_it() {
     let server = Server::start(&["-q"]);
     let file = temporary_file();
@@ -79,6 +80,7 @@ fn endless(server: &Server, report: &Path, stdout: &Path, stderr: Stdio) -> (Pro
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a pipe that can be filled")]
 fn after_a_signal_the_output_has_exactly_the_lines_that_the_report_counts() {
     let server = Server::start(&["-q"]);
     let (stdout, other) = (temporary_file(), temporary_file());
@@ -111,6 +113,7 @@ fn after_a_signal_the_output_has_exactly_the_lines_that_the_report_counts() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a pipe that can be filled")]
 fn replies_in_a_write_that_does_not_end_do_not_count_as_acknowledged() {
     let (answer, answered) = mpsc::channel();
     let address = answering(move |number, line| {
@@ -172,6 +175,7 @@ fn what_is_wrong_with_a_line_is_told_though_the_run_ends_with_it() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a pipe that can be filled")]
 fn last_words_do_not_wait_for_a_report_that_waits_for_a_reader() {
     let server = Server::start(&[]);
     let (_reader, full) = full_pipe();

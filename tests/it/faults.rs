@@ -13,6 +13,7 @@ use crate::util::{
 };
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn stopped_and_continued_it_drops_nobody() {
     const CLIENTS: usize = 10;
     const LINES: usize = 200;
@@ -63,6 +64,7 @@ fn stopped_and_continued_it_drops_nobody() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn thousands_of_resets_leave_nothing_behind_and_nothing_in_the_log() {
     if !may_start(200) {
         return;
@@ -85,6 +87,7 @@ fn thousands_of_resets_leave_nothing_behind_and_nothing_in_the_log() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn thousands_of_probes_leave_nothing_behind_and_nothing_in_the_log() {
     // Most are gone before the next one comes.
     if !may_start(200) {
@@ -111,6 +114,7 @@ fn connect_in_time(server: &Server) -> TcpStream {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a shell")]
 fn serves_though_standard_output_and_error_are_closed() {
     for closed in [">&-", "2>&-", ">&- 2>&-"] {
         // A failing test shows what it has printed.

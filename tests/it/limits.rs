@@ -111,6 +111,7 @@ fn room_for_clients(server: &Server, limit: usize) -> usize {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a shell")]
 fn the_hard_open_file_limit_lowers_the_number_of_clients() {
     // Some are inherited; a shell opens only those whose number has one digit.
     let before = "ulimit -n 64; for fd in 3 4 5 6 7 8 9; do eval \"exec $fd</dev/null\"; done;";
@@ -135,6 +136,7 @@ fn the_hard_open_file_limit_lowers_the_number_of_clients() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a shell")]
 fn a_lower_number_of_clients_is_ordinary_where_nobody_asked_for_one() {
     let server = Server::spawn(&mut shell("ulimit -n 64;", &[]));
     let served = room_for_clients(&server, 64);
@@ -143,6 +145,7 @@ fn a_lower_number_of_clients_is_ordinary_where_nobody_asked_for_one() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a shell")]
 fn with_too_few_descriptors_for_one_client_it_does_not_start() {
     for limit in 4..14 {
         // Whatever this test has inherited is closed.
@@ -163,6 +166,7 @@ fn with_too_few_descriptors_for_one_client_it_does_not_start() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a shell")]
 fn warns_of_a_limited_address_space() {
     let server = Server::spawn(&mut shell("ulimit -v 4000000;", &["-q"]));
     let log = server.log_with("The address space is limited to 4096000000 bytes (ulimit -v): ");
@@ -225,6 +229,7 @@ fn waits_and_recovers(args: &[&str]) {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each() {
     let server = Server::start(&["-q"]);
     ask_line(&server.connect(), "warm up");
@@ -248,6 +253,7 @@ fn lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn a_client_takes_at_most_230_kilobytes_of_memory() {
     const CLIENTS: u64 = 200;
     if !may_start(CLIENTS) {
@@ -270,6 +276,7 @@ fn a_client_takes_at_most_230_kilobytes_of_memory() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn clients_that_come_and_go_at_the_limit_leave_nothing_behind() {
     let server = Server::start(&["-q", "--max-clients", "20"]);
     three_rounds(&server, || {
@@ -297,6 +304,7 @@ fn clients_that_come_and_go_at_the_limit_leave_nothing_behind() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn a_thousand_clients_that_connect_at_once_wait_in_the_queue() {
     const CLIENTS: usize = 1000;
     let allowed = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();

@@ -256,6 +256,7 @@ fn no_more_messages_are_in_flight_than_the_window_allows() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn a_million_empty_lines_pass_a_peer_that_answers_before_it_reads_on_and_pauses() {
     let address = peer(|mut stream| {
         let (reply, mut part, mut number) = (received(""), [0; 64], 0);

@@ -31,6 +31,7 @@ fn reply_time(report: &Json, name: &str) -> f64 {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn an_outage_is_reported_as_long_as_it_was() {
     despite_load(|| {
         let mut server = Server::start(&["-q"]);
@@ -99,6 +100,7 @@ fn check_shows_stall(what: &str, report: &Json, truth: Duration) -> Result<(), S
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn reply_times_show_a_stall_whatever_the_window() {
     thread::scope(|scope| {
         for window in ["1", "4096"] {
@@ -222,6 +224,7 @@ fn check_slow_input(window: &str, stalls: bool) -> Result<(), String> {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn a_rate_too_low_for_the_clock_lets_one_line_pass() {
     let server = Server::start(&["-q"]);
     for rate in ["1e-300", "1e-9"] {

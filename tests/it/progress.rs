@@ -20,6 +20,7 @@ fn assert_progress(line: &str) -> u64 {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn a_line_a_second_says_how_far_the_run_is_and_how_long_an_outage_lasts() {
     let mut server = Server::start(&["-q"]);
     let address = server.address;

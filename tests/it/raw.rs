@@ -63,6 +63,7 @@ fn a_character_that_a_read_cut_waits_for_its_other_bytes() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn a_client_that_sent_a_short_message_takes_as_little_memory_as_one_that_sends_lines() {
     const CLIENTS: u64 = 500;
     if !may_start(CLIENTS + 20) {
@@ -95,6 +96,7 @@ fn a_client_that_sent_a_short_message_takes_as_little_memory_as_one_that_sends_l
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn what_is_here_at_once_is_one_message_whatever_room_it_needs() {
     let server = Server::start(&["--framing", "raw"]);
     let mut stream = server.connect();

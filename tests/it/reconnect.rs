@@ -78,6 +78,7 @@ fn without_any_input_there_is_one_connection() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn the_connect_times_include_a_wait_for_room_in_the_listeners_queue() {
     let listener = TcpListener::bind((own_ip(), 0)).unwrap();
     let queue = fill_queue(&listener);

@@ -81,6 +81,7 @@ fn after_a_failure_the_report_says_what_standard_error_says() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs the files of Unix")]
 fn after_an_unreadable_input_and_an_unwritable_output_there_is_a_report_too() {
     let server = Server::start(&[]);
     let with = |stdin: Stdio, stdout: Stdio| {
@@ -184,6 +185,7 @@ fn a_notice_is_escaped_as_a_cause_too() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs the files of Unix")]
 fn a_report_that_cannot_be_created_ends_the_run_before_it_begins() {
     let listener = TcpListener::bind((own_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -197,6 +199,7 @@ fn a_report_that_cannot_be_created_ends_the_run_before_it_begins() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs the files of Unix")]
 fn a_report_that_cannot_be_written_fails_the_run_and_hides_no_other_failure() {
     let why = os_error(28);
     let line = format!("client: cannot write the report /dev/full: {why}\n");

@@ -79,6 +79,7 @@ fn assert_a_kill_takes_no_row_back() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
 fn each_second_has_its_row_and_the_rows_add_up_to_the_report() {
     thread::scope(|scope| {
         scope.spawn(|| despite_load(check_rows_are_on_time_and_add_up));
@@ -87,6 +88,7 @@ fn each_second_has_its_row_and_the_rows_add_up_to_the_report() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs named pipes in the file system")]
 fn a_fifo_that_nobody_reads_holds_up_the_rows_and_not_the_run() {
     let server = Server::start(&["-q"]);
     let path = temporary_file();
@@ -108,6 +110,7 @@ fn a_fifo_that_nobody_reads_holds_up_the_rows_and_not_the_run() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs the files of Unix")]
 fn a_series_that_cannot_be_written_fails_the_run() {
     let listener = TcpListener::bind((own_ip(), 0)).unwrap();
     let nobody = listener.local_addr().unwrap();

@@ -23,6 +23,7 @@ fn shell(address: SocketAddr, script: &str) -> Command {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a shell")]
 fn an_output_that_is_not_open_for_writing_is_an_error() {
     let server = Server::start(&[]);
     let outcome = run(&mut shell(server.address, "client 1</dev/null"), "hello\n");
@@ -31,6 +32,7 @@ fn an_output_that_is_not_open_for_writing_is_an_error() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a shell")]
 fn an_input_that_is_not_open_for_reading_is_an_error() {
     let server = Server::start(&[]);
     let outcome = run(&mut shell(server.address, "client 0>/dev/null"), "");
@@ -75,6 +77,7 @@ fn an_end_of_input_while_a_connect_hangs_is_the_end_if_everything_is_acknowledge
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs a pipe that can be filled")]
 fn replies_that_have_come_are_printed_though_nobody_reads_the_reports() {
     let address = peer(|mut stream| {
         let mut sent = [0; b"one\ntw\xff\nthree\n".len()];

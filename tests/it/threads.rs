@@ -8,6 +8,7 @@ use crate::util::{
 };
 
 #[test]
+#[cfg_attr(windows, ignore = "needs /proc")]
 fn a_client_takes_little_address_space() {
     const CLIENTS: u64 = 200;
     if !may_start(CLIENTS) {

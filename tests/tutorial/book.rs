@@ -16,7 +16,7 @@ fn tests(folder: &Path) -> Vec<String> {
         }
         let source = fs::read_to_string(path).unwrap();
         let functions = source.split("#[test]").skip(1);
-        let names_here = functions.filter_map(|after| after.trim_start().strip_prefix("fn "));
+        let names_here = functions.filter_map(|after| Some(after.split_once("fn ")?.1));
         names.extend(names_here.filter_map(|name| Some(name.split_once('(')?.0.to_string())));
     }
     names

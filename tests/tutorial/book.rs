@@ -16,7 +16,12 @@ fn tests(folder: &Path) -> Vec<String> {
         }
         let source = fs::read_to_string(path).unwrap();
         let functions = source.split("#[test]").skip(1);
-        let names_here = functions.filter_map(|after| Some(after.split_once("fn ")?.1));
+        let names_here = functions.filter_map(|after| {
+            let mut lines = after.lines().skip(1).map(str::trim_start);
+            lines
+                .find(|line| !line.starts_with("#["))?
+                .strip_prefix("fn ")
+        });
         names.extend(names_here.filter_map(|name| Some(name.split_once('(')?.0.to_string())));
     }
     names

@@ -1,7 +1,7 @@
 //! A program that a test has started.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, Once, PoisonError};
@@ -30,7 +30,13 @@ pub fn spawn(command: &mut Command) -> Process {
     take_more_threads();
     static WATCHDOG: Once = Once::new();
     WATCHDOG.call_once(|| _ = thread::spawn(kill_what_hangs));
-    let child = match command.spawn() {
+    // Of programs that are started at the same time, Wine fails some for no reason.
+    let is_of_wine = |error: &io::Error| cfg!(windows) && error.raw_os_error() == Some(1359);
+    let child = eventually(|| match command.spawn() {
+        Err(error) if is_of_wine(&error) => Err(error.to_string()),
+        started => Ok(started),
+    });
+    let child = match child {
         Ok(child) => child,
         Err(error) => panic!("cannot start {command:?}: {error}"),
     };

@@ -217,6 +217,31 @@ mod tests {
     }
 
     #[test]
+    fn takes_no_more_than_it_is_told_to() {
+        let take_most = |outbox: &mut Outbox, most| {
+            let mut out = Vec::new();
+            let sent_again = outbox.take_unsent(most, &mut out);
+            (String::from_utf8(out).unwrap(), sent_again)
+        };
+        let (mut outbox, now) = outbox(&["one", "", "three", "four"]);
+        assert_eq!(take_most(&mut outbox, 0), sent("", 0));
+        assert_eq!(take_most(&mut outbox, 2), sent("one\n\n", 0));
+        assert_eq!((outbox.in_flight(), outbox.never_sent()), (2, 2));
+        pop(&mut outbox);
+        assert_eq!(take_most(&mut outbox, 1), sent("three\n", 0));
+        // Another connection takes a part of what the last one had, and more.
+        outbox.rewind();
+        assert_eq!(take_most(&mut outbox, 1), sent("\n", 1));
+        assert_eq!((outbox.in_flight(), outbox.never_sent()), (1, 1));
+        assert_eq!(take_most(&mut outbox, 2), sent("three\nfour\n", 1));
+        outbox.push(5, b"five", now);
+        assert_eq!(take_most(&mut outbox, 1), sent("five\n", 0));
+        assert_eq!((outbox.in_flight(), outbox.never_sent()), (4, 0));
+        outbox.rewind();
+        assert_eq!(take_most(&mut outbox, 9), sent("\nthree\nfour\nfive\n", 4));
+    }
+
+    #[test]
     fn drops_only_what_is_in_flight() {
         let (mut outbox, now) = outbox(&["one", "two"]);
         assert_eq!(front(&outbox), None);
@@ -309,6 +334,7 @@ mod tests {
         let (mut outbox, now) = (Outbox::default(), Instant::now());
         let mut random = 88_172_645_463_325_252_u64;
         let (mut moves, mut held) = (0, 0);
+        let mut parts = 0;
         for _ in 0..200_000 {
             random ^= random << 13;
             random ^= random >> 7;
@@ -321,11 +347,16 @@ mod tests {
                     sent = 0;
                 }
                 1..9 => {
-                    let batch: String =
-                        texts.range(sent..).map(|(_, text)| text.as_str()).collect();
-                    assert_eq!(take(&mut outbox), (batch, ever_sent - sent));
-                    sent = texts.len();
-                    ever_sent = sent;
+                    let most = size % 60;
+                    let to = texts.len().min(sent + most);
+                    let batch = texts.range(sent..to).map(|(_, text)| text.as_str());
+                    let mut out = Vec::new();
+                    let sent_again = outbox.take_unsent(most as u64, &mut out);
+                    assert_eq!(out, batch.collect::<String>().as_bytes());
+                    assert_eq!(sent_again, ever_sent.min(to) - sent);
+                    parts += usize::from(to < texts.len());
+                    sent = to;
+                    ever_sent = ever_sent.max(to);
                 }
                 9..36 if texts.len() < 50 => {
                     line += 1;
@@ -356,6 +387,9 @@ mod tests {
             assert_eq!(outbox.first_line(), texts.front().map(|(line, _)| *line));
             assert!(outbox.bytes.len() <= 2 * 50 * 3010 + LEAST_MOVE);
         }
-        assert!(line > 10_000 && moves > 100, "{line} lines, {moves} moves");
+        assert!(
+            line > 10_000 && moves > 100 && parts > 1000,
+            "{line}, {moves}, {parts}"
+        );
     }
 }

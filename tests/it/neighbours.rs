@@ -348,6 +348,37 @@ fn a_reload_that_refuses_for_a_while_shows_in_new_connections_alone() {
 
 #[test]
 #[ignore = "needs haproxy"]
+fn which_server_behind_haproxy_has_answered_is_what_the_servers_say_themselves() {
+    let prefixes = ["one ", "two "];
+    let servers = prefixes.map(|prefix| Server::start(&["--reply-prefix", prefix]));
+    let proxy = haproxy(servers.each_ref().map(|server| server.address));
+    let report = temporary_file();
+    let mut client = client(proxy.address, &["--reconnect-every", "7", "--report"]);
+    client.arg(&report);
+    for prefix in prefixes {
+        client.args(["--reply-prefix", prefix]);
+    }
+    let input: String = (0..500).map(|line| format!("{line}\n")).collect();
+    run(&mut client, input).assert_code(0);
+    let report = take_report(&report);
+    let logs = servers.map(|mut server| server.terminate());
+    for (prefix, log) in prefixes.iter().zip(&logs) {
+        let received = log.matches(": Received message: ").count();
+        assert_eq!(
+            report["answered_by"][*prefix].number(),
+            received as f64,
+            "{prefix}"
+        );
+        assert!(received > 100, "{prefix}: {received}");
+    }
+    // HAProxy's own checks of the servers send nothing.
+    let ends = |how: &str| logs.concat().matches(how).count();
+    let connections = ends(" disconnected after ") - ends(" disconnected after 0 messages");
+    assert_eq!(report["connections"].number(), connections as f64);
+}
+
+#[test]
+#[ignore = "needs haproxy"]
 fn nothing_is_lost_or_doubled_when_servers_behind_haproxy_are_stopped_in_turn() {
     let mut servers = [(); 2].map(|()| Server::start(&[]));
     let proxy = haproxy(servers.each_ref().map(|server| server.address));

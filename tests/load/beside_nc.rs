@@ -49,7 +49,7 @@ impl BesideNc {
 
 /// How long a command takes with this input, in seconds, and the most memory that
 /// it had, in KB; nothing if it cannot be run or fails.
-fn time(command: &mut Command, input: &Path, output: &Path) -> Option<(f64, u64)> {
+pub fn time(command: &mut Command, input: &Path, output: &Path) -> Option<(f64, u64)> {
     command
         .stdin(File::open(input).unwrap())
         .stdout(File::create(output).unwrap());

@@ -17,6 +17,7 @@ mod util;
 mod baseline;
 mod beside_nc;
 mod measure;
+mod reconnects;
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -92,6 +93,9 @@ fn main() {
     });
     run("seq 20000000, the client beside nc", 1, &|name, _| {
         beside_nc::for_seconds(name)
+    });
+    run("the client, a connection for each line", 1, &|name, _| {
+        reconnects::a_connection_for_each_line(name)
     });
 }
 

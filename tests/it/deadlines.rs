@@ -67,7 +67,8 @@ fn dripping_bytes_does_not_extend_the_deadline_of_a_line() {
     let is_closed = AtomicBool::new(false);
     let text = thread::scope(|scope| {
         scope.spawn(|| {
-            while !is_closed.load(Ordering::Relaxed) && (&stream).write_all(b"x").is_ok() {
+            let goes_on = || !is_closed.load(Ordering::Relaxed) && begun.elapsed() < LIMIT;
+            while goes_on() && (&stream).write_all(b"x").is_ok() {
                 thread::sleep(20 * MS);
             }
         });

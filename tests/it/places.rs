@@ -49,6 +49,7 @@ fn as_process_1_it_ends_on_a_signal() {
         let address = announced.trim_start_matches("Server listening on ");
         ask_line(&connect(address.trim_end().parse().unwrap()), "hello");
         running.signal_child(signal);
+        running.process.await_end();
         running.finish().assert_code(code);
     }
 }

@@ -142,10 +142,10 @@ fn silence_is_not_an_end() {
     server.stop();
     let mut naive = Running::start(&mut naive_client(server.address));
     naive.send("hello\n");
-    let real = run(
-        &mut client(server.address, &["--timeout", "0.3"]),
-        "hello\n",
-    );
+    let mut real = Running::start(&mut client(server.address, &["--timeout", "0.3"]));
+    real.send("hello\n");
+    real.process.await_end();
+    let real = real.finish();
     print!("real:  {}", real.stderr);
     assert!(real.stderr.contains("no reply within 0.3 s"), "{real}");
     real.assert_code(1);

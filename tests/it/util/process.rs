@@ -76,6 +76,15 @@ fn kill(processes: &[u32]) {
 }
 
 impl Process {
+    /// Waits for its end, which is to come soon, and reads nothing meanwhile.
+    #[track_caller]
+    pub fn await_end(&mut self) {
+        eventually(|| match self.child.try_wait().unwrap() {
+            Some(_) => Ok(()),
+            None => Err(format!("{} goes on", self.command)),
+        });
+    }
+
     /// Waits for its end, and reads what it writes into pipes until then.
     pub fn finish(mut self) -> Outcome {
         let stdout = self.stdout.take();

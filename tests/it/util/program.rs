@@ -69,7 +69,7 @@ pub fn is_ignored(number: i32) -> bool {
 
 /// A program with pipes for its standard streams.
 pub struct Running {
-    process: Process,
+    pub process: Process,
     pub stdin: Option<ChildStdin>,
     pub stdout: BufReader<ChildStdout>,
 }

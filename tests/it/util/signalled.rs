@@ -71,6 +71,7 @@ impl Signalled {
         let mut process = self.process;
         // Waiting would close it first.
         let _stdin = process.stdin.take();
+        process.await_end();
         let status = process.wait().unwrap();
         let stderr = fs::read_to_string(&self.stderr).unwrap();
         fs::remove_file(&self.stderr).unwrap();

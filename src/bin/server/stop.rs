@@ -35,8 +35,9 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(5);
 
 /// How long `accept` is waited for. The server's own connection may not come: the
 /// queue is full, a firewall is in the way, no descriptor is free, or another
-/// process that shares the socket has taken it.
-const ACCEPT: Duration = Duration::from_millis(100);
+/// process that shares the socket has taken it. A slow machine needs a while for a
+/// long queue.
+const ACCEPT: Duration = Duration::from_millis(500);
 
 /// How long each attempt to connect may take, so that `accept` makes room in its
 /// queue before the next one.

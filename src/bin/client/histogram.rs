@@ -1,17 +1,19 @@
-//! A histogram of durations, exact to 2 %, in a fixed amount of memory.
+//! A histogram of durations, exact to 2 %, in a limited amount of memory.
 //!
 //! As in HdrHistogram, a bucket is a power of two and the six bits that follow
 //! the highest one, so that finding it takes no more than a shift.
 
+use std::iter;
 use std::time::Duration;
 
 /// How many bits after the highest one tell buckets apart.
 const BITS: u32 = 6;
 
 /// Counts of durations, from a nanosecond to 584 years.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Histogram {
-    /// One for each bucket. Up to `2 << BITS` nanoseconds each value has its own.
+    /// One for each bucket, up to the last that was needed. Up to `2 << BITS`
+    /// nanoseconds each value has its own.
     counts: Vec<u64>,
     total: u64,
     max: Duration,
@@ -26,22 +28,16 @@ const FIGURES: [(&str, f64); 5] = [
     ("max", 1.0),
 ];
 
-impl Default for Histogram {
-    fn default() -> Self {
-        Histogram {
-            counts: vec![0; bucket(u64::MAX) + 1],
-            total: 0,
-            max: Duration::ZERO,
-        }
-    }
-}
-
 impl Histogram {
     /// Counts a duration, `times` times.
     pub(crate) fn record(&mut self, duration: Duration, times: u64) {
         let seconds = duration.as_secs().saturating_mul(1_000_000_000);
         let nanos = seconds.saturating_add(duration.subsec_nanos().into());
-        self.counts[bucket(nanos)] += times;
+        let bucket = bucket(nanos);
+        if bucket >= self.counts.len() {
+            self.counts.resize(bucket + 1, 0);
+        }
+        self.counts[bucket] += times;
         self.total += times;
         self.max = self.max.max(duration);
     }
@@ -75,7 +71,8 @@ impl Histogram {
     /// What was recorded since an earlier state of this histogram. The longest
     /// of it is known to 2 % only.
     pub(crate) fn since(&self, earlier: &Histogram) -> Histogram {
-        let pairs = self.counts.iter().zip(&earlier.counts);
+        let before = earlier.counts.iter().chain(iter::repeat(&0));
+        let pairs = self.counts.iter().zip(before);
         Histogram {
             counts: pairs.map(|(now, before)| now - before).collect(),
             total: self.total - earlier.total,
@@ -106,7 +103,7 @@ mod tests {
 
     #[test]
     fn each_bucket_begins_where_the_one_before_it_ends() {
-        let count = Histogram::default().counts.len();
+        let count = bucket(u64::MAX) + 1;
         for number in 0..count {
             let last = last_of(number);
             assert_eq!(bucket(last), number, "{last} ns");

@@ -57,7 +57,7 @@ pub enum Line<'a> {
 /// assert_eq!(found, ["whole one", "whole four", "too long", "cut cut"]);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LineReader {
     /// Room to read into, used or not: `first_room` to `most_room` bytes.
     buffer: Vec<u8>,

@@ -38,6 +38,7 @@ const BYTE_BUDGET: usize = 512 * 1024;
 const MOST_TOLD: u64 = 10;
 
 /// All connections of one run, as one exchange of messages and replies.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Conversation {
     /// What the user knows the server by.
     server: String,
@@ -77,6 +78,7 @@ enum Input {
 }
 
 /// Whether there is a connection.
+#[cfg_attr(test, derive(Clone))]
 enum Link {
     Down,
     /// The last connection has done its part, and the next one opens when there is a

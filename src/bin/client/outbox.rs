@@ -15,6 +15,7 @@ const LEAST_MOVE: usize = 64 * 1024;
 
 /// The messages not yet acknowledged.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Outbox {
     /// The messages as they go out, each with its LF, from `start` on.
     bytes: Vec<u8>,
@@ -34,6 +35,7 @@ pub(crate) struct Outbox {
 }
 
 /// Messages of lines that follow one another and were due at the same time.
+#[cfg_attr(test, derive(Clone))]
 struct Batch {
     /// The number of the line of input that the oldest of them is, from 1.
     line: u64,

@@ -77,10 +77,10 @@ fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_ac
 /// looks at the loss alone, and not at what comes after it.
 fn explore(settings: &Settings, most_lost: usize) -> Covered {
     let mut covered = Covered::default();
-    let mut seen = HashSet::from([World::new(settings).key()]);
-    let mut paths = VecDeque::from([Vec::new()]);
-    while let Some(path) = paths.pop_front() {
-        let here = World::after(settings, &path);
+    let first = World::new(settings);
+    let mut seen = HashSet::from([first.key()]);
+    let mut worlds = VecDeque::from([first]);
+    while let Some(here) = worlds.pop_front() {
         covered.states += 1;
         if here.losses > most_lost {
             continue;
@@ -89,15 +89,15 @@ fn explore(settings: &Settings, most_lost: usize) -> Covered {
             if !here.is_possible(event) {
                 continue;
             }
-            let longer = [&path[..], &[event]].concat();
-            let mut world = World::after(settings, &longer);
+            let mut world = here.clone();
+            world.happen(event);
             covered.transitions += 1;
             covered.events.insert(event);
             covered.ends.extend(end_of(event, &world));
             covered.outcomes.extend(outcome_of(&world));
             world.check();
             if seen.insert(world.key()) {
-                paths.push_back(longer);
+                worlds.push_back(world.clone());
                 world.heal();
             }
         }

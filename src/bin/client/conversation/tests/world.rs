@@ -10,6 +10,7 @@ const BEGINNING: &[u8] = b"Server rec";
 /// What a reply has at most here: more than any that is whole, and soon there.
 const LONGEST_REPLY: usize = 200;
 
+#[derive(Clone)]
 pub(super) struct World {
     pub(super) conversation: Conversation,
     pub(super) model: Model,
@@ -52,12 +53,6 @@ impl World {
             told: Vec::new(),
             printed: Vec::new(),
         }
-    }
-
-    pub(super) fn after(settings: &Settings, events: &[Event]) -> Self {
-        let mut world = World::new(settings);
-        events.iter().for_each(|event| world.happen(*event));
-        world
     }
 
     /// Makes it happen, and asserts all that can be seen of it.
@@ -315,6 +310,16 @@ impl World {
                 self.losses += 1;
                 self.end = Some(end);
             }
+        }
+    }
+}
+
+impl Clone for super::super::Input {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Open => Self::Open,
+            Self::Ended => Self::Ended,
+            Self::Failed(error) => Self::Failed(broken(&error.to_string())),
         }
     }
 }

@@ -236,20 +236,17 @@ fn a_window_of_1_is_lockstep() {
 #[test]
 fn no_more_messages_are_in_flight_than_the_window_allows() {
     let address = peer(|mut stream| {
-        stream
-            .set_read_timeout(Some(Duration::from_millis(300)))
-            .unwrap();
-        let mut read = Vec::new();
-        let mut room = [0; 1024];
+        let (mut read, mut room) = (Vec::new(), [0; 1024]);
         while let Ok(bytes @ 1..) = stream.read(&mut room) {
             read.extend_from_slice(&room[..bytes]);
+            if read.len() >= 7 * 2 {
+                // Nothing more comes while nothing is answered.
+                let pause = Some(Duration::from_millis(300));
+                stream.set_read_timeout(pause).unwrap();
+            }
         }
-        // Nothing more comes while nothing is answered.
-        let _ = writeln!(
-            stream,
-            "{} lines",
-            read.iter().filter(|&&byte| byte == b'\n').count()
-        );
+        let lines = read.iter().filter(|&&byte| byte == b'\n').count();
+        let _ = writeln!(stream, "{lines} lines");
     });
     let outcome = run(&mut client(address, &["--window", "7"]), "x\n".repeat(100));
     outcome.assert_code(1);

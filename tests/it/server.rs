@@ -129,7 +129,9 @@ fn a_client_that_resets_in_mid_line_harms_no_other() {
     assert_eq!(resets.peek(&mut byte).unwrap(), 1);
     let address = resets.local_addr().unwrap();
     drop(resets);
-    server.log_with(&format!("{address} disconnected after 1 message: "));
+    // Wine may take the reset for an end of the stream, at which that line counts.
+    let messages = if cfg!(windows) { "" } else { "1 message: " };
+    server.log_with(&format!("{address} disconnected after {messages}"));
     ask_line(&other, "after");
 }
 

@@ -101,9 +101,10 @@ fn the_connect_times_include_a_wait_for_room_in_the_listeners_queue() {
     let waited = queue.len();
     drop(queue);
     let accepted: Vec<_> = (0..=waited).map(|_| accept(&listener)).collect();
-    let longest = begun.elapsed().as_secs_f64() * 1000.0;
     client.finish().assert_code(0);
     drop(accepted);
+    // The client may notice later than this side that the connection is there.
+    let longest = begun.elapsed().as_secs_f64() * 1000.0;
     let report = take_report(&report);
     let connect_time = report["connect_time_ms"]["max"].number();
     assert!(

@@ -1,12 +1,14 @@
 //! What no other test uses, of this run or of another one on this machine.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::UNIX_EPOCH;
+
+use super::eventually;
 
 /// The first number that no other run of these tests has, from now on and for as
 /// long as this one lasts.
@@ -52,10 +54,14 @@ pub fn own_ip() -> IpAddr {
 
 /// An address at which nothing listens.
 pub fn unused_address() -> SocketAddr {
-    TcpListener::bind((own_ip(), 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    // A program that another test is starting may still have a copy of it.
+    eventually(|| match TcpStream::connect(address) {
+        Ok(_) => Err(format!("something listens on {address}")),
+        Err(_) => Ok(address),
+    })
 }
 
 /// A name that no other test uses.

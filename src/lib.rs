@@ -209,6 +209,21 @@
 //! cargo test --test it a_peer_that_closes_before_all_is_answered_is_lost
 //! ```
 //!
+//! ## What one connection does not see
+//!
+//! A balancer is reloaded: for a second it accepts nobody, and the connections that
+//! are there go on. A check that stays connected finds nothing wrong, while every
+//! new client is refused. A check that connects anew for each message does not see
+//! that long connections are cut. These are two statements about a path, so each
+//! takes a client of its own: one that stays, and one with `--reconnect-every 1`
+//! ([`session.rs`]). The end of a connection that was planned is no outage, and a
+//! connect that fails is one.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture who_stays_connected_does_not_see_that_others_are_refused
+//! cargo test --test it every_reply_is_printed_once_however_many_lines_a_connection_is_for
+//! ```
+//!
 //! ## The client that meets itself
 //!
 //! No server runs, and yet `connect` succeeds, and the client is served its own

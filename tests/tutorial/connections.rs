@@ -1,7 +1,7 @@
 //! How a connection begins and ends.
 
-use std::io::Write;
-use std::net::{Shutdown, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 
 use tcp_chat::system;
@@ -10,7 +10,8 @@ use crate::programs::{
     naive_client, naive_server, read_to_end, send_at_once, show, show_log, write_until_error,
 };
 use crate::util::{
-    Running, Server, accept, ask_line, client, command, connect, peer, program, received, run, skip,
+    Running, Server, accept, ask_line, client, command, connect, os_error, own_ip, peer, printed,
+    program, received, run, skip,
 };
 
 #[test]
@@ -184,4 +185,38 @@ fn a_write_is_not_a_delivery() {
         "{real}"
     );
     real.assert_code(1);
+}
+
+#[test]
+fn who_stays_connected_does_not_see_that_others_are_refused() {
+    // Takes what it reads for a message, as the naive server does.
+    let answer = |mut stream: &TcpStream| {
+        let mut message = [0; 1024];
+        let length = stream.read(&mut message).unwrap();
+        let reply = [b"Server received your message: ", &message[..length]].concat();
+        stream.write_all(&reply).unwrap();
+    };
+    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut naive = Running::start(&mut naive_client(address));
+    let stays = accept(&listener);
+    let mut real = Running::start(&mut client(address, &["--reconnect-every", "1"]));
+    real.send("one\n");
+    answer(&accept(&listener));
+    assert_eq!(real.read_line(), printed(["one"]));
+
+    // As a balancer does that is reloaded: what is there goes on.
+    drop(listener);
+    naive.send("two\n");
+    answer(&stays);
+    real.send("two\n");
+    let line = naive.read_line();
+    println!("naive: {line:?}, and nothing is wrong");
+    assert_eq!(line, format!("Enter message: Server: {}", received("two")));
+    naive.stdin.take();
+    naive.finish().assert(0, "Enter message: ", "");
+    let real = real.finish();
+    print!("real:  {}", real.stderr);
+    assert!(real.stderr.contains(&os_error(111)), "{real}");
+    real.assert(1, "", &real.stderr);
 }

@@ -18,8 +18,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    LIMIT, Numbered, Process, Running, Server, answering_at_the_end, assert_received_once, client,
-    eventually, printed, received, run, signal, spawn, take_report, temporary_file, unused_address,
+    LIMIT, Numbered, Process, Running, Server, answering_at_the_end, assert_received_once,
+    await_refusal, client, eventually, printed, received, run, signal, spawn, take_report,
+    temporary_file, unused_address,
 };
 
 /// A program that is not ours and serves at an address, for as long as this value
@@ -319,12 +320,7 @@ fn a_reload_that_refuses_for_a_while_shows_in_new_connections_alone() {
     thread::sleep(Duration::from_secs(1));
     // It lets its connections go on, and accepts no more.
     signal(before.process.id(), "USR1");
-    let refused = || {
-        TcpStream::connect(before.address)
-            .err()
-            .ok_or("accepted".to_string())
-    };
-    eventually(refused);
+    await_refusal(before.address);
     let begun = Instant::now();
     thread::sleep(Duration::from_millis(1500));
     let away = begun.elapsed().as_secs_f64();

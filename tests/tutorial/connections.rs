@@ -10,8 +10,8 @@ use crate::programs::{
     naive_client, naive_server, read_to_end, send_at_once, show, show_log, write_until_error,
 };
 use crate::util::{
-    Running, Server, accept, ask_line, client, command, connect, os_error, own_ip, peer, printed,
-    program, received, run, skip,
+    Running, Server, accept, ask_line, await_refusal, client, command, connect, os_error, own_ip,
+    peer, printed, program, received, run, skip,
 };
 
 #[test]
@@ -207,6 +207,7 @@ fn who_stays_connected_does_not_see_that_others_are_refused() {
 
     // As a balancer does that is reloaded: what is there goes on.
     drop(listener);
+    await_refusal(address);
     naive.send("two\n");
     answer(&stays);
     real.send("two\n");

@@ -4,11 +4,10 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::programs::{
-    await_end, naive, naive_server, read_to_end, repaired_server, serve, show_log,
-};
+use crate::programs::{naive, naive_server, read_to_end, repaired_server, serve, show_log};
 use crate::util::{
-    Server, ask, ask_line, eventually, may_start, read_line, received, server, with_threads,
+    Server, ask, ask_line, await_refusal, eventually, may_start, read_line, received, server,
+    with_threads,
 };
 
 #[test]
@@ -58,7 +57,7 @@ fn without_descriptors_the_loop_dies() {
     // All who were served are lost with it.
     let end = read_to_end(served);
     println!("naive: its first client reads {end:?}");
-    await_end(&server);
+    await_refusal(server.address);
 }
 
 #[test]

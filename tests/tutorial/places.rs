@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use crate::programs::{await_end, naive, naive_server, read_to_end, send_at_once, serve, show};
+use crate::programs::{naive, naive_server, read_to_end, send_at_once, serve, show};
 use crate::util::{
-    Server, ask, ask_line, children, is_ignored, process_1, received, server, signal,
+    Server, ask, ask_line, await_refusal, children, is_ignored, process_1, received, server, signal,
 };
 
 #[test]
@@ -23,7 +23,7 @@ fn as_process_1_it_cannot_be_stopped() {
     let real = Server::spawn(&mut in_room);
     ask_line(&real.connect(), "hello");
     terminate(&real);
-    await_end(&real);
+    await_refusal(real.address);
     println!("real:  has ended");
 }
 

@@ -96,14 +96,6 @@ pub fn read_to_end(mut stream: TcpStream) -> String {
     }
 }
 
-/// Waits until a server takes no more connections.
-pub fn await_end(server: &Server) {
-    eventually(|| match TcpStream::connect(server.address) {
-        Ok(_) => Err(format!("{} goes on", server.address)),
-        Err(_) => Ok(()),
-    });
-}
-
 /// Writes until the other side has gone, or takes no more for a while.
 pub fn write_until_error(mut stream: &TcpStream, bytes: &[u8]) -> io::Error {
     loop {

@@ -70,7 +70,7 @@ pub use needs::{
     with_threads,
 };
 pub use numbered::{Numbered, assert_received_once};
-pub use own::{own_ip, own_name, own_user, temporary_file, unused_address};
+pub use own::{await_refusal, own_ip, own_name, own_user, temporary_file, unused_address};
 pub use peer::{answering, answering_at_the_end, fill_queue, peer};
 pub use probe::Probe;
 pub use process::{Process, children, ended_by, signal, spawn, stop};

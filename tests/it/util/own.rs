@@ -57,11 +57,17 @@ pub fn unused_address() -> SocketAddr {
     let listener = TcpListener::bind((own_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    // A program that another test is starting may still have a copy of it.
+    await_refusal(address);
+    address
+}
+
+/// Waits until nothing listens there any more: a program that another test is
+/// starting has a copy of each socket for a moment.
+pub fn await_refusal(address: SocketAddr) {
     eventually(|| match TcpStream::connect(address) {
         Ok(_) => Err(format!("something listens on {address}")),
-        Err(_) => Ok(address),
-    })
+        Err(_) => Ok(()),
+    });
 }
 
 /// A name that no other test uses.

@@ -1,9 +1,10 @@
 //! Why the socket program of every tutorial breaks, and what stands here
 //! instead.
 //!
-//! Each entry below ends with commands, to be run in a checkout. The first shows
-//! how the tutorial's program breaks, and that the real ones do not; the second
-//! runs a test of the real ones that fails without what the entry describes:
+//! Each entry below ends with commands, to be run in a checkout. Those with
+//! `--test tutorial` show how the tutorial's program breaks, and that the real ones
+//! do not; the others run a test of the real ones that fails without what the entry
+//! describes. (Tests may start themselves again, and then print twice.)
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture NAME
@@ -40,7 +41,7 @@
 //! ```
 //!
 //! The repairs that come to mind first are these, in `tests/tutorial/repaired.rs`:
-//! read lines, give up who is silent, go on where a client cannot be accepted. It
+//! read lines, drop silent clients, go on where a client cannot be accepted. It
 //! breaks, too, in other places, and some entries are about it.
 //!
 //! ```no_run
@@ -126,11 +127,13 @@
 //! side can end its own and still read the other (`shutdown`, a *half-close*; on
 //! the wire, a FIN). Here the client waits for its replies, or half-closes, and
 //! the server answers all that came before that end, a last line without an LF
-//! too, before it closes ([`connection.rs`]).
+//! too, before it closes ([`server/connection.rs`]). When to half-close is a rule of
+//! the client ([`conversation.rs`]), and its writer does it
+//! ([`client/connection.rs`]).
 //!
 //! Either way the client's FIN goes first. Who sends the first one keeps the pair
 //! of addresses blocked for a minute, in case a late segment comes (*TIME-WAIT*).
-//! A server that closes first so finds its port in use when it starts again,
+//! A server that closes first therefore finds its port in use when it starts again,
 //! unless SO_REUSEADDR is set, as std does on Unix.
 //!
 //! ```text
@@ -184,8 +187,8 @@
 //! ## Silence is not an end
 //!
 //! A machine loses its power, a cable is pulled, a firewall forgets a connection:
-//! nothing arrives any more, neither an end nor an error. Who sends is told after
-//! a quarter of an hour of vain repeats (on Linux); who only reads waits for
+//! nothing arrives any more, neither an end nor an error. A sender is told after a
+//! quarter of an hour of useless retransmission (on Linux); who only reads waits for
 //! ever. Nothing but a clock can tell silence from patience, so each wait for a
 //! peer has a limit: the client's `--timeout` while a reply is awaited, the
 //! server's `--idle-timeout` and `--timeout`.
@@ -246,7 +249,7 @@
 //! Now and then a small message takes 40 ms longer. A sender holds a small
 //! segment back while an earlier one is unacknowledged (Nagle), and the
 //! receiver holds the acknowledgement back to send it along with an answer.
-//! Both ends set TCP_NODELAY ([`session.rs`], [`connection.rs`]), and make up for
+//! Both ends set TCP_NODELAY ([`session.rs`], [`server/connection.rs`]), and make up for
 //! it by writing all that there is in one call.
 //!
 //! ```text
@@ -260,7 +263,7 @@
 //! although the read timeout never passes: each byte starts it anew. (An attack
 //! on web servers that does this is called *slowloris*.) So the deadline belongs
 //! to the line, counted from its first byte, and not to the read; another one is
-//! for clients that send nothing (both in [`connection.rs`]).
+//! for clients that send nothing (both in [`server/connection.rs`]).
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_drip_holds_a_thread
@@ -273,7 +276,7 @@
 //! `write` blocks the server's thread for ever. A write timeout alone does not
 //! help against one that takes a byte now and then, since each starts it anew.
 //! Here each batch of replies, of about 64 KiB, must be taken within one
-//! deadline ([`connection.rs`]).
+//! deadline ([`server/connection.rs`]).
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_peer_that_does_not_read_holds_a_thread
@@ -285,15 +288,16 @@
 //! A client that sends everything first and then reads blocks against a server
 //! that answers at once: both wait in `write` for the other to read. So the
 //! client reads and writes in two threads ([`client/connection.rs`]), and a
-//! *window* ([`conversation.rs`]) bounds what is *in flight*: sent, and not yet
-//! answered. When it is full, the input is not read any further, so the program
-//! that writes that input has to wait, too (*backpressure*).
+//! *window* ([`conversation.rs`]) bounds what is read and not yet answered, sent or
+//! not: 8,192 lines, or 512 KiB. So no more than that is ever *in flight*: sent, and
+//! not yet answered. When it is full, the input is not read any further, so the
+//! program that writes that input has to wait, too (*backpressure*).
 //!
 //! ```text
 //!  standard input                                        server
 //!        |                                              ^      |
 //!        v                                     messages |      | replies
-//!  [input thread]                            [writer thread]  [reader]
+//!  [input thread]                            [writer thread]  [session thread]
 //!        | a line                             a batch ^      | what came
 //!        v                                            |      v
 //!  +--------------- one lock round the Conversation ----------------+
@@ -353,9 +357,9 @@
 //!
 //! ## Descriptors run out
 //!
-//! Each connection takes a file descriptor, and a process may have so many. Then
-//! `accept` fails with `Too many open files`, and the tutorial's loop either ends,
-//! or spins at full speed: the connection stays in the queue, and the next `accept`
+//! Each connection takes a file descriptor, and a process may have only so many. Then
+//! `accept` fails with `Too many open files`, and the tutorial's loop ends, or the
+//! repaired one spins at full speed: the connection stays in the queue, and the next `accept`
 //! fails the same way. The server counts its clients so that it
 //! comes to that only if something else takes descriptors ([`limits.rs`]), and
 //! then pauses between attempts ([`accept.rs`]).
@@ -382,7 +386,7 @@
 //! ## What a thread costs
 //!
 //! Not the 2 MiB of stack that it gets: memory is only what was touched, about
-//! 11 KB a client here. But a limit of address space counts all of it, so each
+//! 11 KB a client in a release build here. But a limit of address space counts all of it, so each
 //! thread asks for 64 KiB, enough for a panic with its backtrace ([`accept.rs`]).
 //! Four mappings a thread are the other price.
 //!
@@ -406,7 +410,7 @@
 //!   acknowledged,    in flight:           not sent      room in
 //!   and printed      sent, no reply yet   yet           the window
 //!  ................|one\ntwo\nthree\n|four\nfive\n|....................
-//!                  ^ start           ^ sent       ^ end
+//!                  ^ start           ^ sent
 //!                                    `- a lost connection sets this back to
 //!                                       the start, and all goes out again
 //! ```
@@ -445,7 +449,7 @@
 //! ## Standard output is closed
 //!
 //! `client | head -1`: where a C program ends by SIGPIPE, Rust ignores that
-//! signal, and `println!` panics. Here the failed write ends the client
+//! signal, and `println!`, or the `unwrap` of a flush, panics. Here the failed write ends the client
 //! quietly, with the exit code that a shell shows for SIGPIPE, 141
 //! ([`client/main.rs`]). A descriptor that is not open for writing is worse: std's
 //! `Stdout` takes it for success. So the client writes to it as to a file
@@ -488,7 +492,7 @@
 //! ## Terminal escapes in a log
 //!
 //! A client sends `\x1b[2J`, and the administrator's screen is cleared; with a
-//! line feed it would forge a line of the log, and with U+202E turn text round.
+//! line feed it would forge a line of the log, and with U+202E reverse text.
 //! In a log and at a terminal, all that a peer says is shown through
 //! [`Printable`](printable::Printable); into a file or pipe it goes unchanged.
 //!
@@ -513,23 +517,25 @@
 //! | a message is whole, and memory bounded | [`lines.rs`] | 160 |
 //! | one protocol for both sides | [`wire.rs`] | 90 |
 //! | whatever a peer says is safe to show | [`printable.rs`] | 70 |
-//! | the server waits for nobody for ever | [`connection.rs`] | 250 |
+//! | the server waits for nobody for ever | [`server/connection.rs`] | 250 |
 //! | it serves as many as the machine allows | [`accept.rs`], [`limits.rs`] | 230 |
 //! | its last words arrive | [`linger.rs`] | 100 |
 //! | it can be stopped without a loss | [`stop.rs`] | 110 |
 //! | the client's rules: window, deadlines, outages, replies | [`conversation.rs`], [`connections.rs`], [`replies.rs`] | 560 |
 //! | nothing is lost | [`outbox.rs`] | 110 |
-//! | no thread waits for another | [`shared.rs`], [`input.rs`], [`session.rs`], [`client/connection.rs`] | 390 |
+//! | input, sending and replies do not block each other | [`shared.rs`], [`input.rs`], [`session.rs`], [`client/connection.rs`] | 390 |
 //! | the figures are true | [`schedule.rs`], [`histogram.rs`], [`outage.rs`], [`own_delay.rs`] | 190 |
-//! | the end is told, whatever it is | [`client/main.rs`], [`output.rs`], [`report.rs`] | 490 |
-//! | what differs by system is in one room | [`system.rs`], [`unix.rs`], [`windows.rs`] | 400 |
+//! | the end is reported, whatever it is | [`client/main.rs`], [`output.rs`], [`report.rs`] | 490 |
+//! | what differs by system is in one room | [`system.rs`], [`unix.rs`], `windows.rs` | 400 |
 //!
 //! Read [`wire`]'s page first, then the server: [`server/main.rs`], [`accept.rs`],
-//! [`connection.rs`]. That is an hour, and [`limits.rs`] and [`linger.rs`] can wait.
+//! [`server/connection.rs`]. That is an hour, and [`limits.rs`] and [`linger.rs`] can wait.
 //! Of the client, read [`conversation.rs`] with [`outbox.rs`]: the rules, without
 //! any socket. Then the threads that carry them out: [`shared.rs`], [`input.rs`],
-//! [`session.rs`], [`client/connection.rs`]. [`output.rs`], [`report.rs`] and
-//! whatever else counts or shows can wait.
+//! [`session.rs`], which connects again after an outage, and
+//! [`client/connection.rs`]. How a run ends is judged in [`conversation.rs`], sent on
+//! by the thread that comes to know it first, and settled in [`client/main.rs`].
+//! [`output.rs`], [`report.rs`] and whatever else counts or shows can wait.
 //!
 //! [`client/connection.rs`]: ../src/client/connection.rs.html
 //! [`conversation.rs`]: ../src/client/conversation.rs.html
@@ -547,7 +553,7 @@
 //! [`session.rs`]: ../src/client/session.rs.html
 //! [`shared.rs`]: ../src/client/shared.rs.html
 //! [`accept.rs`]: ../src/server/accept.rs.html
-//! [`connection.rs`]: ../src/server/connection.rs.html
+//! [`server/connection.rs`]: ../src/server/connection.rs.html
 //! [`limits.rs`]: ../src/server/limits.rs.html
 //! [`linger.rs`]: ../src/server/linger.rs.html
 //! [`listener.rs`]: ../src/server/listener.rs.html
@@ -557,7 +563,6 @@
 //! [`printable.rs`]: ../src/tcp_chat/printable.rs.html
 //! [`system.rs`]: ../src/tcp_chat/system.rs.html
 //! [`unix.rs`]: ../src/tcp_chat/system/unix.rs.html
-//! [`windows.rs`]: ../src/tcp_chat/system/windows.rs.html
 //! [`wire.rs`]: ../src/tcp_chat/wire.rs.html
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::util::{
-    Server, accept, accept_unless, client, connect, exchange, run_from, temporary_file,
+    Server, accept, accept_unless, client, connect, exchange, peek, run_from, temporary_file,
     threads_allowed,
 };
 
@@ -109,7 +109,7 @@ impl Case {
         match self.how {
             How::EndOfFile => client.read_exact(&mut [0])?,
             // Closing resets where a byte was not read.
-            How::Reset => _ = client.peek(&mut [0])?,
+            How::Reset => _ = peek(&client, &mut [0])?,
         }
         match self.way {
             Way::There => served.write_all(&self.sent[..self.after])?,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{
     Canary, LIMIT, Server, ask, ask_line, command, eventually, exchange, last_words, may_open,
-    may_start, os_error, read_line, received, run, skip, three_rounds,
+    may_start, os_error, peek, read_line, received, run, skip, three_rounds,
 };
 
 #[test]
@@ -62,7 +62,7 @@ fn a_refusal_survives_that_the_client_has_sent_a_mebibyte() {
                 for _ in 0..10 {
                     let mut stream = server.connect();
                     // The notice is here, and the client does not look for some time.
-                    stream.peek(&mut [0]).unwrap();
+                    peek(&stream, &mut [0]).unwrap();
                     for _ in 0..16 {
                         stream.write_all(&part).unwrap();
                         thread::sleep(Duration::from_millis(2));

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::thread;
 
 use crate::util::{
-    Running, Server, ask_line, connect, exchange, may_start, printed, read_line, received, run,
-    server, strace, temporary_file,
+    Running, Server, ask_line, connect, exchange, may_start, peek, printed, read_line, received,
+    run, server, strace, temporary_file,
 };
 
 #[test]
@@ -126,7 +126,7 @@ fn a_client_that_resets_in_mid_line_harms_no_other() {
     resets.write_all(b"answered\nunfinished").unwrap();
     // Closing with a reply unread resets the connection.
     let mut byte = [0];
-    assert_eq!(resets.peek(&mut byte).unwrap(), 1);
+    assert_eq!(peek(&resets, &mut byte).unwrap(), 1);
     let address = resets.local_addr().unwrap();
     drop(resets);
     // Wine may take the reset for an end of the stream, at which that line counts.

@@ -11,7 +11,7 @@ use crate::programs::{
 };
 use crate::util::{
     Running, Server, accept, ask_line, await_refusal, client, command, connect, os_error, own_ip,
-    peer, printed, program, received, run, skip,
+    peek, peer, printed, program, received, run, skip,
 };
 
 #[test]
@@ -26,6 +26,7 @@ fn who_closes_at_once_gives_up_the_replies() {
     };
     let replies = received(&line).repeat(3) + received("bye").trim_end();
 
+    println!("After a close:");
     let naive = naive_server();
     close_at_once(&naive);
     // The first reply came to a socket that is gone; the next fails.
@@ -38,6 +39,7 @@ fn who_closes_at_once_gives_up_the_replies() {
     show_log(&real);
 
     // Who ends only the own direction still has all replies to come.
+    println!("After a half-close:");
     let came = send_at_once(&naive, &[sent.as_bytes()]);
     show("naive", &sent, &came);
     assert_eq!(came, replies);
@@ -82,7 +84,7 @@ fn a_refusal_is_lost_on_who_is_still_sending() {
     let begin_to_send = |address| {
         let mut stream = connect(address);
         stream.write_all(b"1\n").unwrap();
-        stream.peek(&mut [0]).unwrap();
+        peek(&stream, &mut [0]).unwrap();
         stream
     };
     // Says why, and closes.
@@ -166,7 +168,7 @@ fn a_write_is_not_a_delivery() {
     let address = listener.local_addr().unwrap();
     let die = || {
         let stream = accept(&listener);
-        stream.peek(&mut [0]).unwrap();
+        peek(&stream, &mut [0]).unwrap();
     };
     let mut naive = connect(address);
     for line in ["one\n", "two\n"] {

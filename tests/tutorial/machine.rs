@@ -73,7 +73,7 @@ fn without_descriptors_the_repaired_loop_spins() {
         complaints => Err(format!("{complaints} complaints")),
     });
     println!(
-        "naive: {} lines of log after {:?}",
+        "repaired: {} lines of log after {:?}",
         complaints(&naive),
         begun.elapsed()
     );
@@ -85,7 +85,11 @@ fn without_descriptors_the_repaired_loop_spins() {
     let begun = Instant::now();
     let clients = exhaust(&real).unwrap();
     thread::sleep(Duration::from_millis(300));
-    println!("real:  {} after {:?}", complaints(&real), begun.elapsed());
+    println!(
+        "real:     {} after {:?}",
+        complaints(&real),
+        begun.elapsed()
+    );
     // One a second.
     let expected = 1..=1 + begun.elapsed().as_secs() as usize;
     assert!(expected.contains(&complaints(&real)), "{}", real.log());

@@ -76,7 +76,7 @@ fn a_drip_holds_a_thread() {
     }
     let after = begun.elapsed();
     println!(
-        "naive: {} threads more after {after:?}",
+        "repaired: {} threads more after {after:?}",
         naive.status("Threads") - threads[0]
     );
     assert_eq!(naive.status("Threads") - threads[0], DRIPS as u64);

@@ -57,16 +57,16 @@ pub(crate) struct Conversation {
     link: Link,
     /// Of the connection that there is, or was until now.
     addresses: Option<Addresses>,
-    /// When the last reply came or, if nothing was in flight before it, the last
-    /// batch was sent. It means something only while messages are in flight.
+    /// Since when a reply is awaited: since the last one, or since the first batch that
+    /// was sent while nothing was in flight. It means something only while something is.
     awaited_since: Option<Instant>,
     /// The present outage, if there is one.
     outage: Option<Outage>,
     /// Replies for the user, not handed out yet.
     output: Vec<u8>,
-    /// How the messages before those replies were answered, and when the first
-    /// message that was not among them was due.
-    printed: (Answers, Option<Instant>),
+    /// What counts if those replies cannot be printed: the answers before them, and
+    /// when the oldest message was due.
+    before_output: (Answers, Option<Instant>),
     /// News for the user, not handed out yet.
     news: Vec<News>,
 }
@@ -131,7 +131,7 @@ impl Conversation {
             awaited_since: None,
             outage: None,
             output: Vec::new(),
-            printed: (Answers::default(), None),
+            before_output: (Answers::default(), None),
             news: Vec::new(),
         }
     }
@@ -224,7 +224,8 @@ impl Conversation {
         }
     }
 
-    /// Whether every line of the input was acknowledged.
+    /// Once everything is answered: whether each answer was an acknowledgement, and
+    /// the whole input was read.
     ///
     /// # Errors
     ///
@@ -314,11 +315,11 @@ impl Conversation {
         listening_since: Instant,
         now: Instant,
     ) -> Result<bool, Loss> {
-        self.printed = (self.counts.answers.clone(), self.outbox.first_due());
+        self.before_output = (self.counts.answers.clone(), self.outbox.first_due());
         match self.take_replies(replies, now) {
             Err(violation @ Loss::Violation(_)) => return Err(violation),
             _ if self.is_done() || self.has_done_its_part() => {
-                // With nothing to ask, this connection was all that was missing.
+                // With nothing to ask, the outage ended when this connection came about.
                 self.end_outage(self.connected_since().unwrap_or(now));
                 return Ok(true);
             }
@@ -349,7 +350,7 @@ impl Conversation {
         if !all_printed {
             let answered = end.counts.answers.total();
             let due;
-            (end.counts.answers, due) = self.printed.clone();
+            (end.counts.answers, due) = self.before_output.clone();
             end.waiting = due.map(|due| now.saturating_duration_since(due));
             end.unacknowledged += answered - end.counts.answers.total();
             if end.counts.answers.total() == 0 {

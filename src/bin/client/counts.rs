@@ -25,7 +25,7 @@ pub(crate) struct Counts {
     pub(crate) connect_times: Histogram,
     pub(crate) outages: u64,
     pub(crate) longest_outage: Longest,
-    /// The first of them.
+    /// The first 1,000 of them.
     pub(crate) first_outages: Vec<Outage>,
     pub(crate) reply_times: Histogram,
     /// How late the client itself was, where that is measured.
@@ -63,7 +63,7 @@ impl Counts {
         }
     }
 
-    /// Whether every line that was read was acknowledged.
+    /// Once everything is answered: whether each answer was an acknowledgement.
     ///
     /// # Errors
     ///

@@ -63,7 +63,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The exit code of a program ended by Ctrl-C, as a shell reports it.
 const INTERRUPTED: u8 = 130;
 
-/// How long a first connect may take before the user is told of it.
+/// How long a first connect may take before it is reported.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sends the lines of standard input, verifies and prints every reply.
@@ -138,7 +138,7 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
-    // A panic was told where it happened, also one of this thread.
+    // A panic was reported where it happened, also one of this thread.
     match panic::catch_unwind(|| run(&Args::parse())) {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => cli::failure("client", &error),
@@ -230,8 +230,7 @@ fn measure_own_delay(shared: &Shared) {
     }
 }
 
-/// Waits for the first end. A connect that takes long is told: nothing else would
-/// be seen.
+/// Waits for the first end. A slow connect is reported, as nothing else would show.
 fn await_end(shared: &Shared, first_end: &Receiver<anyhow::Result<()>>) -> anyhow::Result<()> {
     if let Ok(end) = first_end.recv_timeout(PATIENCE) {
         return end;
@@ -273,7 +272,7 @@ fn conclude(
         true => summary(&run),
         false => String::new(),
     };
-    // The other codes say enough, and a panic was told where it happened.
+    // The other codes say enough, and a panic was reported where it happened.
     let news = error.filter(|error| exit == 1 && !error.is::<Panicked>());
     for error in unwritten.iter().chain(news) {
         last_words += &format!("client: {error:#}\n");

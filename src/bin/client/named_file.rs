@@ -28,8 +28,8 @@ impl NamedFile {
         Ok(NamedFile { file, error })
     }
 
-    /// Whether it must wait for the last words on standard error: they would overwrite
-    /// it in the same file, and never come if it waits for a reader of the output.
+    /// Whether it must be written after the last words on standard error. In the same
+    /// file, these would overwrite it; and if it waits for a reader, they never come.
     pub(crate) fn comes_last(&self) -> bool {
         let is_file = self.file.metadata().is_ok_and(|data| data.is_file());
         let is_stream = if is_file {
@@ -47,7 +47,7 @@ impl NamedFile {
     /// What the system says.
     pub(crate) fn write(&self, text: &str) -> anyhow::Result<()> {
         let written = (&self.file).write_all(text.as_bytes());
-        // As text: it is no closed output.
+        // As text, or a broken pipe here would mean exit code 141.
         written.map_err(|error| anyhow!("{}: {error}", self.error))
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Outage {
     pub(crate) cause: String,
     /// How many messages were sent again because of it, each time counted.
     pub(crate) sent_again: u64,
-    /// Zero while it lasts, as is the next.
+    /// Set, as is the next, when it ends; zero until then.
     pub(crate) length: Duration,
     /// How late the client itself was during it, at most.
     pub(crate) own_delay: Duration,

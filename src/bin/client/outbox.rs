@@ -1,9 +1,8 @@
 //! The retransmission buffer: every message not yet acknowledged, in order.
 //!
 //! The messages lie one behind the other as they go out, so that all that is
-//! unsent is one slice, however many messages it is. What stands before the
-//! index `sent` is in flight; a lost connection is `sent = 0`, and everything
-//! goes out again.
+//! unsent is one slice, however many messages it is. The first `sent` messages are
+//! in flight; a lost connection sets `sent` to 0, and everything goes out again.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -37,7 +36,7 @@ pub(crate) struct Outbox {
 /// Messages of lines that follow one another and were due at the same time.
 #[cfg_attr(test, derive(Clone))]
 struct Batch {
-    /// The number of the line of input that the oldest of them is, from 1.
+    /// The line number, from 1, of the oldest of them.
     line: u64,
     messages: u64,
     due: Instant,

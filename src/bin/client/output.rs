@@ -33,7 +33,7 @@ pub(crate) struct Output {
     /// Held while something is written to the terminal.
     terminal: Mutex<()>,
     /// Held while replies are counted and printed, and taken before the lock of the
-    /// conversation. Whether every reply that is counted is printed.
+    /// conversation. The flag: whether every reply that is counted is printed.
     gate: Mutex<bool>,
     is_over: AtomicBool,
 }
@@ -55,9 +55,9 @@ impl Output {
         })
     }
 
-    /// Lets replies be counted and printed in one step: the end of the run comes
-    /// before it, and then this waits for ever, or after it. The guard is to say
-    /// whether every reply that is counted is printed.
+    /// Whoever counts and prints replies holds this guard meanwhile. The run ends
+    /// before or after that, never between; after its end, this never returns. The
+    /// guard is to say whether every reply that is counted is printed.
     pub(crate) fn enter(&self) -> MutexGuard<'_, bool> {
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_over.load(Ordering::Relaxed) {

@@ -2,8 +2,8 @@
 //!
 //! A client that is stopped, or starved of a processor, prints late and reads
 //! late, and its reply times look like those of a server that stalls. So a thread
-//! that has nothing else to do wakes on a fixed grid. How late it does is how
-//! late the client is at least.
+//! that has nothing else to do wakes on a fixed grid. How late it wakes is the least
+//! that the client is late.
 
 use std::time::{Duration, Instant};
 

@@ -9,7 +9,7 @@ use crate::shared::Shared;
 
 const EACH: Duration = Duration::from_secs(1);
 
-/// How long a reply must be waited for to be shown.
+/// From what time on a wait for a reply is shown.
 const NOTABLE_WAIT: Duration = Duration::from_millis(100);
 
 /// Shows each second how far the run is, until it is over.

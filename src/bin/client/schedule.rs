@@ -1,8 +1,7 @@
 //! When each line is due, for `--rate`.
 //!
-//! The rule: the places of a line and of all after it move by the time in which
-//! the line was overdue, there was room for it, and it was not there to be sent;
-//! by nothing else. So an input that is slower than the rate does not make times
+//! The rule: a place moves, and all later ones with it, only by the time in which the
+//! line was overdue, there was room for it, and it had not come. So an input that is slower than the rate does not make times
 //! grow, and a stall of the server is never forgotten, however the input comes.
 
 use std::time::{Duration, Instant};
@@ -50,7 +49,7 @@ impl Schedule {
         start.checked_add(after)
     }
 
-    /// The line that was due has its place, and the next one is due.
+    /// The line has gone; on to the next place.
     pub(crate) fn advance(&mut self) {
         self.lines += 1;
     }

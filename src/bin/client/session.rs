@@ -1,4 +1,5 @@
-//! The thread that connects, and connects again after each outage, or so many lines.
+//! The thread that connects, reads the replies, and connects again after an outage or
+//! after so many lines.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};

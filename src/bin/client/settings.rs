@@ -26,8 +26,8 @@ pub(crate) struct Settings {
     /// for each line
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) reconnect_every: Option<u64>,
-    /// What an acknowledgement begins with, before the line's text, if not as this client's own
-    /// server does; may be given more than once, and an empty one is a plain echo
+    /// What an acknowledgement begins with, before the line's text, unless the server is this
+    /// project's; may be given more than once, and an empty one is a plain echo
     #[arg(long, value_name = "TEXT", default_value = wire::DEFAULT_PREFIX,
         value_parser = wire::prefix, allow_hyphen_values = true)]
     pub(crate) reply_prefix: Vec<String>,

@@ -112,7 +112,7 @@ impl Shared {
     }
 }
 
-/// Starts a thread, whose panic ends the run.
+/// Starts a thread. If it panics, the run ends.
 ///
 /// # Errors
 ///

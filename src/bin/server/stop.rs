@@ -43,7 +43,7 @@ const ACCEPT: Duration = Duration::from_millis(500);
 /// queue before the next one.
 const ATTEMPT: Duration = Duration::from_millis(10);
 
-/// How often is looked whether what is waited for has come.
+/// How often to look whether what is awaited has come.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Whether the server is to stop, and what has to end before it does.

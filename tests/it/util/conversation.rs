@@ -1,7 +1,7 @@
 //! Bytes and lines over a socket, and what is expected of them.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -90,13 +90,24 @@ pub fn ask_line(stream: &TcpStream, line: &str) {
     ask(stream, format!("{line}\n"), received(line));
 }
 
+/// Waits for what comes, and leaves it there. If this process is stopped meanwhile, a
+/// wait that has a time limit is interrupted.
+pub fn peek(stream: &TcpStream, part: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.peek(part) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            peeked => return peeked,
+        }
+    }
+}
+
 /// One line, LF included; empty at the end of the stream.
 pub fn read_line(mut stream: &TcpStream) -> String {
     let mut line = Vec::new();
     let mut part = [0; 65_536];
     while !line.ends_with(b"\n") {
         // What comes after the line is left for the next reader.
-        let here = stream.peek(&mut part).unwrap();
+        let here = peek(stream, &mut part).unwrap();
         let end = part[..here]
             .iter()
             .position(|&byte| byte == b'\n')

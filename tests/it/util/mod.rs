@@ -59,7 +59,7 @@ mod etc;
 
 pub use canary::{Canary, three_rounds};
 pub use conversation::{
-    accept, accept_unless, ask, ask_line, connect, exchange, last_words, printed, read_line,
+    accept, accept_unless, ask, ask_line, connect, exchange, last_words, peek, printed, read_line,
     received,
 };
 pub use etc::{NameServer, etc_hosts};

@@ -526,7 +526,9 @@
 //! | input, sending and replies do not block each other | [`shared.rs`], [`input.rs`], [`session.rs`], [`client/connection.rs`] | 390 |
 //! | the figures are true | [`schedule.rs`], [`histogram.rs`], [`outage.rs`], [`own_delay.rs`] | 190 |
 //! | the end is reported, whatever it is | [`client/main.rs`], [`output.rs`], [`report.rs`] | 490 |
-//! | what differs by system is in one room | [`system.rs`], [`unix.rs`], `windows.rs` | 400 |
+//! | what differs by system is in one room | [`system.rs`], [`unix.rs`] | 270 |
+//!
+//! For Windows, `windows.rs` takes the place of [`unix.rs`], with half of its lines.
 //!
 //! Read [`wire`]'s page first, then the server: [`server/main.rs`], [`accept.rs`],
 //! [`server/connection.rs`]. That is an hour, and [`limits.rs`] and [`linger.rs`] can wait.

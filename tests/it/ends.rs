@@ -8,8 +8,8 @@ use std::process::Stdio;
 use std::sync::mpsc;
 
 use crate::util::{
-    Json, LIMIT, Process, Server, answering, client, command, ended_by, eventually, full_pipe,
-    received, run, signal, spawn, strace, take_report, temporary_file, unused_address,
+    Json, LIMIT, Process, Running, Server, answering, client, command, ended_by, eventually,
+    full_pipe, received, run, signal, spawn, strace, take_report, temporary_file, unused_address,
 };
 
 /// What stands before the report at the end of a file, and the report.
@@ -157,7 +157,8 @@ fn a_signal_right_after_the_report_is_emptied_leaves_a_whole_one() {
     let Some(mut strace) = strace(&args, &client) else {
         return;
     };
-    let outcome = run(&mut strace, "");
+    // Its input stays open, so nothing else ends it.
+    let outcome = Running::start(&mut strace).finish();
     assert_eq!(ended_by(outcome.status), Some(15), "{outcome}");
     assert_eq!(take_report(&report)["exit"].number(), 143.0, "{outcome}");
 }

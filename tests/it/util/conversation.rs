@@ -90,8 +90,8 @@ pub fn ask_line(stream: &TcpStream, line: &str) {
     ask(stream, format!("{line}\n"), received(line));
 }
 
-/// Waits for what comes, and leaves it there. If this process is stopped meanwhile, a
-/// wait that has a time limit is interrupted.
+/// Waits for what comes, and leaves it there. A wait that has a time limit may be
+/// interrupted where no signal is handled: the end of a child is enough.
 pub fn peek(stream: &TcpStream, part: &mut [u8]) -> io::Result<usize> {
     loop {
         match stream.peek(part) {

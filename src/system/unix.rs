@@ -33,8 +33,8 @@ unsafe extern "C" {
 }
 
 /// What systems number differently: SIGURG, the limits of open files and of the
-/// address space (RLIMIT_NOFILE, RLIMIT_AS), SOL_SOCKET and SO_ACCEPTCONN. Where one
-/// is wrong, the system refuses it.
+/// address space (RLIMIT_NOFILE, RLIMIT_AS), SOL_SOCKET and SO_ACCEPTCONN. Where a
+/// limit is wrong, the system refuses it.
 const NUMBERS: [c_int; 5] = if cfg!(target_vendor = "apple") {
     [16, 8, 5, 0xffff, 0x0002]
 } else if cfg!(not(any(target_os = "linux", target_os = "android"))) {

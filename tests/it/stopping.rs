@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Numbered, Server, ask, ask_line, assert_received_once, client, command, connect, eventually,
-    exchange, fill_queue, full_pipe, has_ipv6, last_words, may_start, own_ip, program, received,
-    server, signal, signals, spawn, unused_address,
+    Numbered, Server, ask, ask_line, assert_received_once, await_refusal, client, command, connect,
+    eventually, exchange, fill_queue, full_pipe, has_ipv6, last_words, may_start, own_ip, program,
+    received, server, signal, signals, spawn, unused_address,
 };
 
 const NOTICE: &str = "Server closed your connection: the server is stopping\n";
@@ -20,6 +20,15 @@ const NOTICE: &str = "Server closed your connection: the server is stopping\n";
 /// What takes no longer does not wait for the 5 s that a stop may take, however
 /// slow the machine is.
 const AT_ONCE: Duration = Duration::from_secs(4);
+
+/// The number of seconds that a log has behind this text.
+fn seconds(log: &str, text: &str) -> f64 {
+    let behind = log
+        .split_once(text)
+        .and_then(|(_, rest)| rest.split_once(" s"));
+    let (seconds, _) = behind.unwrap_or_else(|| panic!("no {text:?} in:\n{log}"));
+    seconds.parse().unwrap()
+}
 
 #[test]
 fn what_has_come_is_answered_and_each_client_is_told_before_the_end() {
@@ -51,7 +60,8 @@ fn what_has_come_is_answered_and_each_client_is_told_before_the_end() {
             log.contains("INFO ] Stopping: 3 clients are connected\n"),
             "{log}"
         );
-        assert!(log.contains("INFO ] Stopped after "), "{log}");
+        let took = seconds(&log, "INFO ] Stopped after ");
+        assert!(took < AT_ONCE.as_secs_f64(), "{log}");
         // The connection that wakes it is none of its clients'.
         assert_eq!(log.matches("Accepted connection").count(), 3, "{log}");
         assert!(!log.contains("six"), "{log}");
@@ -89,10 +99,7 @@ fn who_is_in_the_queue_is_served_and_who_comes_later_is_refused() {
     }
     assert_eq!(last_words(lingers.try_clone().unwrap()), NOTICE);
     // That client has not ended its side, so the server has not ended.
-    eventually(|| match TcpStream::connect(server.address) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    await_refusal(server.address);
     drop(lingers);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
@@ -247,9 +254,8 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
             let log = server.terminate();
             let lines: Vec<&str> = log.lines().collect();
             assert_eq!(lines.len(), 1, "{log}");
-            let (_, took) = lines[0].split_once(" WARN ] Stopped after ").unwrap();
-            let took = took.strip_suffix(" s, with 2 clients cut off").unwrap();
-            assert!(took.parse::<f64>().unwrap() >= 5.0, "{log}");
+            assert!(lines[0].ends_with(" s, with 2 clients cut off"), "{log}");
+            assert!(seconds(&log, " WARN ] Stopped after ") >= 5.0, "{log}");
         });
         // A client that sends without end, and takes its replies.
         scope.spawn(|| {

@@ -33,7 +33,7 @@ pub fn a_connection_for_each_line(name: &str) {
     let _ = fs::remove_file(input);
 }
 
-/// Connects, asks, reads and closes.
+/// Connects, asks, reads and closes, without the time limits that tests have.
 fn ask_once(server: SocketAddr) {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.set_nodelay(true).unwrap();

@@ -25,7 +25,7 @@ pub(crate) struct Counts {
     pub(crate) connect_times: Histogram,
     pub(crate) outages: u64,
     pub(crate) longest_outage: Longest,
-    /// The first 1,000 of them.
+    /// The first ones, [`MOST_OUTAGES`] at most.
     pub(crate) first_outages: Vec<Outage>,
     pub(crate) reply_times: Histogram,
     /// How late the client itself was, where that is measured.
@@ -114,6 +114,11 @@ impl Snapshot {
     /// How long the run has taken so far.
     pub(crate) fn elapsed(&self) -> Duration {
         self.now.saturating_duration_since(self.began)
+    }
+
+    /// The longest outage since the run began.
+    pub(crate) fn longest_outage(&self) -> Duration {
+        self.counts.longest_outage.after(self.began)
     }
 
     /// Replies a second since the run began.

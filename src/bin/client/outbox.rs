@@ -173,8 +173,12 @@ mod tests {
 
     /// What goes out, and how much of it not for the first time.
     fn take(outbox: &mut Outbox) -> (String, usize) {
+        take_most(outbox, u64::MAX)
+    }
+
+    fn take_most(outbox: &mut Outbox, most: u64) -> (String, usize) {
         let mut out = Vec::new();
-        let sent_again = outbox.take_unsent(u64::MAX, &mut out);
+        let sent_again = outbox.take_unsent(most, &mut out);
         (String::from_utf8(out).unwrap(), sent_again)
     }
 
@@ -219,11 +223,6 @@ mod tests {
 
     #[test]
     fn takes_no_more_than_it_is_told_to() {
-        let take_most = |outbox: &mut Outbox, most| {
-            let mut out = Vec::new();
-            let sent_again = outbox.take_unsent(most, &mut out);
-            (String::from_utf8(out).unwrap(), sent_again)
-        };
         let (mut outbox, now) = outbox(&["one", "", "three", "four"]);
         assert_eq!(take_most(&mut outbox, 0), sent("", 0));
         assert_eq!(take_most(&mut outbox, 2), sent("one\n\n", 0));
@@ -351,10 +350,8 @@ mod tests {
                     let most = size % 60;
                     let to = texts.len().min(sent + most);
                     let batch = texts.range(sent..to).map(|(_, text)| text.as_str());
-                    let mut out = Vec::new();
-                    let sent_again = outbox.take_unsent(most as u64, &mut out);
-                    assert_eq!(out, batch.collect::<String>().as_bytes());
-                    assert_eq!(sent_again, ever_sent.min(to) - sent);
+                    let expected = (batch.collect(), ever_sent.min(to) - sent);
+                    assert_eq!(take_most(&mut outbox, most as u64), expected);
                     parts += usize::from(to < texts.len());
                     sent = to;
                     ever_sent = ever_sent.max(to);

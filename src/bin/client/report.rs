@@ -28,7 +28,6 @@ pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<
     let answered_by = answered_by.map(|(prefix, count)| (prefix, count.to_string()));
     let outages = counts.first_outages.iter();
     let outages = outages.map(|past| outage(past, began + (past.began - run.began)));
-    let longest = counts.longest_outage.after(run.began);
     let fields = [
         ("server", text(&run.server)),
         ("version", text(env!("CARGO_PKG_VERSION"))),
@@ -47,7 +46,7 @@ pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<
         ("own_delay_ms", times(&counts.own_delays.all)),
         ("outages", list(outages, ",\n    ")),
         ("outage_count", counts.outages.to_string()),
-        ("longest_outage_seconds", seconds(longest)),
+        ("longest_outage_seconds", seconds(run.longest_outage())),
     ];
     let fields = fields.map(|(name, value)| format!("  \"{name}\": {value}"));
     format!("{{\n{}\n}}\n", fields.join(",\n"))

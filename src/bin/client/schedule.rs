@@ -1,8 +1,9 @@
 //! When each line is due, for `--rate`.
 //!
 //! The rule: a place moves, and all later ones with it, only by the time in which the
-//! line was overdue, there was room for it, and it had not come. So an input that is slower than the rate does not make times
-//! grow, and a stall of the server is never forgotten, however the input comes.
+//! line was overdue, there was room for it, and it had not come. So an input that is
+//! slower than the rate does not make times grow, and a stall of the server is never
+//! forgotten, however the input comes.
 
 use std::time::{Duration, Instant};
 

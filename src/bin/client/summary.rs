@@ -36,7 +36,7 @@ pub(crate) fn summary(run: &Snapshot) -> String {
         reply_times.unwrap_or("no reply times".to_string()),
         waiting.unwrap_or_default(),
         counts.outages,
-        counts.longest_outage.after(run.began).as_secs_f64(),
+        run.longest_outage().as_secs_f64(),
         cli::counted(counts.connections, "connection"),
         connect_times.unwrap_or_default(),
         times(&counts.own_delays.all).unwrap_or_default(),

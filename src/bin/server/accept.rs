@@ -69,7 +69,9 @@ impl Server {
                 // The client was gone before it was accepted, or a signal came.
                 Err(error) if matches!(error.kind(), ConnectionAborted | Interrupted) => {}
                 // A socket that was inherited is not listening, or not TCP.
-                Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => Err(error)?,
+                Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => {
+                    return Err(error);
+                }
                 // Most likely no descriptor is free, and it takes a while until
                 // one is.
                 Err(error) => {

@@ -89,6 +89,8 @@ impl Farewell {
     /// `None` if the connection is lost already.
     fn begin(mut self) -> Option<Self> {
         self.slot = None;
+        // The thread may have been busy until now.
+        self.since = Instant::now();
         self.stream.tcp.set_nonblocking(true).ok()?;
         self.send().ok()?;
         Some(self)

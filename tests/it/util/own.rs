@@ -1,5 +1,6 @@
 //! What no other test uses, of this run or of another one on this machine.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -61,12 +62,12 @@ pub fn unused_address() -> SocketAddr {
     address
 }
 
-/// Waits until nothing listens there any more: a program that another test is
-/// starting has a copy of each socket for a moment.
+/// Waits until connects are refused there: a program that another test is starting
+/// has a copy of each socket for a moment.
 pub fn await_refusal(address: SocketAddr) {
     eventually(|| match TcpStream::connect(address) {
-        Ok(_) => Err(format!("something listens on {address}")),
-        Err(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        other => Err(format!("{address}: {other:?}")),
     });
 }
 

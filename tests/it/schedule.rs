@@ -97,6 +97,41 @@ fn check_keeps_its_backlog(input: Input, window: &str) -> Result<(), String> {
     is_right.then_some(()).ok_or(figures)
 }
 
+/// How long the server takes for the first of two lines.
+const STALL: Duration = Duration::from_millis(400);
+
+/// The reply time of the second of two lines, which comes when it is told to.
+fn reply_time_of_the_second(send: impl FnOnce(&mut Running)) -> Duration {
+    let address = answering(|number, line| {
+        if number == 1 {
+            thread::sleep(STALL);
+        }
+        received(line)
+    });
+    let report = temporary_file();
+    let mut client = client(address, &["--rate", "100", "--window", "1"]);
+    let mut running = Running::start(client.arg("--report").arg(&report));
+    running.send("first\n");
+    send(&mut running);
+    running.send("second\n");
+    drop(running.stdin.take());
+    running.finish().assert_code(0);
+    let times = take_report(&report);
+    Duration::from_secs_f64(times["reply_time_ms"]["p50"].number() / 1000.0)
+}
+
+#[test]
+fn a_line_that_comes_late_is_as_late_as_the_room_for_it() {
+    // Its place is ten milliseconds after that of the first line.
+    let least = STALL - Duration::from_millis(10);
+    let time = reply_time_of_the_second(|_| thread::sleep(STALL / 2));
+    assert!(time >= least, "it came before there was room: {time:?}");
+    let time = reply_time_of_the_second(|client| {
+        client.read_until("first\n");
+    });
+    assert!(time >= least, "it came after there was room: {time:?}");
+}
+
 #[test]
 fn a_stall_is_not_forgotten_however_the_input_comes() {
     thread::scope(|scope| {

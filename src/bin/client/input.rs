@@ -21,9 +21,7 @@ pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: imp
         // The clock is read once for all lines of a read, and again after a wait.
         let mut now = Instant::now();
         let mut conversation = shared.lock();
-        if let Some(room_since) = conversation.room_since() {
-            schedule.waited_for_input(waited_since.max(room_since), now);
-        }
+        schedule.waited_for_input(waited_since, now, conversation.room_since());
         while let Some(line) = lines.next_line() {
             let due = loop {
                 let due = schedule.due(now);

@@ -55,14 +55,14 @@ impl Schedule {
         self.lines += 1;
     }
 
-    /// From one time to another there was room for the next line, and it was not
-    /// there.
-    pub(crate) fn waited_for_input(&mut self, from: Instant, to: Instant) {
-        if let Some(start) = self.start
+    /// From one time to another the next line was not there. `room` is since when there
+    /// is room for it; `None` if there is none yet.
+    pub(crate) fn waited_for_input(&mut self, from: Instant, to: Instant, room: Option<Instant>) {
+        if let (Some(start), Some(room)) = (self.start, room)
             && let Some(due) = self.due(start)
         {
-            // Until its place, it was not missing.
-            let missing = to.saturating_duration_since(from.max(due));
+            // Before its place or without room, it was not missing.
+            let missing = to.saturating_duration_since(from.max(due).max(room));
             self.start = start.checked_add(missing);
         }
     }
@@ -97,10 +97,10 @@ mod tests {
         // The window was full for a second. Then the next line was there at once.
         let later = now + 1000 * MS;
         assert_eq!(schedule.due(later), Some(now + 10 * MS));
-        schedule.waited_for_input(later, later);
+        schedule.waited_for_input(later, later, Some(later));
         assert_eq!(schedule.due(later), Some(now + 10 * MS));
         // The time that the read took is not the server's.
-        schedule.waited_for_input(later, later + MS);
+        schedule.waited_for_input(later, later + MS, Some(later));
         assert_eq!(schedule.due(later + MS), Some(now + 11 * MS));
     }
 
@@ -114,13 +114,13 @@ mod tests {
             // The server stalls for a second, and then the lines trickle in.
             let mut now = now + 1000 * MS;
             for _ in 0..rate as u32 {
-                schedule.waited_for_input(now, now + gap);
+                schedule.waited_for_input(now, now + gap, Some(now));
                 now += gap;
                 let late = now - schedule.due(now).unwrap();
                 assert!(late <= 1000 * MS, "{late:?} at {rate} lines a second");
                 schedule.advance();
             }
-            schedule.waited_for_input(now, now + gap);
+            schedule.waited_for_input(now, now + gap, Some(now));
             assert_eq!(schedule.due(now + gap), Some(now + gap));
         }
     }
@@ -130,14 +130,14 @@ mod tests {
         let now = Instant::now();
         let mut schedule = Schedule::new(Some(100.0));
         // Before the first line, there is nothing to be late for.
-        schedule.waited_for_input(now - 500 * MS, now);
+        schedule.waited_for_input(now - 500 * MS, now, Some(now - 500 * MS));
         assert_eq!(schedule.due(now), Some(now));
         schedule.advance();
-        schedule.waited_for_input(now, now + 10 * MS);
+        schedule.waited_for_input(now, now + 10 * MS, Some(now));
         assert_eq!(schedule.due(now + 10 * MS), Some(now + 10 * MS));
         for round in 1..100 {
             let (from, to) = (now + round * 50 * MS, now + (round + 1) * 50 * MS);
-            schedule.waited_for_input(from - 40 * MS, to);
+            schedule.waited_for_input(from - 40 * MS, to, Some(now));
             assert_eq!(schedule.due(to), Some(to));
             schedule.advance();
             assert_eq!(schedule.due(to), Some(to + 10 * MS));
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(schedule.due(now), Some(now));
         schedule.advance();
         assert_eq!(schedule.due(now), None);
-        schedule.waited_for_input(now, now + 9 * MS);
+        schedule.waited_for_input(now, now + 9 * MS, Some(now));
         assert_eq!(schedule.due(now), None);
     }
 
@@ -200,9 +200,8 @@ mod tests {
                         whole
                     };
                     let to = if part > now { part } else { whole };
-                    if room_since <= to {
-                        schedule.waited_for_input(at(now.max(room_since)), at(to));
-                    }
+                    let room = (room_since <= to).then(|| at(room_since));
+                    schedule.waited_for_input(at(now), at(to), room);
                     now = to;
                     read = self.there.iter().filter(|there| **there <= now).count();
                 }

@@ -24,7 +24,7 @@ pub(crate) struct Outbox {
     lengths: VecDeque<u32>,
     /// What messages that were pushed together have in common; the counts add
     /// up to `lengths.len()`.
-    batches: VecDeque<Batch>,
+    spans: VecDeque<Span>,
     /// How many messages are in flight: the oldest ones.
     sent: usize,
     /// How many bytes they are.
@@ -35,7 +35,7 @@ pub(crate) struct Outbox {
 
 /// Messages of lines that follow one another and were due at the same time.
 #[cfg_attr(test, derive(Clone))]
-struct Batch {
+struct Span {
     /// The line number, from 1, of the oldest of them.
     line: u64,
     messages: u64,
@@ -53,11 +53,11 @@ impl Outbox {
         self.bytes.extend_from_slice(text);
         self.bytes.push(b'\n');
         self.lengths.push_back(text.len() as u32 + 1);
-        match self.batches.back_mut() {
-            Some(batch) if batch.due == due && batch.line + batch.messages == line => {
-                batch.messages += 1;
+        match self.spans.back_mut() {
+            Some(span) if span.due == due && span.line + span.messages == line => {
+                span.messages += 1;
             }
-            _ => self.batches.push_back(Batch {
+            _ => self.spans.push_back(Span {
                 line,
                 messages: 1,
                 due,
@@ -114,14 +114,14 @@ impl Outbox {
             self.start = 0;
         }
         let mut left = count as u64;
-        while let Some(batch) = self.batches.front_mut().filter(|_| left > 0) {
-            let popped = left.min(batch.messages);
-            each(batch.due, popped);
+        while let Some(span) = self.spans.front_mut().filter(|_| left > 0) {
+            let popped = left.min(span.messages);
+            each(span.due, popped);
             left -= popped;
-            batch.line += popped;
-            batch.messages -= popped;
-            if batch.messages == 0 {
-                self.batches.pop_front();
+            span.line += popped;
+            span.messages -= popped;
+            if span.messages == 0 {
+                self.spans.pop_front();
             }
         }
     }
@@ -148,12 +148,12 @@ impl Outbox {
 
     /// When the oldest message was due.
     pub(crate) fn first_due(&self) -> Option<Instant> {
-        self.batches.front().map(|batch| batch.due)
+        self.spans.front().map(|span| span.due)
     }
 
     /// The number of the oldest message's line of input.
     pub(crate) fn first_line(&self) -> Option<u64> {
-        self.batches.front().map(|batch| batch.line)
+        self.spans.front().map(|span| span.line)
     }
 }
 
@@ -294,7 +294,7 @@ mod tests {
         for (line, due) in [(4, now), (5, now), (6, later), (7, later)] {
             outbox.push(line, b"x", due);
         }
-        assert_eq!(outbox.batches.len(), 3);
+        assert_eq!(outbox.spans.len(), 3);
         take(&mut outbox);
         let mut popped = Vec::new();
         while let Some(line) = outbox.first_line() {
@@ -304,7 +304,7 @@ mod tests {
         }
         let due = |line| (line, if line < 6 { now } else { later });
         assert_eq!(popped, [1, 2, 4, 5, 6, 7].map(due));
-        assert!(outbox.batches.is_empty());
+        assert!(outbox.spans.is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the server does to who is slow or silent.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{
     Canary, LIMIT, Server, ask, ask_line, despite_load, eventually, last_words, may_start,
-    os_error, read_line, received,
+    os_error, read_line, read_once, received,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -116,7 +116,7 @@ fn a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little() 
         scope.spawn(|| flood(&takes_nothing));
         let drips_on = scope.spawn(|| flood(&drips));
         while !drips_on.is_finished() {
-            let _ = (&drips).read(&mut [0]);
+            let _ = read_once(&drips, &mut [0]);
             thread::sleep(10 * MS);
         }
     });
@@ -255,7 +255,7 @@ fn a_client_that_takes_its_replies_while_the_server_is_stopped_is_served_on() {
     const LINES: usize = 400;
     let server = Server::start(&["-q", "--timeout", "1"]);
     let line = "x".repeat(65_536);
-    let mut stream = server.connect();
+    let stream = server.connect();
     let writer = stream.try_clone().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -266,7 +266,7 @@ fn a_client_that_takes_its_replies_while_the_server_is_stopped_is_served_on() {
         let mut part = [0; 65_536];
         // Slower than the server writes, so that it always waits for room.
         let mut take = || {
-            let read = stream.read(&mut part).unwrap();
+            let read = read_once(&stream, &mut part).unwrap();
             replies.extend_from_slice(&part[..read]);
             thread::sleep(MS);
             read
@@ -290,13 +290,13 @@ fn a_client_that_takes_its_replies_while_the_server_is_stopped_is_served_on() {
 /// How many bytes of replies the server can write for a client that reads nothing.
 fn room_for_replies() -> usize {
     let server = Server::start(&["-q", "--timeout", "0"]);
-    let mut client = server.connect();
+    let client = server.connect();
     flood(&client, 200 * MS);
     // What is left to be read while it stands still, it had written before.
     server.stop();
     client.set_read_timeout(Some(200 * MS)).unwrap();
     let (mut room, mut part) = (0, [0; 65_536]);
-    while let Ok(read @ 1..) = client.read(&mut part) {
+    while let Ok(read @ 1..) = read_once(&client, &mut part) {
         room += read;
     }
     room

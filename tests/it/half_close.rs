@@ -1,12 +1,12 @@
 //! The end of one direction of a stream, and paths that take it for the end of
 //! both.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::util::{Server, answering_at_the_end, client, peer, printed, run};
+use crate::util::{Server, answering_at_the_end, client, peer, printed, read_once, run};
 
 fn input(lines: usize) -> String {
     (0..lines).map(|n| format!("{n}\n")).collect()
@@ -55,7 +55,7 @@ fn closing_path(server: SocketAddr) -> SocketAddr {
                 let _ = server.shutdown(Shutdown::Both);
             });
             let mut replies = [0; 4096];
-            while let Ok(length @ 1..) = (&server).read(&mut replies) {
+            while let Ok(length @ 1..) = read_once(&server, &mut replies) {
                 thread::sleep(Duration::from_millis(300));
                 if (&client).write_all(&replies[..length]).is_err() {
                     break;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{
     Running, answering, client, despite_load, fill_queue, number_in_proc, os_error, peer, printed,
-    received, run,
+    read_once, received, run,
 };
 
 #[test]
@@ -78,7 +78,7 @@ fn a_peer_that_closes_before_all_is_answered_is_lost() {
 #[test]
 fn a_torn_reply_is_never_printed() {
     let address = peer(|mut stream| {
-        let _ = stream.read(&mut [0; 9]);
+        let _ = read_once(&stream, &mut [0; 9]);
         let _ = stream.write_all(received("hello").trim_end().as_bytes());
     });
     let outcome = run(&mut client(address, &[]), "hello\n");
@@ -104,7 +104,7 @@ fn a_reply_without_an_end_is_an_error_at_once() {
 #[test]
 fn a_reply_over_the_limit_is_an_error_though_its_end_comes_with_it() {
     let address = peer(|mut stream| {
-        let _ = stream.read(&mut [0; 9]);
+        let _ = read_once(&stream, &mut [0; 9]);
         let _ = stream.write_all(&[b'x'; 65_567]);
         let _ = stream.write_all(b"x\n");
         let _ = stream.write_all(received("hello").as_bytes());
@@ -138,7 +138,7 @@ fn a_notice_is_the_reason_that_is_given() {
         "Server closed your connection: \x1b[2J",
     ] {
         let address = peer(move |mut stream| {
-            let _ = stream.read(&mut [0; 9]);
+            let _ = read_once(&stream, &mut [0; 9]);
             let _ = writeln!(stream, "{notice}");
         });
         let outcome = run(&mut client(address, &[]), "hello\n");
@@ -219,7 +219,7 @@ fn a_window_of_1_is_lockstep() {
     let address = peer(|mut stream| {
         let mut room = [0; 1024];
         // As a peer that knows no framing: each read is a message.
-        while let Ok(read @ 1..) = stream.read(&mut room) {
+        while let Ok(read @ 1..) = read_once(&stream, &mut room) {
             let text = String::from_utf8(room[..read].to_vec()).unwrap();
             assert!(
                 text.ends_with('\n') && text.matches('\n').count() == 1,
@@ -237,7 +237,7 @@ fn a_window_of_1_is_lockstep() {
 fn no_more_messages_are_in_flight_than_the_window_allows() {
     let address = peer(|mut stream| {
         let (mut read, mut room) = (Vec::new(), [0; 1024]);
-        while let Ok(bytes @ 1..) = stream.read(&mut room) {
+        while let Ok(bytes @ 1..) = read_once(&stream, &mut room) {
             read.extend_from_slice(&room[..bytes]);
             if read.len() >= 7 * 2 {
                 // Nothing more comes while nothing is answered.
@@ -258,7 +258,7 @@ fn no_more_messages_are_in_flight_than_the_window_allows() {
 fn a_million_empty_lines_pass_a_peer_that_answers_before_it_reads_on_and_pauses() {
     let address = peer(|mut stream| {
         let (reply, mut part, mut number) = (received(""), [0; 64], 0);
-        while let Ok(lines @ 1..) = stream.read(&mut part) {
+        while let Ok(lines @ 1..) = read_once(&stream, &mut part) {
             if number / 250_000 < (number + lines) / 250_000 {
                 thread::sleep(Duration::from_millis(50));
             }

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::util::{
-    Json, Server, answering, client, client_with, peer, run, server, take_report, temporary_file,
+    Json, Server, answering, client, client_with, peer, read_once, run, server, take_report,
+    temporary_file,
 };
 
 /// The client, to be run against the server at this address, with these prefixes.
@@ -30,7 +31,7 @@ fn answered_by(command: &mut Command, input: &str, output: &str) -> Json {
 fn echo() -> SocketAddr {
     peer(|mut stream| {
         let mut part = [0; 65_536];
-        while let Ok(read @ 1..) = stream.read(&mut part) {
+        while let Ok(read @ 1..) = read_once(&stream, &mut part) {
             if stream.write_all(&part[..read]).is_err() {
                 return;
             }

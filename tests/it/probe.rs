@@ -1,15 +1,15 @@
 //! What the client says of outages, reply times and rates, beside what was done
 //! to it, which only the test knows.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Json, LIMIT, Probe, Running, Server, answering, client, despite_load, peer, printed, received,
-    run, signal, take_report, temporary_file,
+    Json, LIMIT, Probe, Running, Server, answering, client, despite_load, peer, printed, read_once,
+    received, run, signal, take_report, temporary_file,
 };
 
 /// By how many seconds scheduling may falsify a figure. A test tries again where it
@@ -144,7 +144,7 @@ fn timing(lines: usize) -> (SocketAddr, mpsc::Receiver<Duration>) {
     let (timed, time) = mpsc::channel();
     let address = peer(move |mut stream| {
         let (mut room, mut count, mut first) = ([0; 65_536], 0, None);
-        while let Ok(read @ 1..) = stream.read(&mut room) {
+        while let Ok(read @ 1..) = read_once(&stream, &mut room) {
             let first = *first.get_or_insert_with(Instant::now);
             let here = room[..read].iter().filter(|&&byte| byte == b'\n').count();
             count += here;

@@ -1,10 +1,10 @@
 //! Peers that know no framing.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use std::net::TcpStream;
 
-use crate::util::{Server, ask, eventually, exchange, last_words, may_start};
+use crate::util::{Server, ask, eventually, exchange, last_words, may_start, read_once};
 
 #[test]
 fn each_read_is_a_message_and_no_reply_has_an_end_of_line() {
@@ -39,7 +39,7 @@ fn a_peer_that_sends_no_newline_and_reads_once_is_served() {
     for message in ["hello", "Gr\u{fc}\u{df}e \u{1f389}", "how are you?"] {
         stream.write_all(message.as_bytes()).unwrap();
         let mut room = [0; 1024];
-        let read = stream.read(&mut room).unwrap();
+        let read = read_once(&stream, &mut room).unwrap();
         let reply = String::from_utf8(room[..read].to_vec()).unwrap();
         assert_eq!(reply, format!("Server received your message: {message}"));
     }

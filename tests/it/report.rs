@@ -1,14 +1,14 @@
 //! What `--report` writes after each kind of end.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use crate::util::{
     Json, LIMIT, Outcome, Server, answering, client, client_to, os_error, own_ip, peer, printed,
-    received, run, spawn, take_report, temporary_file, unused_address,
+    read_once, received, run, spawn, take_report, temporary_file, unused_address,
 };
 
 /// Runs the client with this input, and returns how it ended and its report,
@@ -54,7 +54,7 @@ fn after_a_failure_the_report_says_what_standard_error_says() {
     let server = Server::start(&[]);
     let server = server.address;
     let wrong = answering(|_, _| "hello\n".to_string());
-    let lost = peer(|mut stream| _ = stream.read(&mut [0; 9]));
+    let lost = peer(|stream| _ = read_once(&stream, &mut [0; 9]));
     let over_long = "x".repeat(70_000);
     for (address, input, kind) in [
         // The line may not have been read yet.
@@ -137,7 +137,7 @@ fn an_outage_tells_the_addresses_of_the_connection_that_was_lost() {
     let mut connections = 0;
     let address = peer(move |mut stream| {
         let _ = connected.send(stream.peer_addr().unwrap());
-        let _ = stream.read(&mut [0; 9]);
+        let _ = read_once(&stream, &mut [0; 9]);
         connections += 1;
         // The second is lost in the same outage.
         if connections > 2 {
@@ -170,7 +170,7 @@ fn a_name_is_escaped() {
 fn a_notice_is_escaped_as_a_cause_too() {
     let notice = b"Server closed your connection: \"\\ \t\x1b[2J\x7f \xff\xfe\xe2\x80\xa8\n";
     let address = peer(move |mut stream| {
-        let _ = stream.read(&mut [0; 9]);
+        let _ = read_once(&stream, &mut [0; 9]);
         let _ = stream.write_all(notice);
     });
     let shown = "Server closed your connection: \"\\ \\u{9}\\u{1b}[2J\\u{7f} \\xff\\xfe\\u{2028}";

@@ -1,12 +1,12 @@
 //! The server's side of the protocol, byte for byte.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::thread;
 
 use crate::util::{
-    Running, Server, ask_line, connect, exchange, may_start, peek, printed, read_line, received,
-    run, server, strace, temporary_file,
+    Running, Server, ask_line, connect, exchange, may_start, peek, printed, read_line, read_once,
+    received, run, server, strace, temporary_file,
 };
 
 #[test]
@@ -195,7 +195,7 @@ fn logs_nothing_of_ordinary_work_when_quiet() {
     stream.write_all(b"\xff\n").unwrap();
     read_line(&stream);
     stream.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert_eq!(read_once(&stream, &mut [0]).unwrap(), 0);
     assert_eq!(server.log(), "");
 }
 

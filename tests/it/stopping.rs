@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::util::{
     Numbered, Server, ask, ask_line, assert_received_once, await_refusal, client, command, connect,
     eventually, exchange, fill_queue, full_pipe, has_ipv6, last_words, may_start, own_ip, program,
-    received, server, signal, signals, spawn, unused_address,
+    read_once, received, server, signal, signals, spawn, unused_address,
 };
 
 const NOTICE: &str = "Server closed your connection: the server is stopping\n";
@@ -272,7 +272,7 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
                 let mut tail = Vec::new();
                 let mut room = vec![0; 65_536];
                 while !tail.ends_with(NOTICE.as_bytes()) {
-                    let read = (&client).read(&mut room).unwrap();
+                    let read = read_once(&client, &mut room).unwrap();
                     assert!(read > 0, "no notice");
                     tail.drain(..tail.len().saturating_sub(NOTICE.len()));
                     tail.extend_from_slice(&room[..read]);

@@ -1,6 +1,6 @@
 //! What became of each message.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::mem;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::programs::{naive_client, naive_server, show};
 use crate::util::{
-    Outcome, Running, Server, client, is_ignored, peer, printed, received, run, signal, spawn,
+    Outcome, Running, Server, client, is_ignored, peer, printed, read_once, received, run, signal,
+    spawn,
 };
 
 #[test]
@@ -19,7 +20,7 @@ fn a_connection_that_ends_takes_messages_with_it() {
         let mut answers = 1;
         peer(move |mut stream| {
             let mut message = [0; 1024];
-            while let Ok(length @ 1..) = stream.read(&mut message) {
+            while let Ok(length @ 1..) = read_once(&stream, &mut message) {
                 if answers == 0 {
                     break;
                 }
@@ -93,7 +94,7 @@ fn a_line_comes_twice_unless_both_ends_take_care() {
 fn a_reply_that_is_cut_looks_whole() {
     let cut = || {
         peer(|mut stream| {
-            let _ = stream.read(&mut [0; 1024]);
+            let _ = read_once(&stream, &mut [0; 1024]);
             let _ = stream.write_all(b"Server received your message: 100");
         })
     };

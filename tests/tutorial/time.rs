@@ -10,7 +10,7 @@ use tcp_chat::system;
 use crate::programs::{naive_server, read_to_end, repaired_server, write_until_error};
 use crate::util::{
     LIMIT, Probe, Server, answering, ask, ask_line, client, connect, eventually, printed, received,
-    run, signal, stop, take_report, temporary_file,
+    run, signal, stop, take_report, temporary_file, uninterrupted,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -123,7 +123,7 @@ fn both_write_and_nobody_reads() {
     stream.set_write_timeout(Some(500 * MS)).unwrap();
     let mut sent = 0;
     let error = loop {
-        match (&stream).write(&input.as_bytes()[sent..]) {
+        match uninterrupted(|| (&stream).write(&input.as_bytes()[sent..])) {
             Ok(written) => sent += written,
             Err(error) => break error,
         }

@@ -90,13 +90,23 @@ pub fn ask_line(stream: &TcpStream, line: &str) {
     ask(stream, format!("{line}\n"), received(line));
 }
 
-/// Waits for what comes, and leaves it there. A wait that has a time limit may be
-/// interrupted where no signal is handled: the end of a child is enough.
+/// Waits for what comes, and leaves it there.
 pub fn peek(stream: &TcpStream, part: &mut [u8]) -> io::Result<usize> {
+    uninterrupted(|| stream.peek(part))
+}
+
+/// Reads once.
+pub fn read_once(mut stream: &TcpStream, part: &mut [u8]) -> io::Result<usize> {
+    uninterrupted(|| stream.read(part))
+}
+
+/// Waits for a socket that has a time limit. Such a wait may be interrupted where no
+/// signal is handled: a pause of the process is enough, or the end of a child.
+pub fn uninterrupted<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
-        match stream.peek(part) {
+        match wait() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            peeked => return peeked,
+            result => return result,
         }
     }
 }

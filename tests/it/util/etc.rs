@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use super::{LIMIT, own_ip, program, run, skip, temporary_file};
+use super::{LIMIT, own_ip, program, run, skip, temporary_file, uninterrupted};
 
 /// Lets a command see these files instead of those in `/etc`, unless this process
 /// may not arrange that.
@@ -68,7 +68,7 @@ impl NameServer {
 
     /// Waits until it is asked.
     pub fn await_question(&self) {
-        self.0.peek(&mut [0; 512]).unwrap();
+        uninterrupted(|| self.0.peek(&mut [0; 512])).unwrap();
     }
 
     /// How many questions came, none of them answered.
@@ -84,7 +84,7 @@ impl NameServer {
     pub fn answer(self, address: Ipv4Addr) {
         thread::spawn(move || {
             let mut room = [0; 512];
-            while let Ok((length, client)) = self.0.recv_from(&mut room) {
+            while let Ok((length, client)) = uninterrupted(|| self.0.recv_from(&mut room)) {
                 let question = &room[..length];
                 // After the header comes the name, in parts with their lengths.
                 let mut end = 12;

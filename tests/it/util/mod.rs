@@ -60,7 +60,7 @@ mod etc;
 pub use canary::{Canary, three_rounds};
 pub use conversation::{
     accept, accept_unless, ask, ask_line, connect, exchange, last_words, peek, printed, read_line,
-    received,
+    read_once, received, uninterrupted,
 };
 pub use etc::{NameServer, etc_hosts};
 pub use json::Json;

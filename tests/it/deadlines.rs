@@ -36,8 +36,8 @@ fn many_short_waits_add_up_to_no_late_deadline() {
     let server = Server::start(&["--idle-timeout", "0.5", "--timeout", "0.001"]);
     despite_load(|| {
         let stream = server.connect();
-        ask_line(&stream, "hello");
         let begun = Instant::now();
+        ask_line(&stream, "hello");
         let notice = "Server closed your connection: idle for 0.5 s\n";
         assert_eq!(last_words(stream), notice);
         let elapsed = begun.elapsed();

@@ -169,7 +169,7 @@ fn a_client_closed_as_idle_connects_again_and_is_served() {
         client.send(&format!("{line}\n"));
         assert_eq!(client.read_line(), printed([line]));
         eventually(|| match server.log().matches("idle for 0.2 s").count() {
-            closed if closed == times => Ok(()),
+            closed if closed >= times => Ok(()),
             closed => Err(format!("closed {closed} times as idle")),
         });
     }
@@ -187,7 +187,10 @@ fn a_connection_without_replies_is_given_up_for_another() {
         }
         let lines = BufReader::new(stream.try_clone().unwrap()).lines();
         for line in lines.map_while(Result::ok) {
-            stream.write_all(received(&line).as_bytes()).unwrap();
+            // On a busy machine, the client may have given up this one, too.
+            if stream.write_all(received(&line).as_bytes()).is_err() {
+                return;
+            }
         }
     });
     let outcome = run(

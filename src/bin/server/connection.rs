@@ -36,7 +36,7 @@ const SHORT: usize = 1024;
 /// the room that longer ones took.
 const SHORT_MESSAGES: u64 = 32;
 
-/// For how long after the stop of the server began its clients are read from.
+/// For how long a client is read from once its thread sees that the server is stopped.
 const LAST_READS: Duration = Duration::from_millis(100);
 
 /// How many bytes of a client are read after that at most.
@@ -172,8 +172,8 @@ impl Connection<'_> {
                 }
             };
 
-            if let Some(since) = self.stream.stopping_since() {
-                let is_at_end = self.answer_last(since)?;
+            if self.stream.is_stopping() {
+                let is_at_end = self.answer_last()?;
                 return Ok((!is_at_end).then(|| "the server is stopping".to_string()));
             }
             line_begun = match line_begun {
@@ -198,9 +198,9 @@ impl Connection<'_> {
     /// Answers what has come by the time that the server is stopped, of a flood no
     /// more than a part. A line begun is not answered: the client is to send it again
     /// elsewhere, from its beginning. Returns whether the client has ended its side.
-    fn answer_last(&mut self, since: Instant) -> io::Result<bool> {
-        let mut left = LAST_BYTES;
-        while left > 0 && since.elapsed() < LAST_READS {
+    fn answer_last(&mut self) -> io::Result<bool> {
+        let (begun, mut left) = (Instant::now(), LAST_BYTES);
+        while left > 0 && begun.elapsed() < LAST_READS {
             let read = without_waiting(&self.stream.tcp, || self.lines.fill(&mut self.stream));
             let Ok(read) = read else { break };
             left = left.saturating_sub(read);

@@ -61,7 +61,7 @@ fn run(farewells: &Receiver<Farewell>, most: usize) {
         match next {
             Ok(farewell) => {
                 lingering.extend(farewell.begin());
-                let is_stopping = |first: &Farewell| first.stream.stopping_since().is_some();
+                let is_stopping = |first: &Farewell| first.stream.is_stopping();
                 if lingering.len() > most && !lingering.front().is_some_and(is_stopping) {
                     lingering.pop_front();
                 }
@@ -120,7 +120,7 @@ impl Farewell {
             Ok(read) => read > 0 || !self.unsent.is_empty(),
             Err(error) => is_timeout(&error),
         };
-        let may_linger = self.since.elapsed() < LINGER || self.stream.stopping_since().is_some();
+        let may_linger = self.since.elapsed() < LINGER || self.stream.is_stopping();
         is_open && may_linger
     }
 }

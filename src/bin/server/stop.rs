@@ -83,9 +83,9 @@ impl Stream {
         }
     }
 
-    /// When the stop of the server began.
-    pub(crate) fn stopping_since(&self) -> Option<Instant> {
-        self.stop.begun.get().copied()
+    /// Whether the server is being stopped.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.begun.get().is_some()
     }
 }
 
@@ -93,8 +93,8 @@ impl Read for &Stream {
     /// A read that a stop interrupts is over, as at a timeout.
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let read = (&self.tcp).read(room);
-        read.map_err(|error| match (error.kind(), self.stopping_since()) {
-            (ErrorKind::Interrupted, Some(_)) => ErrorKind::WouldBlock.into(),
+        read.map_err(|error| match (error.kind(), self.is_stopping()) {
+            (ErrorKind::Interrupted, true) => ErrorKind::WouldBlock.into(),
             _ => error,
         })
     }

@@ -117,6 +117,7 @@ fn reply_time_of_the_second(send: impl FnOnce(&mut Running)) -> Duration {
     drop(running.stdin.take());
     running.finish().assert_code(0);
     let times = take_report(&report);
+    // Of two, it is the shorter one, and the first line took as long as the stall.
     Duration::from_secs_f64(times["reply_time_ms"]["p50"].number() / 1000.0)
 }
 

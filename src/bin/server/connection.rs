@@ -39,7 +39,7 @@ const SHORT_MESSAGES: u64 = 32;
 /// For how long a client is read from once its thread sees that the server is stopped.
 const LAST_READS: Duration = Duration::from_millis(100);
 
-/// How many bytes of a client are read after that at most.
+/// How many bytes of a client are read in that time at most.
 const LAST_BYTES: usize = 1 << 20;
 
 /// What all clients have in common, as the command line says it.

@@ -26,9 +26,7 @@ pub fn host(text: &str) -> Result<String, String> {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // The resolver would take it for an address: 12345 for 0.0.48.57.
     if is_number(text) {
-        return Err(format!(
-            "a number alone is no host; for a port: --port {text}"
-        ));
+        return Err(format!("a number alone is no host; for a port: --port {text}"));
     }
     if let Some((host, port)) = text.rsplit_once(':')
         && is_number(port)
@@ -36,9 +34,7 @@ pub fn host(text: &str) -> Result<String, String> {
     {
         return Err(format!("the port, {port}, is an argument of its own"));
     }
-    let inside = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = inside.filter(|inside| inside.contains(':'));
     Ok(address.unwrap_or(text).to_string())
 }
@@ -75,11 +71,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 /// As those of [`seconds`].
 pub fn timeout(text: &str) -> Result<Duration, String> {
     let timeout = seconds(text)?;
-    Ok(if timeout.is_zero() {
-        Duration::MAX
-    } else {
-        timeout
-    })
+    Ok(if timeout.is_zero() { Duration::MAX } else { timeout })
 }
 
 /// A number of things as it is said: `1 line`, `2 lines`.
@@ -124,9 +116,7 @@ mod tests {
 
     #[test]
     fn refuses_anything_else_as_seconds() {
-        for text in [
-            "", "-1", "-0", "0.0009", "inf", "-inf", "nan", "1e300", "five", "1s",
-        ] {
+        for text in ["", "-1", "-0", "0.0009", "inf", "-inf", "nan", "1e300", "five", "1s"] {
             assert!(seconds(text).is_err(), "{text:?} was taken");
         }
     }
@@ -155,11 +145,7 @@ mod tests {
 
     #[test]
     fn takes_no_port_for_a_host_or_a_part_of_it() {
-        for (text, port) in [
-            ("80", "--port 80"),
-            ("127.0.0.1:80", "80"),
-            ("[::1]:80", "80"),
-        ] {
+        for (text, port) in [("80", "--port 80"), ("127.0.0.1:80", "80"), ("[::1]:80", "80")] {
             assert!(host(text).is_err_and(|why| why.contains(port)), "{text}");
         }
         for text in ["::80", "fe80::1:80", "h:http", "1.2", "localhost:"] {

@@ -267,10 +267,7 @@ fn find_lf(bytes: &[u8]) -> Option<usize> {
 
 /// How many bytes at the end are the beginning of a UTF-8 character.
 fn cut_character(bytes: &[u8]) -> usize {
-    let last = bytes
-        .utf8_chunks()
-        .last()
-        .map_or(&[][..], |chunk| chunk.invalid());
+    let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
     match str::from_utf8(last) {
         Err(error) if error.error_len().is_none() => last.len(),
         _ => 0,
@@ -349,10 +346,7 @@ mod tests {
             let input = |length| [&line(length), &b"\nnext\n"[..]].concat();
             let next = || if limit < 4 { TooLong } else { whole("next") };
             for length in [limit.saturating_sub(1), limit] {
-                assert_eq!(
-                    found(limit, &input(length)[..]),
-                    [Whole(line(length)), next()]
-                );
+                assert_eq!(found(limit, &input(length)[..]), [Whole(line(length)), next()]);
             }
             for length in [limit + 1, limit + 2, limit * 5 + 9] {
                 assert_eq!(found(limit, &input(length)[..]), [TooLong, next()]);

@@ -412,9 +412,7 @@ mod tests {
     fn play(role: &str, command: &str) -> (String, ExitStatus) {
         let mut shell = Command::new("sh");
         let script = format!("{command} \"$0\" --exact system::unix::tests::player --nocapture");
-        shell
-            .args(["-c", &script])
-            .arg(std::env::current_exe().unwrap());
+        shell.args(["-c", &script]).arg(std::env::current_exe().unwrap());
         let output = shell.env(VARIABLE, role).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let said = said.lines().filter(|line| line.starts_with("played"));

@@ -269,10 +269,7 @@ impl Conversation {
     pub(crate) fn take_unsent(&mut self, batch: &mut Vec<u8>, now: Instant) -> Option<ToSend> {
         let ended = self.input_has_ended();
         let (is_done, has_unsent) = (self.is_done(), self.has_unsent());
-        let Link::Up {
-            left, half_closed, ..
-        } = &mut self.link
-        else {
+        let Link::Up { left, half_closed, .. } = &mut self.link else {
             return Some(ToSend::Over);
         };
         if is_done {

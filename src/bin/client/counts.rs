@@ -69,9 +69,7 @@ impl Counts {
     ///
     /// Some were not; the error counts them.
     pub(crate) fn verdict(&self) -> Result<(), String> {
-        let Answers {
-            rejected, wrong, ..
-        } = self.answers;
+        let Answers { rejected, wrong, .. } = self.answers;
         let not_sent = self.not_sent;
         let failed = not_sent + rejected + wrong;
         if failed == 0 {

@@ -20,13 +20,8 @@ pub(crate) struct Histogram {
 }
 
 /// The figures that are shown, and the share of durations that each is for.
-const FIGURES: [(&str, f64); 5] = [
-    ("p50", 0.5),
-    ("p90", 0.9),
-    ("p99", 0.99),
-    ("p99.9", 0.999),
-    ("max", 1.0),
-];
+const FIGURES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
 impl Histogram {
     /// Counts a duration, `times` times.
@@ -150,10 +145,7 @@ mod tests {
         let earlier = times.clone();
         assert_eq!(times.since(&earlier).quantile(0.99), None);
         times.record(Duration::from_nanos(50), 9);
-        assert_eq!(
-            times.since(&earlier).quantile(0.99),
-            Some(Duration::from_nanos(50))
-        );
+        assert_eq!(times.since(&earlier).quantile(0.99), Some(Duration::from_nanos(50)));
         let since_the_start = times.since(&Histogram::default());
         let longest = since_the_start.quantile(1.0);
         assert_eq!(longest, Some(Duration::from_secs(9)));

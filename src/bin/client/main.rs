@@ -123,10 +123,7 @@ impl Endpoint {
     fn host_and_port(&self) -> (&str, u16) {
         let host = self.first.as_deref().or(self.host.as_deref());
         let port = self.second.or(self.port);
-        (
-            host.unwrap_or(cli::DEFAULT_HOST),
-            port.unwrap_or(cli::DEFAULT_PORT),
-        )
+        (host.unwrap_or(cli::DEFAULT_HOST), port.unwrap_or(cli::DEFAULT_PORT))
     }
 }
 
@@ -163,9 +160,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     watched.context("cannot watch for signals")?;
     // Only now, so that a signal does not leave an empty report behind.
     let file = args.report.as_deref();
-    let file = file
-        .map(|path| NamedFile::create("report", path))
-        .transpose()?;
+    let file = file.map(|path| NamedFile::create("report", path)).transpose()?;
     let began = SystemTime::now();
     let (host, port) = args.server.host_and_port();
     let server = cli::address(host, port);
@@ -320,21 +315,10 @@ mod tests {
     fn a_panic_is_one_line_that_tells_where_it_happened_and_exit_code_1() {
         let mut player = Command::new(env::current_exe().unwrap());
         player.args(["--exact", "tests::player", "--nocapture"]);
-        let output = player
-            .env(VARIABLE, "1")
-            .env_remove("RUST_LOG")
-            .output()
-            .unwrap();
+        let output = player.env(VARIABLE, "1").env_remove("RUST_LOG").output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         let place = "client: the thread \"input\" panicked at src/bin/client/main.rs:";
-        assert!(
-            said.starts_with(place) && said.ends_with(": a bug\n"),
-            "{said}"
-        );
-        assert_eq!(
-            (said.lines().count(), output.status.code()),
-            (1, Some(1)),
-            "{said}"
-        );
+        assert!(said.starts_with(place) && said.ends_with(": a bug\n"), "{said}");
+        assert_eq!((said.lines().count(), output.status.code()), (1, Some(1)), "{said}");
     }
 }

@@ -32,11 +32,8 @@ impl NamedFile {
     /// file, these would overwrite it; and if it waits for a reader, they never come.
     pub(crate) fn comes_last(&self) -> bool {
         let is_file = self.file.metadata().is_ok_and(|data| data.is_file());
-        let is_stream = if is_file {
-            system::is_standard_error
-        } else {
-            system::is_standard_stream
-        };
+        let is_stream =
+            if is_file { system::is_standard_error } else { system::is_standard_stream };
         is_stream(&self.file).unwrap_or_default()
     }
 

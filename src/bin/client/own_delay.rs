@@ -67,18 +67,13 @@ mod tests {
             }
             let noticed = |tick| wakes.clone().find(|wake| *wake >= tick).unwrap();
             let ticks = (0..=TIMES).step_by(2);
-            let mut late: Vec<Duration> = ticks
-                .clone()
-                .map(|tick| at(noticed(tick)) - at(tick))
-                .collect();
+            let mut late: Vec<Duration> =
+                ticks.clone().map(|tick| at(noticed(tick)) - at(tick)).collect();
             late.sort();
             for (number, late) in (1..).zip(&late) {
                 let share = f64::from(number) / late_count(TIMES);
                 let quantile = delays.all.quantile(share).unwrap();
-                assert!(
-                    quantile >= *late && quantile <= late.mul_f64(1.02),
-                    "{pattern:b}"
-                );
+                assert!(quantile >= *late && quantile <= late.mul_f64(1.02), "{pattern:b}");
             }
             assert_eq!(delays.all.max(), late.last().copied());
             for after in 0..=TIMES {
@@ -104,10 +99,7 @@ mod tests {
         for (share, millis) in [(0.5, 0), (0.9, 500), (0.99, 950), (1.0, 1000)] {
             let exact = Duration::from_millis(millis);
             let quantile = delays.all.quantile(share).unwrap();
-            assert!(
-                quantile >= exact && quantile <= exact.mul_f64(1.02),
-                "{share}: {quantile:?}"
-            );
+            assert!(quantile >= exact && quantile <= exact.mul_f64(1.02), "{share}: {quantile:?}");
         }
     }
 }

@@ -105,11 +105,7 @@ fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
     let replies = answers.total() as i64 - earlier.total() as i64;
     let seconds = run.now.saturating_duration_since(before.now).as_secs_f64();
     let rate = replies as f64 / seconds.max(1e-6);
-    let mut row = format!(
-        "{:.6},{},{replies},{rate:.1}",
-        time.as_secs_f64(),
-        answers.acknowledged
-    );
+    let mut row = format!("{:.6},{},{replies},{rate:.1}", time.as_secs_f64(), answers.acknowledged);
     let times = run.counts.reply_times.since(&before.counts.reply_times);
     for share in [0.5, 0.99, 1.0] {
         let time = times.quantile(share).map(milliseconds);

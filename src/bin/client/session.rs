@@ -29,12 +29,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(host: &str, port: u16, shared: &Arc<Shared>) -> Self {
-        Session {
-            host: host.to_string(),
-            port,
-            shared: Arc::clone(shared),
-            overdue: None,
-        }
+        Session { host: host.to_string(), port, shared: Arc::clone(shared), overdue: None }
     }
 
     /// Talks to the server until every line of the input is acknowledged.

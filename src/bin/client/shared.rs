@@ -84,9 +84,8 @@ impl Shared {
 
     /// The conversation, once another line may be queued.
     pub(crate) fn lock_with_room(&self) -> MutexGuard<'_, Conversation> {
-        let conversation = self
-            .answered
-            .wait_while(self.lock(), |conversation| !conversation.has_room());
+        let conversation =
+            self.answered.wait_while(self.lock(), |conversation| !conversation.has_room());
         conversation.unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,9 +126,7 @@ pub(crate) fn start<T: Send + 'static>(
     let body = move || {
         // Whatever state it leaves behind, only the conclusion of the run reads it.
         let value = panic::catch_unwind(AssertUnwindSafe(|| run(&shared)));
-        value
-            .inspect_err(|_| shared.end(Err(Panicked(name).into())))
-            .ok()
+        value.inspect_err(|_| shared.end(Err(Panicked(name).into()))).ok()
     };
     thread.spawn(body).context("cannot start a thread")
 }

@@ -93,11 +93,7 @@ impl Server {
             Ok(slot) => slot,
             Err(why) => return self.refuse(stream, peer, Level::Info, &why),
         };
-        let client = Client {
-            slot,
-            stream: Arc::clone(&stream),
-            peer,
-        };
+        let client = Client { slot, stream: Arc::clone(&stream), peer };
         let (settings, linger) = (self.settings.clone(), self.linger.clone());
         let stop = Arc::clone(&self.stop);
         let spawned = spawn(client, move |client| {
@@ -145,9 +141,7 @@ fn pause_after(failures: u32) -> Duration {
 /// ends that thread alone.
 fn spawn(client: Client, handler: impl FnOnce(Client) + Send + 'static) -> io::Result<()> {
     let peer = client.peer;
-    let thread = thread::Builder::new()
-        .name(peer.to_string())
-        .stack_size(STACK);
+    let thread = thread::Builder::new().name(peer.to_string()).stack_size(STACK);
     thread.spawn(move || {
         if panic::catch_unwind(AssertUnwindSafe(|| handler(client))).is_err() {
             log::error!("{peer} disconnected: its handler panicked");
@@ -183,10 +177,7 @@ mod tests {
                 true
             }
             fn log(&self, record: &log::Record<'_>) {
-                LOGGED
-                    .lock()
-                    .unwrap()
-                    .push(format!("{} {}", record.level(), record.args()));
+                LOGGED.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
             }
             fn flush(&self) {}
         }

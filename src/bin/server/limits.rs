@@ -119,12 +119,7 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
             clients_are(clients)
         );
     }
-    Ok(Limits {
-        clients,
-        cause,
-        lingering,
-        slots: Arc::default(),
-    })
+    Ok(Limits { clients, cause, lingering, slots: Arc::default() })
 }
 
 /// A number of clients, as the beginning of a sentence about them.
@@ -142,10 +137,7 @@ fn open_files(limit: usize) -> usize {
     };
     let numbers = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok());
     // One of them is the directory itself.
-    numbers
-        .filter(|number: &usize| *number < limit)
-        .count()
-        .saturating_sub(1)
+    numbers.filter(|number: &usize| *number < limit).count().saturating_sub(1)
 }
 
 /// How many memory mappings a process may have; no limit where it cannot be
@@ -200,18 +192,11 @@ mod tests {
     #[test]
     fn refuses_to_serve_nobody() {
         for (files, maps, why) in [
-            (
-                11,
-                NONE,
-                "the hard open-file limit of 11 (ulimit -Hn raises it)",
-            ),
+            (11, NONE, "the hard open-file limit of 11 (ulimit -Hn raises it)"),
             (NONE, 31, "vm.max_map_count (sysctl raises it)"),
         ] {
             let error = allow(None, files, 4, maps).unwrap_err().to_string();
-            assert_eq!(
-                error,
-                format!("not even one client is allowed because of {why}")
-            );
+            assert_eq!(error, format!("not even one client is allowed because of {why}"));
         }
     }
 }

@@ -78,12 +78,7 @@ fn run(farewells: &Receiver<Farewell>, most: usize) {
 
 impl Farewell {
     pub(crate) fn new(slot: Option<Slot>, stream: Arc<Stream>, notice: Vec<u8>) -> Self {
-        Farewell {
-            slot,
-            stream,
-            unsent: notice,
-            since: Instant::now(),
-        }
+        Farewell { slot, stream, unsent: notice, since: Instant::now() }
     }
 
     /// `None` if the connection is lost already.

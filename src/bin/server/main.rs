@@ -69,9 +69,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     }
 
     let listener = args.endpoint.open()?;
-    let address = listener
-        .local_addr()
-        .context("cannot tell the address that was bound")?;
+    let address = listener.local_addr().context("cannot tell the address that was bound")?;
     let limits = limits::limits(args.max_clients.map(|clients| clients as usize))
         .with_context(|| format!("cannot serve on {address}"))?;
     let mut server = Server::new(args.connection.clone(), limits, Arc::clone(&stop))

@@ -76,11 +76,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(tcp: TcpStream, stop: &Arc<Stop>) -> Self {
-        Stream {
-            tcp,
-            stop: Arc::clone(stop),
-            _counted: Arc::clone(&stop.open),
-        }
+        Stream { tcp, stop: Arc::clone(stop), _counted: Arc::clone(&stop.open) }
     }
 
     /// Whether the server is being stopped.

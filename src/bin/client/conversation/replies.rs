@@ -76,9 +76,7 @@ impl Conversation {
         let in_flight = self.outbox.messages_in_flight().next();
         let Some((sent, number)) = in_flight.zip(self.outbox.first_line()) else {
             let line = Excerpt::start(line);
-            return Err(Loss::Violation(format!(
-                "a reply without a message: \"{line}\""
-            )));
+            return Err(Loss::Violation(format!("a reply without a message: \"{line}\"")));
         };
         if let Some(ServerLine::Rejected(why)) = reply {
             let report = format!("line {number}: rejected: {}", Excerpt::start(why));

@@ -119,10 +119,9 @@ fn wherever_a_stop_comes_a_character_that_a_read_cut_is_left_to_another_server()
 
 #[test]
 fn a_client_that_had_ended_its_side_before_a_stop_has_all_answered_and_no_notice() {
-    for (framing, replies) in [
-        (Framing::Lines, format!("{REPLY}a\n{REPLY}b\n")),
-        (Framing::Raw, format!("{REPLY}a\nb")),
-    ] {
+    for (framing, replies) in
+        [(Framing::Lines, format!("{REPLY}a\n{REPLY}b\n")), (Framing::Raw, format!("{REPLY}a\nb"))]
+    {
         let sent = serve_across_stop(framing, (false, true), [b"a\nb", b"", b""]);
         assert_eq!(sent, replies);
     }

@@ -24,10 +24,7 @@ fn in_flight(settings: Settings, lines: &[&str]) -> (Conversation, Instant) {
 }
 
 fn without_retry() -> Settings {
-    Settings {
-        retry_for: Duration::ZERO,
-        ..settings()
-    }
+    Settings { retry_for: Duration::ZERO, ..settings() }
 }
 
 /// Lets these bytes come.
@@ -64,10 +61,7 @@ fn outage(conversation: &mut Conversation, now: Instant) -> Option<Duration> {
 
 #[test]
 fn there_is_room_for_a_window_of_messages_and_for_half_a_mebibyte() {
-    let (mut conversation, now) = connected(Settings {
-        window: 3,
-        ..settings()
-    });
+    let (mut conversation, now) = connected(Settings { window: 3, ..settings() });
     for _ in 0..3 {
         assert!(conversation.has_room());
         conversation.enqueue(Line::Whole(b""), now);
@@ -85,10 +79,7 @@ fn there_is_room_for_a_window_of_messages_and_for_half_a_mebibyte() {
 
 #[test]
 fn there_is_room_since_the_first_answer_after_there_was_none() {
-    let settings = Settings {
-        window: 3,
-        ..settings()
-    };
+    let settings = Settings { window: 3, ..settings() };
     let (mut conversation, now) = in_flight(settings, &["", ""]);
     assert_eq!(conversation.room_since(), Some(now));
     read(&mut conversation, &acknowledgement(""), now + SECOND).unwrap();
@@ -123,20 +114,11 @@ fn no_reply_is_missed_until_the_whole_timeout_has_passed() {
     let over = last + NANOSECOND;
     assert_eq!(wait(&mut conversation, now, over), Err(end.clone()));
     // It counts again from each reply, and from when there was somebody to listen.
-    assert_eq!(
-        read(&mut conversation, &acknowledgement("one"), last),
-        Ok(false)
-    );
+    assert_eq!(read(&mut conversation, &acknowledgement("one"), last), Ok(false));
     assert_eq!(wait(&mut conversation, now, last + 9 * SECOND), Ok(false));
     let listening = last + SECOND;
-    assert_eq!(
-        wait(&mut conversation, listening, last + 10 * SECOND),
-        Ok(false)
-    );
-    assert_eq!(
-        wait(&mut conversation, listening, last + 11 * SECOND),
-        Err(end)
-    );
+    assert_eq!(wait(&mut conversation, listening, last + 10 * SECOND), Ok(false));
+    assert_eq!(wait(&mut conversation, listening, last + 11 * SECOND), Err(end));
 }
 
 #[test]
@@ -158,23 +140,15 @@ fn a_connection_that_is_not_used_ends_an_outage_when_it_has_stayed_for_a_second(
 
 #[test]
 fn a_connection_in_an_outage_has_no_longer_for_its_first_reply_than_is_left() {
-    let (mut conversation, now) = in_flight(
-        Settings {
-            retry_for: 12 * SECOND,
-            ..settings()
-        },
-        &["one"],
-    );
+    let (mut conversation, now) =
+        in_flight(Settings { retry_for: 12 * SECOND, ..settings() }, &["one"]);
     assert!(conversation.lost(&Loss::Closed, now).is_ok());
     conversation.connected(now + 5 * SECOND);
     conversation.take_unsent(&mut Vec::new(), now + 5 * SECOND);
     let last = now + 12 * SECOND - NANOSECOND;
     assert_eq!(wait(&mut conversation, now, last), Ok(false));
     let end = Loss::Broken("no complete reply".to_string());
-    assert_eq!(
-        wait(&mut conversation, now, last + NANOSECOND),
-        Err(end.clone())
-    );
+    assert_eq!(wait(&mut conversation, now, last + NANOSECOND), Err(end.clone()));
     let why = conversation.lost(&end, last + NANOSECOND).unwrap_err();
     assert_eq!(
         why,
@@ -187,25 +161,16 @@ fn a_connection_in_an_outage_has_no_longer_for_its_first_reply_than_is_left() {
 fn an_outage_begins_with_the_first_reply_that_is_missed() {
     let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
     let answered = now + SECOND;
-    assert_eq!(
-        read(&mut conversation, &acknowledgement("one"), answered),
-        Ok(false)
-    );
+    assert_eq!(read(&mut conversation, &acknowledgement("one"), answered), Ok(false));
     let lost = now + 3 * SECOND;
     assert!(conversation.lost(&Loss::Closed, lost).is_ok());
     assert_eq!(outage(&mut conversation, lost), Some(2 * SECOND));
     let back = now + 5 * SECOND;
     conversation.connected(back);
     conversation.take_unsent(&mut Vec::new(), back);
-    assert_eq!(
-        read(&mut conversation, &acknowledgement("two"), back),
-        Ok(false)
-    );
+    assert_eq!(read(&mut conversation, &acknowledgement("two"), back), Ok(false));
     let outage = &conversation.counts.first_outages[0];
-    assert_eq!(
-        (outage.began, outage.length, outage.sent_again),
-        (now + SECOND, 4 * SECOND, 1)
-    );
+    assert_eq!((outage.began, outage.length, outage.sent_again), (now + SECOND, 4 * SECOND, 1));
     assert_eq!(
         conversation.take_news(),
         [
@@ -234,10 +199,7 @@ fn an_outage_at_the_start_begins_with_the_first_attempt() {
 #[test]
 fn an_attempt_to_connect_takes_no_longer_than_the_shortest_limit() {
     let limit = |retry_for| {
-        let settings = Settings {
-            retry_for,
-            ..settings()
-        };
+        let settings = Settings { retry_for, ..settings() };
         Conversation::new("server".to_string(), settings, Instant::now()).connecting(Instant::now())
     };
     assert_eq!(limit(Duration::ZERO), 5 * SECOND);
@@ -246,11 +208,9 @@ fn an_attempt_to_connect_takes_no_longer_than_the_shortest_limit() {
 
     let (mut conversation, now) = connected(settings());
     assert!(conversation.lost(&Loss::Closed, now).is_ok());
-    for (left, limit) in [
-        (6 * SECOND, 5 * SECOND),
-        (4 * SECOND, 4 * SECOND),
-        (NANOSECOND, SHORTEST_PAUSE),
-    ] {
+    for (left, limit) in
+        [(6 * SECOND, 5 * SECOND), (4 * SECOND, 4 * SECOND), (NANOSECOND, SHORTEST_PAUSE)]
+    {
         let at = now + settings().retry_for - left;
         assert_eq!(conversation.connecting(at), limit);
         // There is no pause beyond the last moment.
@@ -262,11 +222,7 @@ fn an_attempt_to_connect_takes_no_longer_than_the_shortest_limit() {
 #[test]
 fn deadlines_are_judged_by_the_shortest_limit() {
     let limit = |timeout, retry_for| {
-        let settings = Settings {
-            timeout,
-            retry_for,
-            ..settings()
-        };
+        let settings = Settings { timeout, retry_for, ..settings() };
         Conversation::new("server".to_string(), settings, Instant::now()).shortest_limit()
     };
     assert_eq!(limit(2 * SECOND, Duration::ZERO), 2 * SECOND);
@@ -279,10 +235,7 @@ fn a_line_is_due_when_it_is_said_and_its_reply_time_counts_from_then() {
     let (mut conversation, now) = connected(settings());
     conversation.enqueue(Line::Whole(b"one"), now);
     conversation.take_unsent(&mut Vec::new(), now + SECOND);
-    assert_eq!(
-        read(&mut conversation, &acknowledgement("one"), now + 3 * SECOND),
-        Ok(false)
-    );
+    assert_eq!(read(&mut conversation, &acknowledgement("one"), now + 3 * SECOND), Ok(false));
     assert_eq!(conversation.counts.reply_times.max(), Some(3 * SECOND));
 }
 
@@ -381,19 +334,11 @@ fn without_retries_the_end_says_what_is_missing() {
             "server lost with no message sent yet: closed by the server (0 sent, 0 answered)",
         ),
         (&[], 0, Loss::Refused("full".to_string()), "server: full"),
-        (
-            &[],
-            0,
-            Loss::Unreachable("refused".to_string()),
-            "cannot connect to server: refused",
-        ),
+        (&[], 0, Loss::Unreachable("refused".to_string()), "cannot connect to server: refused"),
     ] {
         let (mut conversation, now) = in_flight(without_retry(), lines);
         for line in &lines[..answered] {
-            assert_eq!(
-                read(&mut conversation, &acknowledgement(line), now),
-                Ok(false)
-            );
+            assert_eq!(read(&mut conversation, &acknowledgement(line), now), Ok(false));
         }
         assert_eq!(conversation.lost(&end, now), Err(why.to_string()));
     }
@@ -421,10 +366,9 @@ fn a_reply_of_more_than_the_longest_is_no_reply_before_its_end_and_after_it() {
 fn a_notice_is_the_end_though_it_comes_with_replies() {
     let refused = "Server refused your connection: full";
     let closed = "Server closed your connection: idle";
-    for (notice, end) in [
-        (refused, Loss::Refused(refused.to_string())),
-        (closed, Loss::Broken(closed.to_string())),
-    ] {
+    for (notice, end) in
+        [(refused, Loss::Refused(refused.to_string())), (closed, Loss::Broken(closed.to_string()))]
+    {
         let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
         let bytes = acknowledgement("one") + notice + "\n";
         assert_eq!(read(&mut conversation, &bytes, now), Err(end));

@@ -284,9 +284,7 @@ impl World {
         expected: Result<bool, Loss>,
     ) {
         let (replies, now) = (&mut self.replies, self.now);
-        let received = self
-            .conversation
-            .receive(replies, read, listening_since, now);
+        let received = self.conversation.receive(replies, read, listening_since, now);
         assert_eq!(received, expected);
         self.take(received);
     }

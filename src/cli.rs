@@ -2,8 +2,7 @@
 //! of a failure.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use log::LevelFilter;
 

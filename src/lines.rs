@@ -231,19 +231,16 @@ impl LineReader {
     /// Gives back the memory that past lines needed and the line at hand does
     /// not.
     pub fn shrink(&mut self) {
-        let begun = &self.buffer[self.start..self.end];
-        if self.buffer.len() > self.first_room && begun.len() < self.first_room {
+        if self.buffer.len() > self.first_room && self.end - self.start < self.first_room {
+            self.compact();
             // The allocator gives memory back to the system from the end of its
             // heap only, so cutting the large buffer down where it stands would
             // keep the heap as long as it is. `vec![0; …]` would also take the
             // small buffer from that end; a buffer that is filled by hand can
             // lie in a gap that a smaller one has left.
             let mut buffer = Vec::with_capacity(self.first_room);
-            buffer.extend_from_slice(begun);
+            buffer.extend_from_slice(&self.buffer[..self.end]);
             buffer.resize(self.first_room, 0);
-            self.end = begun.len();
-            self.scanned -= self.start;
-            self.start = 0;
             self.buffer = buffer;
         }
     }

@@ -4,24 +4,14 @@
 //! All code that knows a system is here, and so are all foreign functions. The
 //! rest of the crate is the same for every system.
 
-use std::error::Error;
-use std::ffi::c_int;
-use std::fmt;
 use std::io::{self, ErrorKind};
-use std::time::Duration;
+use std::{error::Error, ffi::c_int, fmt, time::Duration};
 
-#[cfg(unix)]
-mod unix;
-#[cfg(unix)]
-use unix as this;
-#[cfg(windows)]
-mod windows;
-#[cfg(windows)]
-use windows as this;
+#[cfg_attr(unix, path = "system/unix.rs")]
+#[cfg_attr(windows, path = "system/windows.rs")]
+mod this;
 
-pub use this::{Interruptible, Stdin, Stdout};
-pub use this::{address_space_limit, inherited_listener, is_standard_error, is_standard_stream};
-pub use this::{lengthen_queue, limit_writes, open_file_limit, outgoing, stdin, stdout, watch};
+pub use this::*;
 
 /// Within this time, another signal is the first one repeated: `timeout` signals
 /// the program and then its whole process group, and a hang-up comes from the

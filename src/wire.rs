@@ -225,10 +225,7 @@ pub fn text(line: Line<'_>) -> Result<&[u8], Rejection> {
         Line::Cut(line) => line,
         Line::TooLong => return Err(Rejection::TooLong),
     };
-    if text.len() > MAX_MESSAGE {
-        return Err(Rejection::TooLong);
-    }
-    Ok(text)
+    if text.len() > MAX_MESSAGE { Err(Rejection::TooLong) } else { Ok(text) }
 }
 
 /// Appends the server's reply to a message to `out`, LF included: this prefix and

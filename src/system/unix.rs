@@ -7,17 +7,13 @@
 //! program ends by that same signal, its default action restored: a shell script
 //! round it sees that it was interrupted, and ends too.
 
-use std::collections::HashSet;
-use std::ffi::c_int;
-use std::fs::File;
 use std::io::{self, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{collections::HashSet, ffi::c_int, fs::File, os::unix::fs::MetadataExt, thread};
 
 use super::{REPEATED, Signal};
 
@@ -116,9 +112,7 @@ fn set_action(Signal(number): Signal, action: usize) -> usize {
 /// allows here. `errno` stays what the interrupted code expects, since no call
 /// fails: the pipe is open at both ends, and empty.
 extern "C" fn handle(number: c_int) {
-    let Some((pipe, since)) = WATCH.get() else {
-        return;
-    };
+    let Some((pipe, since)) = WATCH.get() else { return };
     let now = since.elapsed().as_millis() as u64;
     let this = now << 8 | number as u64;
     match FIRST.compare_exchange(NONE, this, Ordering::Relaxed, Ordering::Relaxed) {
@@ -186,8 +180,6 @@ impl Interruptible {
 
 // The standard streams.
 
-/// Standard input.
-pub type Stdin = File;
 /// Standard output.
 pub type Stdout = File;
 
@@ -197,7 +189,7 @@ pub type Stdout = File;
 /// # Errors
 ///
 /// The stream is closed, or no descriptor is free.
-pub fn stdin() -> io::Result<Stdin> {
+pub fn stdin() -> io::Result<File> {
     file(&io::stdin())
 }
 
@@ -215,23 +207,16 @@ fn file(stream: &impl AsFd) -> io::Result<File> {
     Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
-/// Whether a file is also a standard stream, as `/dev/stderr` is after `2> FILE`.
+/// Whether a file is also standard input, output or error, as `/dev/stderr` is after
+/// `2> FILE`.
 ///
 /// # Errors
 ///
 /// The system does not tell, or a standard stream is closed.
-pub fn is_standard_stream(file: &File) -> io::Result<bool> {
-    let streams = [id(&stdin()?)?, id(&stdout()?)?];
-    Ok(streams.contains(&id(file)?) || is_standard_error(file)?)
-}
-
-/// Whether a file is also standard error.
-///
-/// # Errors
-///
-/// As those of [`is_standard_stream`].
-pub fn is_standard_error(file: &File) -> io::Result<bool> {
-    Ok(id(file)? == id(&self::file(&io::stderr())?)?)
+pub fn is_standard_stream(file: &File) -> io::Result<[bool; 3]> {
+    let streams = [id(&stdin()?)?, id(&stdout()?)?, id(&self::file(&io::stderr())?)?];
+    let this = id(file)?;
+    Ok(streams.map(|stream| stream == this))
 }
 
 /// What tells a file from every other: its device and its number there.
@@ -278,10 +263,8 @@ fn listens(listener: &TcpListener) -> io::Result<bool> {
     }
     let (fd, mut value, mut size) = (listener.as_raw_fd(), 0, size_of::<c_int>() as u32);
     // SAFETY: `size` is that of `value`.
-    match unsafe { getsockopt(fd, level, name, &mut value, &mut size) } {
-        0 => Ok(value != 0),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let result = unsafe { getsockopt(fd, level, name, &mut value, &mut size) };
+    if result == 0 { Ok(value != 0) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Lengthens the queue of connections that wait to be accepted. With the 128
@@ -292,10 +275,8 @@ fn listens(listener: &TcpListener) -> io::Result<bool> {
 ///
 /// What the system says.
 pub fn lengthen_queue(listener: &TcpListener) -> io::Result<()> {
-    match listen(listener.as_raw_fd(), BACKLOG) {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let result = listen(listener.as_raw_fd(), BACKLOG);
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Limits how long each write on a connection may block, where
@@ -411,7 +392,7 @@ mod tests {
     /// that is signalled. Returns what it said and how it ended.
     fn play(role: &str, command: &str) -> (String, ExitStatus) {
         let mut shell = Command::new("sh");
-        let script = format!("{command} \"$0\" --exact system::unix::tests::player --nocapture");
+        let script = format!("{command} \"$0\" --exact system::this::tests::player --nocapture");
         shell.args(["-c", &script]).arg(std::env::current_exe().unwrap());
         let output = shell.env(VARIABLE, role).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -3,15 +3,12 @@
 //! What it lacks is absent: listening sockets that are inherited, a queue of
 //! another length, limits of open files and of the address space.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::windows::io::{AsHandle, BorrowedHandle};
-use std::process;
-use std::sync::OnceLock;
 use std::sync::mpsc::{self, Sender};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs::File, process, sync::OnceLock, thread};
 
 use super::{REPEATED, Signal};
 
@@ -48,10 +45,8 @@ pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
             end(signal);
         }
     })?;
-    match SetConsoleCtrlHandler(handle, 1) {
-        0 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    let result = SetConsoleCtrlHandler(handle, 1);
+    if result == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 pub(super) fn end(signal: Signal) -> ! {
@@ -104,10 +99,10 @@ impl Interruptible {
 // The standard streams. A console takes and gives UTF-16, which std's types
 // convert and files do not.
 
-pub use std::io::{Stdin, Stdout};
+pub use std::io::Stdout;
 
 /// Standard input.
-pub fn stdin() -> io::Result<Stdin> {
+pub fn stdin() -> io::Result<io::Stdin> {
     Ok(io::stdin())
 }
 
@@ -116,15 +111,10 @@ pub fn stdout() -> io::Result<Stdout> {
     Ok(io::stdout())
 }
 
-/// Whether a file is also a standard stream.
-pub fn is_standard_stream(file: &File) -> io::Result<bool> {
+/// Whether a file is also standard input, output or error.
+pub fn is_standard_stream(file: &File) -> io::Result<[bool; 3]> {
     let streams = [id(&io::stdin()), id(&io::stdout()), id(&io::stderr())];
-    Ok(id(file).is_some() && streams.contains(&id(file)))
-}
-
-/// Whether a file is also standard error.
-pub fn is_standard_error(file: &File) -> io::Result<bool> {
-    Ok(id(file).is_some() && id(file) == id(&io::stderr()))
+    Ok(streams.map(|stream| stream.is_some() && stream == id(file)))
 }
 
 /// The volume and the number of a file on it; `None` for what is no file.

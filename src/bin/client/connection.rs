@@ -6,8 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tcp_chat::lines::LineReader;
-use tcp_chat::system;
+use tcp_chat::{lines::LineReader, system};
 
 use crate::conversation::{Loss, ToSend};
 use crate::shared::{self, Shared};

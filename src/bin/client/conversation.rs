@@ -12,10 +12,8 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-use std::io;
-use std::mem;
 use std::time::{Duration, Instant};
+use std::{collections::HashSet, io, mem};
 
 use log::Level;
 use tcp_chat::lines::{Line, LineReader};
@@ -25,10 +23,8 @@ use tcp_chat::wire::{self, MAX_MESSAGE_LINE};
 pub(crate) use connections::Loss;
 
 use crate::counts::{Answers, Counts, Snapshot};
-use crate::histogram::Histogram;
 use crate::outage::{Addresses, Outage};
-use crate::outbox::Outbox;
-use crate::settings::Settings;
+use crate::{histogram::Histogram, outbox::Outbox, settings::Settings};
 
 /// How many bytes of messages are held at most, up to one message more. Enough
 /// to keep a fast path busy, and little enough to forget about.

@@ -3,10 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::histogram::Histogram;
-use crate::longest::Longest;
-use crate::outage::Outage;
-use crate::own_delay::OwnDelays;
+use crate::{histogram::Histogram, longest::Longest, outage::Outage, own_delay::OwnDelays};
 
 /// How many outages are listed one by one; further ones are only counted.
 const MOST_OUTAGES: usize = 1000;

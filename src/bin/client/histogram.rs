@@ -3,8 +3,7 @@
 //! As in HdrHistogram, a bucket is a power of two and the six bits that follow
 //! the highest one, so that finding it takes no more than a shift.
 
-use std::iter;
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 /// How many bits after the highest one tell buckets apart.
 const BITS: u32 = 6;

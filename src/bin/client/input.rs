@@ -1,15 +1,12 @@
 //! The thread that reads the input.
 
-use std::io::Read;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io::Read, thread};
 
 use anyhow::anyhow;
-use tcp_chat::lines::LineReader;
-use tcp_chat::wire::MAX_MESSAGE_LINE;
+use tcp_chat::{lines::LineReader, wire::MAX_MESSAGE_LINE};
 
-use crate::schedule::Schedule;
-use crate::shared::Shared;
+use crate::{schedule::Schedule, shared::Shared};
 
 /// Queues every line of the input, each once it is due and there is room for it.
 pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: impl Read) {

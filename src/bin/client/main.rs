@@ -28,14 +28,9 @@ mod settings;
 mod shared;
 mod summary;
 
-use std::io::Write;
-use std::panic;
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
+use std::{io::Write, panic, path::PathBuf, process::ExitCode, sync::Arc, thread};
 
 use anyhow::Context;
 use clap::{Parser, value_parser};
@@ -43,16 +38,11 @@ use log::LevelFilter;
 use tcp_chat::cli;
 use tcp_chat::system::{self, Signal};
 
-use conversation::Conversation;
-use named_file::NamedFile;
-use output::Output;
-use report::report;
-use schedule::Schedule;
-use series::Series;
-use session::Session;
-use settings::Settings;
+use crate::{
+    conversation::Conversation, named_file::NamedFile, output::Output, report::report,
+    schedule::Schedule, series::Series, session::Session, settings::Settings, summary::summary,
+};
 use shared::{Panicked, Shared, start};
-use summary::summary;
 
 /// The exit code of a program ended by SIGPIPE, as a shell reports it.
 const CLOSED_OUTPUT: u8 = 141;

@@ -1,12 +1,10 @@
 //! A file that the user has named, for the report or the series.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use anyhow::{Context, anyhow};
-use tcp_chat::printable::Printable;
-use tcp_chat::system;
+use tcp_chat::{printable::Printable, system};
 
 /// A file to write to.
 pub(crate) struct NamedFile {
@@ -32,9 +30,8 @@ impl NamedFile {
     /// file, these would overwrite it; and if it waits for a reader, they never come.
     pub(crate) fn comes_last(&self) -> bool {
         let is_file = self.file.metadata().is_ok_and(|data| data.is_file());
-        let is_stream =
-            if is_file { system::is_standard_error } else { system::is_standard_stream };
-        is_stream(&self.file).unwrap_or_default()
+        let [input, output, error] = system::is_standard_stream(&self.file).unwrap_or_default();
+        error || !is_file && (input || output)
     }
 
     /// Writes this text at the end of the file, wherever that is by now.
@@ -52,7 +49,7 @@ impl NamedFile {
 fn create(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
     // What a standard stream has written, or reads, stays.
-    if file.metadata()?.is_file() && !system::is_standard_stream(&file)? {
+    if file.metadata()?.is_file() && !system::is_standard_stream(&file)?.contains(&true) {
         // Windows empties no file that is open for appending alone.
         File::options().write(true).open(path)?.set_len(0)?;
     }

@@ -4,9 +4,7 @@
 //! unsent is one slice, however many messages it is. The first `sent` messages are
 //! in flight; a lost connection sets `sent` to 0, and everything goes out again.
 
-use std::collections::VecDeque;
-use std::mem;
-use std::time::Instant;
+use std::{collections::VecDeque, mem, time::Instant};
 
 /// From this size on, room in front of the messages is used again. Below it,
 /// moving them would cost more than the room is worth.

@@ -2,11 +2,10 @@
 //! standard error. It alone knows where the cursor stands.
 
 use std::io::{self, IsTerminal, Write};
-use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use anyhow::Context;
 use tcp_chat::printable::Printable;

@@ -7,8 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::histogram::Histogram;
-use crate::longest::Longest;
+use crate::{histogram::Histogram, longest::Longest};
 
 /// How far apart the ticks of the grid are.
 const TICK: Duration = Duration::from_millis(10);

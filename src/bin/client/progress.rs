@@ -3,9 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::counts::Snapshot;
-use crate::histogram::milliseconds;
-use crate::shared::Shared;
+use crate::{counts::Snapshot, histogram::milliseconds, shared::Shared};
 
 const EACH: Duration = Duration::from_secs(1);
 

@@ -1,12 +1,10 @@
 //! The run as one JSON object, for `--report`.
 
-use std::env;
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{env, net::SocketAddr};
 
-use crate::counts::Snapshot;
 use crate::histogram::{Histogram, milliseconds};
-use crate::outage::Outage;
+use crate::{counts::Snapshot, outage::Outage};
 
 /// How a run went and ended; `error` is why it failed, or the signal that ended it.
 pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<&str>) -> String {

@@ -1,17 +1,13 @@
 //! The run as a row each second, for `--series`.
 
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, path::Path, sync::Arc};
 
 use anyhow::anyhow;
 
-use crate::counts::Snapshot;
-use crate::histogram::milliseconds;
-use crate::named_file::NamedFile;
 use crate::shared::{Shared, start};
+use crate::{counts::Snapshot, histogram::milliseconds, named_file::NamedFile};
 
 const HEADER: &str = "time,acknowledged,replies,replies_per_second,p50_ms,p99_ms,max_ms,\
                       in_flight,waiting_ms,outage_seconds,own_delay_ms\n";

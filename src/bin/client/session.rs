@@ -1,21 +1,16 @@
 //! The thread that connects, reads the replies, and connects again after an outage or
 //! after so many lines.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, sync::Arc, thread};
 
 use anyhow::anyhow;
 use log::Level;
-use tcp_chat::cli;
-use tcp_chat::printable::Printable;
+use tcp_chat::{cli, printable::Printable};
 
-use crate::connection;
-use crate::conversation::Loss;
-use crate::shared::Shared;
+use crate::{connection, conversation::Loss, shared::Shared};
 
 /// The server, and how to reach it.
 pub(crate) struct Session {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use tcp_chat::cli;
-use tcp_chat::wire;
+use tcp_chat::{cli, wire};
 
 /// The flags that the rules depend on.
 #[derive(Clone, Debug, Args)]

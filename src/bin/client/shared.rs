@@ -9,13 +9,12 @@
 //! each may block for as long as it likes, or panic. The first to know how the
 //! run ends says so, and the main thread concludes it.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{fmt, sync::mpsc::Sender};
 
 use anyhow::Context;
 

@@ -2,8 +2,7 @@
 
 use tcp_chat::cli;
 
-use crate::counts::Snapshot;
-use crate::histogram::Histogram;
+use crate::{counts::Snapshot, histogram::Histogram};
 
 /// The lines that `--summary` shows.
 pub(crate) fn summary(run: &Snapshot) -> String {

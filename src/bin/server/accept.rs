@@ -1,13 +1,10 @@
 //! Accepting clients: each has a thread of its own, or is refused.
 
-use std::io;
 use std::io::ErrorKind::{ConnectionAborted, Interrupted, InvalidInput, Unsupported};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, sync::Arc, sync::mpsc::SyncSender, thread};
 
 use log::Level;
 use tcp_chat::wire::ServerLine;

@@ -17,11 +17,8 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use tcp_chat::cli;
-use tcp_chat::lines::LineReader;
-use tcp_chat::printable::Excerpt;
-use tcp_chat::system::is_timeout;
 use tcp_chat::wire::{self, ServerLine};
+use tcp_chat::{cli, lines::LineReader, printable::Excerpt, system::is_timeout};
 
 use crate::stop::Stream;
 

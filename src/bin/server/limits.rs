@@ -6,8 +6,7 @@
 //! std aborts the whole process where a new thread cannot map its signal stack,
 //! so that limit must never be reached.
 
-use std::fs;
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
 use anyhow::bail;
 use log::Level;

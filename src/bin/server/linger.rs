@@ -6,18 +6,14 @@
 //! for at most a second. One thread does this for all clients, with sockets
 //! that do not block, so that no client delays another or the accept loop.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{collections::VecDeque, net::Shutdown, sync::Arc, thread};
 
 use tcp_chat::system::is_timeout;
 
-use crate::limits::Slot;
-use crate::stop::Stream;
+use crate::{limits::Slot, stop::Stream};
 
 /// How long a connection is drained at most, unless the server is being stopped.
 const LINGER: Duration = Duration::from_secs(1);

@@ -1,8 +1,7 @@
 //! The socket that listens: of this process's own, or given by the program that
 //! started it.
 
-use std::io;
-use std::net::TcpListener;
+use std::{io, net::TcpListener};
 
 use anyhow::{Context, anyhow};
 use tcp_chat::{cli, system};

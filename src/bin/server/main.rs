@@ -16,8 +16,7 @@ mod stop;
 use std::io::{self, Write};
 use std::process::{self, ExitCode};
 use std::sync::{Arc, mpsc};
-use std::thread;
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
@@ -25,8 +24,7 @@ use log::LevelFilter;
 use tcp_chat::cli;
 use tcp_chat::system::{self, Interruptible, Signal};
 
-use accept::Server;
-use stop::Stop;
+use crate::{accept::Server, stop::Stop};
 
 /// Acknowledges every line that its clients send, one thread per client.
 #[derive(Parser)]

@@ -24,8 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tcp_chat::cli;
-use tcp_chat::system::Interruptible;
+use tcp_chat::{cli, system::Interruptible};
 
 use crate::limits::clients_are;
 

@@ -1,8 +1,7 @@
 //! What connections mean to a conversation: attempts, deadlines, outages.
 
-use std::fmt;
-use std::mem;
 use std::time::{Duration, Instant};
+use std::{fmt, mem};
 
 use log::Level;
 use tcp_chat::cli;

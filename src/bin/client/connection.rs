@@ -21,15 +21,13 @@ const TICK: Duration = Duration::from_secs(1);
 ///
 /// The output cannot be written, or there is no thread to send from.
 pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Result<Option<Loss>> {
-    let local = stream.local_addr();
-    let addresses = local.and_then(|local| Ok((local, stream.peer_addr()?)));
+    let addresses = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
     let limit = shared.change(|conversation| {
         conversation.set_addresses(addresses.ok());
         conversation.shortest_limit()
     });
     // Deadlines are judged when a read times out.
-    let tick = TICK.min(limit / 8);
-    let set = stream.set_read_timeout(Some(tick));
+    let set = stream.set_read_timeout(Some(TICK.min(limit / 8)));
     if let Err(error) = set.and_then(|()| system::limit_writes(&stream, limit)) {
         return Ok(Some(Loss::Broken(error.to_string())));
     }

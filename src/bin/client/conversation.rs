@@ -42,7 +42,8 @@ pub(crate) struct Conversation {
     began: Instant,
     /// How many lines of input there were.
     lines: u64,
-    input: Input,
+    /// How the input has ended, if it has.
+    input: Option<Result<(), String>>,
     outbox: Outbox,
     /// When an answer last made room in the outbox, or the beginning.
     room_since: Instant,
@@ -65,12 +66,6 @@ pub(crate) struct Conversation {
     before_output: (Answers, Option<Instant>),
     /// News for the user, not handed out yet.
     news: Vec<News>,
-}
-
-enum Input {
-    Open,
-    Ended,
-    Failed(io::Error),
 }
 
 /// Whether there is a connection.
@@ -117,7 +112,7 @@ impl Conversation {
             settings,
             began: now,
             lines: 0,
-            input: Input::Open,
+            input: None,
             outbox: Outbox::default(),
             room_since: now,
             counts,
@@ -144,7 +139,7 @@ impl Conversation {
             prefixes: self.settings.reply_prefix.clone(),
             began: self.began,
             now,
-            input_was_read: matches!(self.input, Input::Ended),
+            input_was_read: matches!(self.input, Some(Ok(()))),
             unacknowledged: self.outbox.len() as u64,
             unsent: self.outbox.never_sent() as u64,
             waiting: self.outbox.first_due().map(since),
@@ -171,10 +166,7 @@ impl Conversation {
 
     /// Since when there is a connection, if there is one.
     fn connected_since(&self) -> Option<Instant> {
-        match self.link {
-            Link::Up { since, .. } => Some(since),
-            _ => None,
-        }
+        if let Link::Up { since, .. } = self.link { Some(since) } else { None }
     }
 
     /// Whether a line waits to be sent.
@@ -184,7 +176,7 @@ impl Conversation {
 
     /// Whether there will be no more lines.
     pub(crate) fn input_has_ended(&self) -> bool {
-        !matches!(self.input, Input::Open)
+        self.input.is_some()
     }
 
     /// Whether all input was read and everything is answered. Without any input,
@@ -214,10 +206,7 @@ impl Conversation {
     /// The shortest of the time limits that are judged while a reply is awaited.
     pub(crate) fn shortest_limit(&self) -> Duration {
         let (timeout, retry_for) = (self.settings.timeout, self.settings.retry_for);
-        match retry_for.is_zero() {
-            true => timeout,
-            false => timeout.min(retry_for),
-        }
+        if retry_for.is_zero() { timeout } else { timeout.min(retry_for) }
     }
 
     /// Once everything is answered: whether each answer was an acknowledgement, and
@@ -227,7 +216,7 @@ impl Conversation {
     ///
     /// The one line that says what is missing.
     pub(crate) fn verdict(&self) -> Result<(), String> {
-        if let Input::Failed(error) = &self.input {
+        if let Some(Err(error)) = &self.input {
             return Err(format!("cannot read standard input: {error}"));
         }
         self.counts.verdict()
@@ -258,7 +247,7 @@ impl Conversation {
 
     /// The input has come to its end, or cannot be read any further.
     pub(crate) fn end_input(&mut self, how: io::Result<()>) {
-        self.input = how.map_or_else(Input::Failed, |()| Input::Ended);
+        self.input = Some(how.map_err(|error| error.to_string()));
     }
 
     /// Appends to `batch` what must be sent; `None` while there is nothing.

@@ -38,20 +38,15 @@ use log::LevelFilter;
 use tcp_chat::cli;
 use tcp_chat::system::{self, Signal};
 
-use crate::{
-    conversation::Conversation, named_file::NamedFile, output::Output, report::report,
-    schedule::Schedule, series::Series, session::Session, settings::Settings, summary::summary,
-};
-use shared::{Panicked, Shared, start};
+use crate::shared::{Outcome, Panicked, Shared, start};
+use crate::{conversation::Conversation, named_file::NamedFile, output::Output};
+use crate::{schedule::Schedule, series::Series, session::Session, settings::Settings};
 
 /// The exit code of a program ended by SIGPIPE, as a shell reports it.
 const CLOSED_OUTPUT: u8 = 141;
 
 /// How long the last words may take after a signal.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// The exit code of a program ended by Ctrl-C, as a shell reports it.
-const INTERRUPTED: u8 = 130;
 
 /// How long a first connect may take before it is reported.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -112,8 +107,7 @@ struct Endpoint {
 impl Endpoint {
     fn host_and_port(&self) -> (&str, u16) {
         let host = self.first.as_deref().or(self.host.as_deref());
-        let port = self.second.or(self.port);
-        (host.unwrap_or(cli::DEFAULT_HOST), port.unwrap_or(cli::DEFAULT_PORT))
+        (host.unwrap_or(cli::DEFAULT_HOST), self.second.or(self.port).unwrap_or(cli::DEFAULT_PORT))
     }
 }
 
@@ -149,8 +143,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     });
     watched.context("cannot watch for signals")?;
     // Only now, so that a signal does not leave an empty report behind.
-    let file = args.report.as_deref();
-    let file = file.map(|path| NamedFile::create("report", path)).transpose()?;
+    let file = args.report.as_deref().map(|path| NamedFile::create("report", path)).transpose()?;
     let began = SystemTime::now();
     let (host, port) = args.server.host_and_port();
     let server = cli::address(host, port);
@@ -189,9 +182,8 @@ fn start_threads(
         shared.lock().measure_own_delay(Instant::now());
         start("own delay", shared, measure_own_delay)?;
     }
-    let series = args.series.as_deref();
-    let series = series.map(|path| Series::start(path, began, shared));
-    let series = series.transpose()?;
+    let series =
+        args.series.as_deref().map(|path| Series::start(path, began, shared)).transpose()?;
     let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = Schedule::new(args.rate);
     start("input", shared, move |shared| {
@@ -216,7 +208,7 @@ fn measure_own_delay(shared: &Shared) {
 }
 
 /// Waits for the first end. A slow connect is reported, as nothing else would show.
-fn await_end(shared: &Shared, first_end: &Receiver<anyhow::Result<()>>) -> anyhow::Result<()> {
+fn await_end(shared: &Shared, first_end: &Receiver<Outcome>) -> Outcome {
     if let Ok(end) = first_end.recv_timeout(PATIENCE) {
         return end;
     }
@@ -229,10 +221,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(signal) = error.downcast_ref::<Signal>() {
         return signal.exit_code();
     }
-    match error.downcast_ref().is_some_and(system::is_broken_pipe) {
-        true => CLOSED_OUTPUT,
-        false => 1,
-    }
+    if error.downcast_ref().is_some_and(system::is_broken_pipe) { CLOSED_OUTPUT } else { 1 }
 }
 
 /// Shows the last words and writes the report. Returns the exit code.
@@ -240,7 +229,7 @@ fn conclude(
     args: &Args,
     shared: &Shared,
     began: SystemTime,
-    end: &anyhow::Result<()>,
+    end: &Outcome,
     file: Option<&NamedFile>,
     series: Option<Series>,
 ) -> u8 {
@@ -250,28 +239,23 @@ fn conclude(
     let error = end.as_ref().err().or(last_row.as_ref().err());
     let exit = error.map_or(0, exit_code);
     let why = error.map(|error| format!("{error:#}"));
-    let write = |file: &NamedFile| file.write(&report(&run, began, exit, why.as_deref())).err();
+    let report = report::report(&run, began, exit, why.as_deref());
+    let write_if = |is_time: bool| file.filter(|_| is_time)?.write(&report).err();
     let comes_last = file.is_some_and(NamedFile::comes_last);
-    let mut unwritten = file.filter(|_| !comes_last).and_then(write);
-    let mut last_words = match args.summary {
-        true => summary(&run),
-        false => String::new(),
-    };
+    let unwritten = write_if(!comes_last);
+    let mut last_words = if args.summary { summary::summary(&run) } else { String::new() };
     // The other codes say enough, and a panic was reported where it happened.
     let news = error.filter(|error| exit == 1 && !error.is::<Panicked>());
     for error in unwritten.iter().chain(news) {
         last_words += &format!("client: {error:#}\n");
     }
-    if exit == INTERRUPTED {
+    if exit == Signal::INT.exit_code() {
         shared.output.interrupted();
     }
     shared.output.end(&last_words);
-    if let Some(error) = file.filter(|_| comes_last).and_then(write) {
-        cli::failure("client", &error);
-        unwritten = Some(error);
-    }
+    let unwritten_last = write_if(comes_last).map(|error| cli::failure("client", &error));
     // A run without its report has failed, too.
-    exit.max(u8::from(unwritten.is_some()))
+    exit.max(u8::from(unwritten.is_some() || unwritten_last.is_some()))
 }
 
 #[cfg(test)]

@@ -112,14 +112,8 @@ impl Output {
     /// Asks for a message when all so far are answered, unless the cursor still
     /// stands behind such a prompt.
     pub(crate) fn prompt<'a>(&self, lock: impl FnOnce() -> MutexGuard<'a, Conversation>) {
-        if !self.prompts {
-            return;
-        }
-        let asks = {
-            let conversation = lock();
-            conversation.awaits_input() && !self.is_mid_line.swap(true, Ordering::Relaxed)
-        };
-        if asks {
+        if self.prompts && lock().awaits_input() && !self.is_mid_line.swap(true, Ordering::Relaxed)
+        {
             let _terminal = self.lock();
             let _ = write!(io::stderr(), "Enter message: ");
         }

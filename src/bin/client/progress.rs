@@ -24,13 +24,9 @@ pub(crate) fn show_progress(shared: &Shared) {
 /// The line that `--progress` shows: how the run stands, and what has happened
 /// since the line before.
 fn progress(run: &Snapshot, before: &Snapshot) -> String {
-    let (counts, earlier) = (&run.counts, &before.counts);
-    let answered = counts.answers.total() - earlier.answers.total();
-    let elapsed = run.now.saturating_duration_since(before.now);
-    let rate = answered as f64 / elapsed.as_secs_f64().max(0.001);
-    let acknowledged = counts.answers.acknowledged;
+    let (_, rate, times) = run.since(before);
+    let acknowledged = run.counts.answers.acknowledged;
     let mut line = format!("client: {acknowledged} acknowledged, {rate:.0}/s");
-    let times = counts.reply_times.since(&earlier.reply_times);
     if let Some(p99) = times.quantile(0.99) {
         line += &format!(", p99 {:.3} ms", milliseconds(p99));
     }

@@ -96,13 +96,9 @@ fn next_row(before: &Snapshot) -> Instant {
 /// How the run stands, and what has happened since the row before.
 fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
     let time = began.duration_since(UNIX_EPOCH).unwrap_or_default() + run.elapsed();
-    let (answers, earlier) = (&run.counts.answers, &before.counts.answers);
-    // Fewer than before where the last of them could not be printed in the end.
-    let replies = answers.total() as i64 - earlier.total() as i64;
-    let seconds = run.now.saturating_duration_since(before.now).as_secs_f64();
-    let rate = replies as f64 / seconds.max(1e-6);
-    let mut row = format!("{:.6},{},{replies},{rate:.1}", time.as_secs_f64(), answers.acknowledged);
-    let times = run.counts.reply_times.since(&before.counts.reply_times);
+    let (seconds, acknowledged) = (time.as_secs_f64(), run.counts.answers.acknowledged);
+    let (replies, rate, times) = run.since(before);
+    let mut row = format!("{seconds:.6},{acknowledged},{replies},{rate:.1}");
     for share in [0.5, 0.99, 1.0] {
         let time = times.quantile(share).map(milliseconds);
         row += &time.map_or(",".to_string(), |time| format!(",{time:.3}"));

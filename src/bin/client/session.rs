@@ -1,7 +1,7 @@
 //! The thread that connects, reads the replies, and connects again after an outage or
 //! after so many lines.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use std::{io, sync::Arc, thread};
@@ -43,19 +43,13 @@ impl Session {
                 }
                 conversation.connecting(now)
             };
-            let mut hint = "";
-            let loss = match self.connect(now, limit) {
-                Err(error) => {
-                    if error.kind() == io::ErrorKind::ConnectionRefused {
-                        hint = "; is the server running there?";
-                    }
-                    Some(Loss::Unreachable(error.to_string()))
-                }
-                Ok(stream) => {
-                    let connected = (Level::Info, self.connected_to(&stream));
-                    shared.output.tell([connected]);
-                    connection::converse(&shared, stream)?
-                }
+            let stream = self.connect(now, limit);
+            let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+            let is_refused = stream.as_ref().is_err_and(is_refused);
+            let hint = if is_refused { "; is the server running there?" } else { "" };
+            let loss = match stream {
+                Err(error) => Some(Loss::Unreachable(error.to_string())),
+                Ok(stream) => connection::converse(&shared, stream)?,
             };
             // After a planned end, the next attempt comes when there is a line to send.
             let mut next_attempt = None;
@@ -85,9 +79,10 @@ impl Session {
             let left = limit.saturating_sub(begun.elapsed());
             let untried = (addresses.len() - tried) as u32;
             result = connect_to(*address, (left / untried).max(Duration::from_millis(1)));
-            if result.is_ok() {
+            if let Ok(stream) = &result {
                 let connected = Instant::now();
                 (self.shared).change(|conversation| conversation.connected(connected));
+                self.shared.output.tell([(Level::Info, self.connected_to(stream))]);
                 break;
             }
         }
@@ -105,13 +100,9 @@ impl Session {
             None => {
                 let (found, answer) = mpsc::channel();
                 let name = (self.host.clone(), self.port);
-                let look_up = move || {
-                    let addresses = name.to_socket_addrs().map(Iterator::collect);
-                    // Nobody waits for it any more once the run is over.
-                    let _ = found.send(addresses);
-                };
-                let thread = thread::Builder::new().name("look-up".to_string());
-                thread.spawn(look_up)?;
+                // Nobody waits for it any more once the run is over.
+                let look_up = move || found.send(name.to_socket_addrs().map(Iterator::collect));
+                thread::Builder::new().name("look-up".to_string()).spawn(look_up)?;
                 answer
             }
         };
@@ -121,8 +112,9 @@ impl Session {
             Err(RecvTimeoutError::Timeout) => {
                 self.overdue = Some(answer);
                 let (host, seconds) = (Printable(self.host.as_bytes()), limit.as_secs_f64());
-                let why = format!("the look-up of {host} timed out after {seconds:.3} s");
-                Err(io::Error::other(why))
+                Err(io::Error::other(format!(
+                    "the look-up of {host} timed out after {seconds:.3} s"
+                )))
             }
         }
     }
@@ -139,12 +131,9 @@ impl Session {
 
 /// Whether this machine has an address of its own that reaches this one.
 fn has_route(address: SocketAddr) -> bool {
-    let any: IpAddr = match address {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     // This sends nothing.
-    UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect(address).is_ok())
+    UdpSocket::bind(any).is_ok_and(|socket| socket.connect(address).is_ok())
 }
 
 /// Connects without waiting for small segments to be gathered (`TCP_NODELAY`),

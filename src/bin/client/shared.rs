@@ -21,6 +21,9 @@ use anyhow::Context;
 use crate::conversation::{Conversation, News};
 use crate::output::Output;
 
+/// How a run ends.
+pub(crate) type Outcome = anyhow::Result<()>;
+
 /// What the threads share. No file or socket is read or written under the lock of
 /// the conversation.
 pub(crate) struct Shared {
@@ -31,35 +34,25 @@ pub(crate) struct Shared {
     /// each reply would also wake the thread that has nothing to write yet.
     pub(crate) changed: Condvar,
     pub(crate) output: Output,
-    end: Sender<anyhow::Result<()>>,
+    end: Sender<Outcome>,
 }
 
 impl Shared {
     /// The first that `end` receives is how the run ends.
-    pub(crate) fn new(
-        conversation: Conversation,
-        output: Output,
-        end: Sender<anyhow::Result<()>>,
-    ) -> Self {
-        Shared {
-            conversation: Mutex::new(conversation),
-            answered: Condvar::new(),
-            changed: Condvar::new(),
-            output,
-            end,
-        }
+    pub(crate) fn new(conversation: Conversation, output: Output, end: Sender<Outcome>) -> Self {
+        let conversation = Mutex::new(conversation);
+        Shared { conversation, answered: Condvar::new(), changed: Condvar::new(), output, end }
     }
 
     /// The run is over, unless it already was.
-    pub(crate) fn end(&self, how: anyhow::Result<()>) {
+    pub(crate) fn end(&self, how: Outcome) {
         // The main thread may have stopped listening, at the first end.
         let _ = self.end.send(how);
     }
 
     /// The conversation, for as long as the guard is held.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Conversation> {
-        let locked = self.conversation.lock();
-        locked.unwrap_or_else(PoisonError::into_inner)
+        self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the conversation back and wakes those who wait for what has happened.
@@ -97,10 +90,8 @@ impl Shared {
         let mut conversation = self.lock();
         loop {
             let value = awaited(&mut conversation);
-            let left = match deadline {
-                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-                None => Duration::MAX,
-            };
+            let left = |at: Instant| at.saturating_duration_since(Instant::now());
+            let left = deadline.map_or(Duration::MAX, left);
             if value.is_some() || left.is_zero() {
                 return value;
             }
@@ -146,9 +137,8 @@ impl fmt::Display for Panicked {
 /// it happened.
 pub(crate) fn say_panics_in_one_line() {
     panic::set_hook(Box::new(|panic| {
-        let thread = thread::current();
-        let (name, what) = (thread.name().unwrap_or("?"), panic.to_string());
-        let what = what.replace('\n', " ");
+        let (thread, what) = (thread::current(), panic.to_string().replace('\n', " "));
+        let name = thread.name().unwrap_or("?");
         let _ = writeln!(io::stderr(), "client: the thread \"{name}\" {what}");
     }));
 }

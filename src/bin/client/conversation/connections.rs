@@ -1,7 +1,6 @@
 //! What connections mean to a conversation: attempts, deadlines, outages.
 
 use std::time::{Duration, Instant};
-use std::{fmt, mem};
 
 use log::Level;
 use tcp_chat::cli;
@@ -111,10 +110,8 @@ impl Conversation {
     ///
     /// There will be none; the error is the one line that says why.
     pub(crate) fn lost(&mut self, loss: &Loss, now: Instant) -> Result<Duration, String> {
-        let attempt = match mem::replace(&mut self.link, Link::Down) {
-            Link::Connecting { since } => Some(since),
-            _ => None,
-        };
+        let attempt = if let Link::Connecting { since } = self.link { Some(since) } else { None };
+        self.link = Link::Down;
         let retry_for = self.settings.retry_for;
         let is_violation = matches!(loss, Loss::Violation(_));
         if self.is_done() && !is_violation {
@@ -138,10 +135,8 @@ impl Conversation {
         let left = outage.left_of(retry_for, now);
         let pause = outage.pause(now).min(left);
         if left.is_zero() {
-            let (server, unacknowledged) = (&self.server, self.what_is_unacknowledged());
-            return Err(format!(
-                "cannot reach {server} for {seconds} s, with {unacknowledged}: {loss}"
-            ));
+            let (server, missing, why) = (&self.server, self.what_is_unacknowledged(), loss.why());
+            return Err(format!("cannot reach {server} for {seconds} s, with {missing}: {why}"));
         }
         if is_new {
             let what = &outage.cause;
@@ -156,10 +151,8 @@ impl Conversation {
         if let Some(past) = self.close_outage(at) {
             let (server, seconds) = (&self.server, past.length.as_secs_f64());
             let lines = cli::counted(past.sent_again, "line");
-            self.news.push((
-                Level::Warn,
-                format!("{server} is back after {seconds:.3} s, {lines} sent again"),
-            ));
+            let news = format!("{server} is back after {seconds:.3} s, {lines} sent again");
+            self.news.push((Level::Warn, news));
         }
     }
 
@@ -179,10 +172,8 @@ impl Conversation {
             Loss::Closed | Loss::Broken(_) => {
                 let answered = self.counts.answers.total();
                 let sent = answered + self.outbox.in_flight() as u64;
-                let unacknowledged = self.what_is_unacknowledged();
-                format!(
-                    "{server} lost with {unacknowledged}: {loss} ({sent} sent, {answered} answered)"
-                )
+                let (missing, why) = (self.what_is_unacknowledged(), loss.why());
+                format!("{server} lost with {missing}: {why} ({sent} sent, {answered} answered)")
             }
         }
     }
@@ -199,14 +190,12 @@ impl Conversation {
     }
 }
 
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Loss {
+    pub(super) fn why(&self) -> &str {
+        use Loss::{Broken, Closed, Refused, Unreachable, Violation};
         match self {
-            Loss::Closed => f.write_str("closed by the server"),
-            Loss::Unreachable(why)
-            | Loss::Refused(why)
-            | Loss::Broken(why)
-            | Loss::Violation(why) => f.write_str(why),
+            Closed => "closed by the server",
+            Unreachable(why) | Refused(why) | Broken(why) | Violation(why) => why,
         }
     }
 }

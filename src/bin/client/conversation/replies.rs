@@ -75,8 +75,8 @@ impl Conversation {
     ) -> Result<(), Loss> {
         let in_flight = self.outbox.messages_in_flight().next();
         let Some((sent, number)) = in_flight.zip(self.outbox.first_line()) else {
-            let line = Excerpt::start(line);
-            return Err(Loss::Violation(format!("a reply without a message: \"{line}\"")));
+            let why = format!("a reply without a message: \"{}\"", Excerpt::start(line));
+            return Err(Loss::Violation(why));
         };
         if let Some(ServerLine::Rejected(why)) = reply {
             let report = format!("line {number}: rejected: {}", Excerpt::start(why));
@@ -159,11 +159,8 @@ fn difference(wanted: &[u8], got: &[u8]) -> String {
     let pairs = wanted.iter().zip(got);
     let same = pairs.take_while(|(wanted, got)| wanted == got).count();
     let lines = [wanted, got].map(|line| Excerpt::around(line, same));
-    let column = if lines.iter().any(Excerpt::is_cut) {
-        format!("from column {} on ", same + 1)
-    } else {
-        String::new()
-    };
+    let is_cut = lines.iter().any(Excerpt::is_cut);
+    let column = if is_cut { format!("from column {} on ", same + 1) } else { String::new() };
     let [wanted, got] = lines;
     format!("{column}expected \"{wanted}\", got \"{got}\"")
 }

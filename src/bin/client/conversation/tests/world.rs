@@ -228,7 +228,7 @@ impl World {
             self.outcome = Some(self.conversation.verdict());
         }
         if let Err(why) = pause {
-            assert!(why.contains(&end.to_string()), "{end:?}: {why}");
+            assert!(why.contains(end.why()), "{end:?}: {why}");
             self.is_given_up = true;
             self.outcome = Some(Err(why));
         }
@@ -308,16 +308,6 @@ impl World {
                 self.losses += 1;
                 self.end = Some(end);
             }
-        }
-    }
-}
-
-impl Clone for super::super::Input {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Open => Self::Open,
-            Self::Ended => Self::Ended,
-            Self::Failed(error) => Self::Failed(broken(&error.to_string())),
         }
     }
 }

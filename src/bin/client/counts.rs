@@ -66,13 +66,13 @@ impl Counts {
     ///
     /// Some were not; the error counts them.
     pub(crate) fn verdict(&self) -> Result<(), String> {
-        let Answers { rejected, wrong, .. } = self.answers;
+        let Answers { acknowledged, rejected, wrong, .. } = self.answers;
         let not_sent = self.not_sent;
         let failed = not_sent + rejected + wrong;
         if failed == 0 {
             return Ok(());
         }
-        let lines = self.answers.acknowledged + failed;
+        let lines = acknowledged + failed;
         Err(format!(
             "{failed} of {lines} lines were not acknowledged: \
              {not_sent} not sent, {rejected} rejected, {wrong} with a wrong reply"

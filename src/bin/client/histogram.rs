@@ -25,9 +25,7 @@ const FIGURES: [(&str, f64); 5] =
 impl Histogram {
     /// Counts a duration, `times` times.
     pub(crate) fn record(&mut self, duration: Duration, times: u64) {
-        let seconds = duration.as_secs().saturating_mul(1_000_000_000);
-        let nanos = seconds.saturating_add(duration.subsec_nanos().into());
-        let bucket = bucket(nanos);
+        let bucket = bucket(duration.as_nanos().try_into().unwrap_or(u64::MAX));
         if bucket >= self.counts.len() {
             self.counts.resize(bucket + 1, 0);
         }
@@ -52,10 +50,8 @@ impl Histogram {
     /// milliseconds; `None` where nothing was recorded.
     pub(crate) fn figures(&self) -> Option<[(&'static str, f64); 5]> {
         let max = self.max()?;
-        Some(FIGURES.map(|(name, share)| {
-            let time = self.quantile(share).unwrap_or(max);
-            (name, milliseconds(time))
-        }))
+        let time = |share| milliseconds(self.quantile(share).unwrap_or(max));
+        Some(FIGURES.map(|(name, share)| (name, time(share))))
     }
 
     pub(crate) fn max(&self) -> Option<Duration> {
@@ -66,12 +62,8 @@ impl Histogram {
     /// of it is known to 2 % only.
     pub(crate) fn since(&self, earlier: &Histogram) -> Histogram {
         let before = earlier.counts.iter().chain(iter::repeat(&0));
-        let pairs = self.counts.iter().zip(before);
-        Histogram {
-            counts: pairs.map(|(now, before)| now - before).collect(),
-            total: self.total - earlier.total,
-            max: self.max,
-        }
+        let counts = self.counts.iter().zip(before).map(|(now, before)| now - before).collect();
+        Histogram { counts, total: self.total - earlier.total, max: self.max }
     }
 }
 

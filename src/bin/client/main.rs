@@ -249,10 +249,7 @@ fn conclude(
     for error in unwritten.iter().chain(news) {
         last_words += &format!("client: {error:#}\n");
     }
-    if exit == Signal::INT.exit_code() {
-        shared.output.interrupted();
-    }
-    shared.output.end(&last_words);
+    shared.output.end(&last_words, exit == Signal::INT.exit_code());
     let unwritten_last = write_if(comes_last).map(|error| cli::failure("client", &error));
     // A run without its report has failed, too.
     exit.max(u8::from(unwritten.is_some() || unwritten_last.is_some()))

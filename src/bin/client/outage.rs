@@ -43,15 +43,8 @@ impl Outage {
         cause: String,
         lost: Option<Addresses>,
     ) -> Self {
-        Outage {
-            began,
-            known,
-            cause,
-            sent_again: 0,
-            length: Duration::ZERO,
-            own_delay: Duration::ZERO,
-            lost,
-        }
+        let (length, own_delay) = (Duration::ZERO, Duration::ZERO);
+        Outage { began, known, cause, sent_again: 0, length, own_delay, lost }
     }
 
     /// How long to wait before the next attempt.

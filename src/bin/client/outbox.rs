@@ -53,7 +53,7 @@ impl Outbox {
         self.lengths.push_back(text.len() as u32 + 1);
         match self.spans.back_mut() {
             Some(span) if span.due == due && span.line + span.messages == line => {
-                span.messages += 1;
+                span.messages += 1
             }
             _ => self.spans.push_back(Span { line, messages: 1, due }),
         }

@@ -83,13 +83,10 @@ impl Output {
     pub(crate) fn print(&self, replies: &[u8]) -> anyhow::Result<()> {
         let mut stdout = &self.stdout;
         let written = if self.stdout_is_terminal {
-            let mut shown = Vec::new();
-            for line in replies.split_inclusive(|&byte| byte == b'\n') {
-                let line = line.strip_suffix(b"\n").unwrap_or(line);
-                let _ = writeln!(shown, "{}", Printable(line));
-            }
+            let lines = replies.strip_suffix(b"\n").unwrap_or(replies).split(|byte| *byte == b'\n');
+            let shown: String = lines.map(|line| format!("{}\n", Printable(line))).collect();
             let _terminal = self.begin_line();
-            stdout.write_all(&shown)
+            stdout.write_all(shown.as_bytes())
         } else {
             if self.prompts {
                 drop(self.begin_line());
@@ -145,13 +142,11 @@ impl Output {
         }
     }
 
-    /// The user has typed Ctrl-C, which the terminal shows.
-    pub(crate) fn interrupted(&self) {
-        self.is_mid_line.store(true, Ordering::Relaxed);
-    }
-
-    /// Shows the last words, after which nothing else comes.
-    pub(crate) fn end(&self, last_words: &str) {
+    /// Shows the last words, after which nothing else comes. A terminal shows the Ctrl-C
+    /// that has interrupted the run.
+    pub(crate) fn end(&self, last_words: &str, was_interrupted: bool) {
+        let is_shown = was_interrupted && (self.prompts || self.rewrites);
+        self.is_mid_line.fetch_or(is_shown, Ordering::Relaxed);
         // Whoever writes to a terminal or pipe that takes nothing keeps the lock; then
         // waiting for it is useless.
         if let Some(terminal) = lock_within(&self.terminal, OTHER_WORDS) {
@@ -172,12 +167,9 @@ impl Output {
 
     fn end_line(&self) {
         if self.is_mid_line.swap(false, Ordering::Relaxed) {
-            let _ = match (self.prompts, self.rewrites) {
-                (true, _) => writeln!(io::stderr()),
-                // Back to the beginning of the line, and erase it (ECMA-48's EL).
-                (_, true) => write!(io::stderr(), "\r\x1b[K"),
-                _ => Ok(()),
-            };
+            // Either its end, or back to its beginning, and erase it (ECMA-48's EL).
+            let end = if self.prompts { "\n" } else { "\r\x1b[K" };
+            let _ = write!(io::stderr(), "{end}");
         }
     }
 

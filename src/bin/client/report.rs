@@ -52,8 +52,8 @@ pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<
 
 fn outage(past: &Outage, began: Duration) -> String {
     let address = |address: SocketAddr| text(&address.to_string());
-    let local = past.lost.map(|(local, _)| address(local));
-    let remote = past.lost.map(|(_, remote)| address(remote));
+    let lost = past.lost.map(|(local, remote)| (address(local), address(remote)));
+    let (local, remote) = lost.unzip();
     let own_delay = milliseconds(past.own_delay);
     object([
         ("began", seconds(began)),

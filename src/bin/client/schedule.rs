@@ -31,10 +31,7 @@ impl Schedule {
     /// When the next line is due; `None` is never, at a rate that is too low for
     /// the clock. The first line is due when it is there, which is now.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Instant> {
-        match self.rate {
-            Some(rate) => self.place(rate, now),
-            None => Some(now),
-        }
+        self.rate.map_or(Some(now), |rate| self.place(rate, now))
     }
 
     // Inlined, it would be computed for each line of a run without a rate, too.

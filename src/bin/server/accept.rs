@@ -40,13 +40,8 @@ impl Server {
     ///
     /// No thread is available.
     pub(crate) fn new(settings: Settings, limits: Limits, stop: Arc<Stop>) -> io::Result<Self> {
-        Ok(Server {
-            settings,
-            stop,
-            linger: linger::start(limits.lingering)?,
-            limits,
-            warned: None,
-        })
+        let linger = linger::start(limits.lingering)?;
+        Ok(Server { settings, limits, stop, linger, warned: None })
     }
 
     /// Accepts until the server is stopped, and waits for no client.
@@ -108,8 +103,7 @@ impl Server {
 
     fn refuse(&self, stream: Arc<Stream>, peer: SocketAddr, level: Level, why: &str) {
         log::log!(level, "Refused connection from {peer}: {why}");
-        let notice = ServerLine::Refused(why.as_bytes());
-        let notice = self.settings.framing.notice(notice);
+        let notice = self.settings.framing.notice(ServerLine::Refused(why.as_bytes()));
         let _ = self.linger.send(Farewell::new(None, stream, notice));
     }
 

@@ -13,7 +13,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -109,10 +109,9 @@ pub(crate) fn serve(stream: &Stream, peer: SocketAddr, settings: Settings) -> Op
         Err(error) => format!(": {error}"),
     };
     // To send a message without its end is a tutorial's first bug.
+    let ends_no_line = connection.messages == 0 && connection.lines.is_inside_line();
     let hint = match framing {
-        Framing::Lines if connection.messages == 0 && connection.lines.is_inside_line() => {
-            " (a client that ends no line needs --framing raw)"
-        }
+        Framing::Lines if ends_no_line => " (a client that ends no line needs --framing raw)",
         _ => "",
     };
     log::info!("{peer} disconnected after {messages}{why}{hint}");
@@ -198,8 +197,7 @@ impl Connection<'_> {
     fn answer_last(&mut self) -> io::Result<bool> {
         let (begun, mut left) = (Instant::now(), LAST_BYTES);
         while left > 0 && begun.elapsed() < LAST_READS {
-            let read = without_waiting(&self.stream.tcp, || self.lines.fill(&mut self.stream));
-            let Ok(read) = read else { break };
+            let Ok(read) = self.read_here() else { break };
             left = left.saturating_sub(read);
             self.answer()?;
             if read == 0 {
@@ -214,7 +212,7 @@ impl Connection<'_> {
     fn read(&mut self) -> io::Result<usize> {
         let mut read = self.lines.fill(&mut self.stream)?;
         while self.settings.framing == Framing::Raw && self.lines.is_full() {
-            match without_waiting(&self.stream.tcp, || self.lines.fill(&mut self.stream)) {
+            match self.read_here() {
                 Ok(more @ 1..) => read += more,
                 // An end or an error comes again.
                 _ => break,
@@ -223,13 +221,17 @@ impl Connection<'_> {
         Ok(read)
     }
 
+    /// Reads what is here already, and waits for nothing.
+    fn read_here(&mut self) -> io::Result<usize> {
+        without_waiting(&self.stream.tcp, || self.lines.fill(&mut self.stream))
+    }
+
     /// Reads what is here already of a line whose deadline has passed, and tells
     /// whether the line ends in it. Nothing is waited for, so a drip of single
     /// bytes gains no time.
     fn catch_up(&mut self) -> io::Result<bool> {
         while !self.lines.is_over_limit() {
-            let read = without_waiting(&self.stream.tcp, || self.lines.fill(&mut self.stream));
-            let Ok(read) = read else { break };
+            let Ok(read) = self.read_here() else { break };
             if self.answer()? || read == 0 {
                 return Ok(true);
             }
@@ -286,15 +288,12 @@ impl Connection<'_> {
         // The socket's own timeout starts anew with each write, so after one that took
         // only a part, the clock decides whether there is another.
         loop {
-            let written = if is_overdue {
-                without_waiting(&self.stream.tcp, || (&self.stream.tcp).write(rest))
-            } else {
-                (&self.stream.tcp).write(rest)
-            };
+            let stream = &self.stream.tcp;
+            let write = || { stream }.write(rest);
+            let written = if is_overdue { without_waiting(stream, write) } else { write() };
             match written {
                 Ok(written) => rest = &rest[written..],
-                Err(error) if is_timeout(&error) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
             if rest.is_empty() {
@@ -305,7 +304,7 @@ impl Connection<'_> {
             // that drips has not.
             if is_overdue {
                 let why = "replies were not taken in time";
-                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+                return Err(io::Error::new(ErrorKind::TimedOut, why));
             }
             is_overdue = begun.elapsed() >= self.settings.timeout;
         }

@@ -36,15 +36,12 @@ pub(crate) struct Limits {
     /// Kept open for a moment after their notice.
     pub(crate) lingering: usize,
     /// One reference for each slot that is taken, besides this one.
-    slots: Arc<()>,
+    slots: Slot,
 }
 
 /// One client's place among those that are served at once. It is given back by
 /// its drop, however its client's thread ends.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    _counted: Arc<()>,
-}
+pub(crate) type Slot = Arc<()>;
 
 impl Limits {
     /// A place for one more client.
@@ -57,8 +54,7 @@ impl Limits {
         if taken >= self.clients {
             return Err(format!("{} connected ({})", clients_are(taken), self.cause));
         }
-        let _counted = Arc::clone(&self.slots);
-        Ok(Slot { _counted })
+        Ok(Arc::clone(&self.slots))
     }
 }
 
@@ -96,14 +92,10 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
     let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
     let clients = wanted.min(by_files).min(by_maps);
     let (cause, remedy) = if clients == wanted {
-        let cause = match asked {
-            Some(_) => format!("--max-clients {clients}"),
-            None => "the default limit".to_string(),
-        };
-        (cause, "")
+        let asked = asked.map(|_| format!("--max-clients {clients}"));
+        (asked.unwrap_or("the default limit".to_string()), "")
     } else if by_files < by_maps {
-        let cause = format!("the hard open-file limit of {files}");
-        (cause, "ulimit -Hn raises it")
+        (format!("the hard open-file limit of {files}"), "ulimit -Hn raises it")
     } else {
         ("vm.max_map_count".to_string(), "sysctl raises it")
     };
@@ -112,28 +104,20 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
     }
     if clients < wanted {
         let level = asked.map_or(Level::Info, |_| Level::Warn);
-        log::log!(
-            level,
-            "At most {} served, not {wanted}, because of {cause} ({remedy})",
-            clients_are(clients)
-        );
+        let most = clients_are(clients);
+        log::log!(level, "At most {most} served, not {wanted}, because of {cause} ({remedy})");
     }
     Ok(Limits { clients, cause, lingering, slots: Arc::default() })
 }
 
 /// A number of clients, as the beginning of a sentence about them.
 pub(crate) fn clients_are(number: usize) -> String {
-    match number {
-        1 => "1 client is".to_string(),
-        _ => format!("{number} clients are"),
-    }
+    if number == 1 { "1 client is".to_string() } else { format!("{number} clients are") }
 }
 
 /// How many descriptors are open below the limit, inherited ones too.
 fn open_files(limit: usize) -> usize {
-    let Ok(files) = fs::read_dir("/dev/fd") else {
-        return USUALLY_OPEN;
-    };
+    let Ok(files) = fs::read_dir("/dev/fd") else { return USUALLY_OPEN };
     let numbers = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok());
     // One of them is the directory itself.
     numbers.filter(|number: &usize| *number < limit).count().saturating_sub(1)

@@ -49,12 +49,8 @@ fn run(farewells: &Receiver<Farewell>, most: usize) {
     let mut swept = Instant::now();
     let mut scratch = vec![0; 65_536];
     loop {
-        let next = if lingering.is_empty() {
-            farewells.recv().map_err(RecvTimeoutError::from)
-        } else {
-            farewells.recv_timeout(SWEEP)
-        };
-        match next {
+        let wait = if lingering.is_empty() { Duration::MAX } else { SWEEP };
+        match farewells.recv_timeout(wait) {
             Ok(farewell) => {
                 lingering.extend(farewell.begin());
                 let is_stopping = |first: &Farewell| first.stream.is_stopping();

@@ -16,7 +16,7 @@ mod stop;
 use std::io::{self, Write};
 use std::process::{self, ExitCode};
 use std::sync::{Arc, mpsc};
-use std::{thread, time::Duration};
+use std::{convert::Infallible, thread, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
@@ -49,13 +49,16 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => cli::failure("server", &error),
-    }
+    let Err(error) = run(&Args::parse());
+    cli::failure("server", &error)
 }
 
-fn run(args: &Args) -> anyhow::Result<()> {
+/// Serves until a signal ends the process.
+///
+/// # Errors
+///
+/// It cannot serve.
+fn run(args: &Args) -> anyhow::Result<Infallible> {
     cli::logger(LevelFilter::Info, args.quiet, args.verbose)
         .format_target(false)
         .format_timestamp_millis()
@@ -77,8 +80,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if let Err(error) = writeln!(io::stdout(), "Server listening on {address}") {
         log::warn!("Cannot announce {address} on standard output: {error}");
     }
-    let stopped = server.accept(&listener);
-    stopped.with_context(|| format!("cannot accept on {address}"))?;
+    server.accept(&listener).with_context(|| format!("cannot accept on {address}"))?;
     drop(listener);
     stop.set_accepting(None);
     // The thread that the signal came to ends the process.
@@ -95,7 +97,7 @@ fn end(stop: &Arc<Stop>, signal: Signal) {
     let thread = thread::Builder::new().name("stop".to_string());
     let started = thread.spawn(move || {
         in_thread.run();
-        let _ = stopped.send(());
+        stopped.send(())
     });
     match started {
         // A log that nobody reads can hold up the thread, but not the end.

@@ -103,8 +103,7 @@ impl Stop {
 
     /// Whether the server has waited long enough for its own connection.
     pub(crate) fn is_overdue(&self) -> bool {
-        let begun = self.begun.get();
-        begun.is_some_and(|begun| begun.elapsed() >= ACCEPT)
+        self.begun.get().is_some_and(|begun| begun.elapsed() >= ACCEPT)
     }
 
     /// Whether this is where the server's own connection comes from.

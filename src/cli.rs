@@ -42,10 +42,7 @@ pub fn host(text: &str) -> Result<String, String> {
 /// `[::1]:12345`.
 pub fn address(host: &str, port: u16) -> String {
     let host = Printable(host.as_bytes()).to_string();
-    if host.contains(':') {
-        return format!("[{host}]:{port}");
-    }
-    format!("{host}:{port}")
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Reads a number of seconds: 0, or from 0.001 on, fractions allowed.

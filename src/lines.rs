@@ -103,16 +103,9 @@ impl LineReader {
     }
 
     fn with_room(first_room: usize, most_room: usize) -> Self {
-        LineReader {
-            buffer: vec![0; first_room],
-            start: 0,
-            scanned: 0,
-            end: 0,
-            first_room,
-            most_room,
-            over_limit: false,
-            last_read: LastRead::Partial,
-        }
+        let (start, scanned, end) = (0, 0, 0);
+        let (buffer, over_limit, last_read) = (vec![0; first_room], false, LastRead::Partial);
+        LineReader { buffer, start, scanned, end, first_room, most_room, over_limit, last_read }
     }
 
     /// Reads once from `source` and returns the number of bytes; 0 is the end of
@@ -161,7 +154,8 @@ impl LineReader {
             let lf = self.scanned + lf;
             self.start = lf + 1;
             self.scanned = self.start;
-            return Some(if mem::take(&mut self.over_limit) {
+            let is_too_long = mem::take(&mut self.over_limit);
+            return Some(if is_too_long {
                 Line::TooLong
             } else {
                 Line::Whole(&self.buffer[line..lf])
@@ -280,9 +274,7 @@ mod tests {
 
     impl Read for Parts<'_> {
         fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-            let Some(part) = self.0.first_mut() else {
-                return Ok(0);
-            };
+            let Some(part) = self.0.first_mut() else { return Ok(0) };
             let read = part.read(room)?;
             if part.is_empty() {
                 self.0.remove(0);

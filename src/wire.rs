@@ -101,7 +101,7 @@
 //! nothing is repeated. A stream cut in mid-line cannot be told from one without its last
 //! LF, so the server's log may show a cut message.
 
-use std::fmt;
+use std::{fmt, str::Utf8Error};
 
 use crate::lines::Line;
 
@@ -213,12 +213,15 @@ impl fmt::Display for Rejection {
     }
 }
 
+/// The text of a message, or why there is none.
+pub type Text<'a> = Result<&'a [u8], Rejection>;
+
 /// The text of the message that a line is. It may still not be UTF-8.
 ///
 /// # Errors
 ///
 /// [`Rejection::TooLong`].
-pub fn text(line: Line<'_>) -> Result<&[u8], Rejection> {
+pub fn text(line: Line<'_>) -> Text<'_> {
     let text = match line {
         Line::Whole(line) => line.strip_suffix(b"\r").unwrap_or(line),
         // Only an LF makes the CR before it part of the end of line.
@@ -234,18 +237,13 @@ pub fn text(line: Line<'_>) -> Result<&[u8], Rejection> {
 /// # Errors
 ///
 /// The reply is a rejection: the text was one already, or is not UTF-8.
-pub fn reply<'a>(
-    prefix: &str,
-    text: Result<&'a [u8], Rejection>,
-    out: &mut Vec<u8>,
-) -> Result<&'a [u8], Rejection> {
-    let checked = text.and_then(|text| {
+pub fn reply<'a>(prefix: &str, text: Text<'a>, out: &mut Vec<u8>) -> Text<'a> {
+    let not_utf8 = |error: Utf8Error| Rejection::NotUtf8(error.valid_up_to());
+    let checked = match text {
         // Most texts are ASCII, which is quicker to see.
-        if !text.is_ascii() {
-            str::from_utf8(text).map_err(|error| Rejection::NotUtf8(error.valid_up_to()))?;
-        }
-        Ok(text)
-    });
+        Ok(text) if !text.is_ascii() => str::from_utf8(text).map(str::as_bytes).map_err(not_utf8),
+        text => text,
+    };
     match checked {
         Ok(text) => write_line(prefix, text, out),
         Err(rejection) => ServerLine::Rejected(rejection.to_string().as_bytes()).write(out),

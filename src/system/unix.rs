@@ -322,18 +322,15 @@ unsafe extern "C" {
 impl Limit {
     /// The one in force; none at all where there is no such resource.
     fn of(resource: c_int) -> Self {
-        let (soft, hard) = (Size::MAX, Size::MAX);
-        let mut limit = Limit { soft, hard };
+        let mut limit = Limit { soft: Size::MAX, hard: Size::MAX };
         getrlimit(resource, &mut limit);
         limit
     }
 
     /// What stands for no limit is the greatest number, signed or not.
     fn soft(&self) -> usize {
-        match self.soft {
-            none if none >= Size::MAX / 2 => usize::MAX,
-            soft => usize::try_from(soft).unwrap_or(usize::MAX),
-        }
+        let limit = Some(self.soft).filter(|soft| *soft < Size::MAX / 2);
+        limit.and_then(|soft| soft.try_into().ok()).unwrap_or(usize::MAX)
     }
 }
 
@@ -402,9 +399,7 @@ mod tests {
 
     #[test]
     fn player() {
-        let Ok(role) = std::env::var(VARIABLE) else {
-            return;
-        };
+        let Ok(role) = std::env::var(VARIABLE) else { return };
         if role == "limits" {
             let [low, middle, high] = [20, 35, 50].map(open_file_limit);
             writeln!(io::stdout(), "\nplayed {low} {middle} {high}").unwrap();

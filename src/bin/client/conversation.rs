@@ -230,19 +230,14 @@ impl Conversation {
         self.lines += 1;
         // Every message goes out with an LF, so a CR at the end of the input
         // becomes part of its end of line.
-        let line = match line {
-            Line::Cut(text) => Line::Whole(text),
-            line => line,
-        };
-        match (line, wire::text(line)) {
-            (Line::Whole(sent), Ok(_)) => self.outbox.push(self.lines, sent, due),
-            (_, text) => {
-                let why = text.err().unwrap_or(wire::Rejection::TooLong);
-                self.counts.not_sent += 1;
-                let report = format!("line {}: {why}: not sent", self.lines);
-                self.report(self.counts.not_sent, "lines over the limit", report);
-            }
+        if let Line::Whole(sent) | Line::Cut(sent) = line
+            && wire::text(Line::Whole(sent)).is_ok()
+        {
+            return self.outbox.push(self.lines, sent, due);
         }
+        self.counts.not_sent += 1;
+        let report = format!("line {}: {}: not sent", self.lines, wire::Rejection::TooLong);
+        self.report(self.counts.not_sent, "lines over the limit", report);
     }
 
     /// The input has come to its end, or cannot be read any further.
@@ -254,12 +249,9 @@ impl Conversation {
     pub(crate) fn take_unsent(&mut self, batch: &mut Vec<u8>, now: Instant) -> Option<ToSend> {
         let ended = self.input_has_ended();
         let (is_done, has_unsent) = (self.is_done(), self.has_unsent());
-        let Link::Up { left, half_closed, .. } = &mut self.link else {
+        let (Link::Up { left, half_closed, .. }, false) = (&mut self.link, is_done) else {
             return Some(ToSend::Over);
         };
-        if is_done {
-            return Some(ToSend::Over);
-        }
         if has_unsent && *left > 0 {
             let before = self.outbox.in_flight();
             if before == 0 {

@@ -149,7 +149,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let server = cli::address(host, port);
     let conversation = Conversation::new(server, args.settings.clone(), Instant::now());
     let shared = Arc::new(Shared::new(conversation, output, end));
-    let (series, end) = match start_threads(args, began, &shared) {
+    let (series, end) = match begin(args, began, &shared) {
         Ok(series) => (series, await_end(&shared, &first_end)),
         Err(error) => (None, Err(error)),
     };
@@ -168,22 +168,19 @@ fn start_logger(args: &Args) {
     shared::say_panics_in_one_line();
 }
 
+/// Starts all threads of a run.
+///
 /// # Errors
 ///
 /// There are not enough threads, or no standard input, or the series cannot be
 /// written.
-fn start_threads(
-    args: &Args,
-    began: SystemTime,
-    shared: &Arc<Shared>,
-) -> anyhow::Result<Option<Series>> {
+fn begin(args: &Args, began: SystemTime, shared: &Arc<Shared>) -> anyhow::Result<Option<Series>> {
     if args.summary || args.report.is_some() || args.series.is_some() {
         // The shortest run has its first tick, too.
         shared.lock().measure_own_delay(Instant::now());
         start("own delay", shared, measure_own_delay)?;
     }
-    let series =
-        args.series.as_deref().map(|path| Series::start(path, began, shared)).transpose()?;
+    let series = args.series.as_deref().map(|path| Series::new(path, began, shared)).transpose()?;
     let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = Schedule::new(args.rate);
     start("input", shared, move |shared| {

@@ -11,8 +11,7 @@ use std::{collections::VecDeque, mem, time::Instant};
 const LEAST_MOVE: usize = 64 * 1024;
 
 /// The messages not yet acknowledged.
-#[derive(Default)]
-#[cfg_attr(test, derive(Clone))]
+#[derive(Clone, Default)]
 pub(crate) struct Outbox {
     /// The messages as they go out, each with its LF, from `start` on.
     bytes: Vec<u8>,
@@ -32,7 +31,7 @@ pub(crate) struct Outbox {
 }
 
 /// Messages of lines that follow one another and were due at the same time.
-#[cfg_attr(test, derive(Clone))]
+#[derive(Clone)]
 struct Span {
     /// The line number, from 1, of the oldest of them.
     line: u64,

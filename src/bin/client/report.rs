@@ -10,8 +10,7 @@ use crate::{counts::Snapshot, outage::Outage};
 pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<&str>) -> String {
     let (counts, answers) = (&run.counts, &run.counts.answers);
     let began = began.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let arguments = env::args_os().skip(1);
-    let arguments = arguments.map(|argument| text(&argument.to_string_lossy()));
+    let arguments = env::args_os().skip(1).map(|argument| text(&argument.to_string_lossy()));
     let lines = [
         ("acknowledged", answers.acknowledged),
         ("rejected", answers.rejected),
@@ -54,13 +53,12 @@ fn outage(past: &Outage, began: Duration) -> String {
     let address = |address: SocketAddr| text(&address.to_string());
     let lost = past.lost.map(|(local, remote)| (address(local), address(remote)));
     let (local, remote) = lost.unzip();
-    let own_delay = milliseconds(past.own_delay);
     object([
         ("began", seconds(began)),
         ("seconds", seconds(past.length)),
         ("cause", text(&past.cause)),
         ("sent_again", past.sent_again.to_string()),
-        ("own_delay_ms", format!("{own_delay:.6}")),
+        ("own_delay_ms", format!("{:.6}", milliseconds(past.own_delay))),
         ("local", or_null(local)),
         ("remote", or_null(remote)),
     ])

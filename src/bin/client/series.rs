@@ -27,7 +27,7 @@ impl Series {
     /// # Errors
     ///
     /// The file cannot be written, or there is no thread.
-    pub(crate) fn start(
+    pub(crate) fn new(
         path: &Path,
         began: SystemTime,
         shared: &Arc<Shared>,
@@ -75,15 +75,13 @@ fn write_rows(
     file.write(HEADER)?;
     loop {
         let pause = next_row(&before).saturating_duration_since(Instant::now());
-        match end.recv_timeout(pause) {
+        let run = match end.recv_timeout(pause) {
             Ok(run) => return file.write(&row(&run, &before, began)),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) => {
-                let run = shared.lock().snapshot(Instant::now());
-                file.write(&row(&run, &before, began))?;
-                before = run;
-            }
-        }
+            Err(RecvTimeoutError::Timeout) => shared.lock().snapshot(Instant::now()),
+        };
+        file.write(&row(&run, &before, began))?;
+        before = run;
     }
 }
 
@@ -105,13 +103,9 @@ fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
     }
     let ended = run.counts.longest_outage.after(before.now);
     let outage = run.outage.unwrap_or_default().max(ended);
-    row + &format!(
-        ",{},{:.3},{:.3},{:.3}\n",
-        run.in_flight,
-        milliseconds(run.waiting.unwrap_or_default()),
-        outage.as_secs_f64(),
-        milliseconds(run.counts.own_delays.longest.after(before.now)),
-    )
+    let (outage, waiting) = (outage.as_secs_f64(), milliseconds(run.waiting.unwrap_or_default()));
+    let own_delay = milliseconds(run.counts.own_delays.longest.after(before.now));
+    row + &format!(",{},{waiting:.3},{outage:.3},{own_delay:.3}\n", run.in_flight)
 }
 
 #[cfg(test)]

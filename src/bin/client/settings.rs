@@ -13,7 +13,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "SECS", default_value = "0", value_parser = cli::seconds)]
     pub(crate) retry_for: Duration,
     /// Most messages in flight, up to 65536; 1 is lockstep
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = window())]
+    #[arg(long, value_name = "N", default_value_t = 8192,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536))]
     pub(crate) window: usize,
     /// Longest time without any reply while one is awaited; 0 is for ever
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::timeout)]
@@ -34,8 +35,4 @@ pub(crate) struct Settings {
     /// answers only then needs --window to be as large as the input, or as --reconnect-every
     #[arg(long)]
     pub(crate) half_close: bool,
-}
-
-fn window() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=65_536)
 }

@@ -76,9 +76,8 @@ impl Shared {
 
     /// The conversation, once another line may be queued.
     pub(crate) fn lock_with_room(&self) -> MutexGuard<'_, Conversation> {
-        let conversation =
-            self.answered.wait_while(self.lock(), |conversation| !conversation.has_room());
-        conversation.unwrap_or_else(PoisonError::into_inner)
+        let is_full = |conversation: &mut Conversation| !conversation.has_room();
+        self.answered.wait_while(self.lock(), is_full).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until `awaited` returns something, or the deadline has passed.

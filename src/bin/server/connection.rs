@@ -89,18 +89,13 @@ impl Framing {
 pub(crate) fn serve(stream: &Stream, peer: SocketAddr, settings: Settings) -> Option<Vec<u8>> {
     log::info!("Accepted connection from {peer}");
     let framing = settings.framing;
-    let mut connection = Connection {
-        stream,
-        peer,
-        lines: match framing {
-            Framing::Lines => LineReader::new(wire::MAX_MESSAGE_LINE),
-            Framing::Raw => LineReader::raw(wire::MAX_MESSAGE),
-        },
-        settings,
-        replies: Vec::new(),
-        messages: 0,
-        short_since: 0,
+    let lines = match framing {
+        Framing::Lines => LineReader::new(wire::MAX_MESSAGE_LINE),
+        Framing::Raw => LineReader::raw(wire::MAX_MESSAGE),
     };
+    let replies = Vec::new();
+    let mut connection =
+        Connection { stream, peer, settings, lines, replies, messages: 0, short_since: 0 };
     let end = connection.run();
     let messages = cli::counted(connection.messages, "message");
     let why = match &end {
@@ -185,8 +180,7 @@ impl Connection<'_> {
                 line_begun = self.lines.is_inside_line().then(Instant::now);
                 quiet_since = None;
             } else if quiet >= idle_timeout {
-                let idle_timeout = idle_timeout.as_secs_f64();
-                return Ok(Some(format!("idle for {idle_timeout} s")));
+                return Ok(Some(format!("idle for {} s", idle_timeout.as_secs_f64())));
             }
         }
     }
@@ -255,7 +249,7 @@ impl Connection<'_> {
 
     /// Answers every message that is here, and tells whether there was one.
     fn answer(&mut self) -> io::Result<bool> {
-        let before = self.messages;
+        let (peer, before) = (self.peer, self.messages);
         loop {
             let text = match self.settings.framing {
                 Framing::Lines => self.lines.next_line().map(wire::text),
@@ -264,10 +258,8 @@ impl Connection<'_> {
             let Some(text) = text else { break };
             self.messages += 1;
             match wire::reply(&self.settings.reply_prefix, text, &mut self.replies) {
-                Ok(text) => {
-                    log::info!("{}: Received message: {}", self.peer, Excerpt::start(text));
-                }
-                Err(rejection) => log::info!("{}: Rejected message: {rejection}", self.peer),
+                Ok(text) => log::info!("{peer}: Received message: {}", Excerpt::start(text)),
+                Err(rejection) => log::info!("{peer}: Rejected message: {rejection}"),
             }
             self.settings.framing.trim(&mut self.replies);
             if self.replies.len() >= BATCH {

@@ -77,8 +77,7 @@ pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
     let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
     let most = MOST_LINGERING + SPARE_FILES + open_files(usize::MAX);
     let files = system::open_file_limit(wanted.saturating_add(most));
-    let open = open_files(files);
-    allow(asked, files, open, max_map_count())
+    allow(asked, files, open_files(files), max_map_count())
 }
 
 /// The rule: how many clients the limits of descriptors, of which some are open

@@ -123,13 +123,10 @@ impl Stop {
             self.threads.interrupt();
             thread::sleep(LOOK);
         }
-        let took = begun.elapsed().as_secs_f64();
+        let stopped = format!("Stopped after {:.3} s", begun.elapsed().as_secs_f64());
         match self.clients() as u64 {
-            0 => log::info!("Stopped after {took:.3} s"),
-            left => {
-                let left = cli::counted(left, "client");
-                log::warn!("Stopped after {took:.3} s, with {left} cut off");
-            }
+            0 => log::info!("{stopped}"),
+            left => log::warn!("{stopped}, with {} cut off", cli::counted(left, "client")),
         }
     }
 

@@ -33,6 +33,7 @@ impl Conversation {
     /// An attempt to connect begins. Returns how long it may take.
     pub(crate) fn connecting(&mut self, now: Instant) -> Duration {
         self.link = Link::Connecting { since: now };
+        self.addresses = None;
         let retry_for = self.settings.retry_for;
         let left = match &self.outage {
             Some(outage) => outage.left_of(retry_for, now).max(SHORTEST_PAUSE),
@@ -46,14 +47,10 @@ impl Conversation {
     pub(crate) fn connected(&mut self, now: Instant) {
         self.counts.connections += 1;
         if let Link::Connecting { since } = self.link {
-            let time = now.saturating_duration_since(since);
-            self.counts.connect_times.record(time, 1);
+            self.counts.connect_times.record(now.saturating_duration_since(since), 1);
         }
-        self.link = Link::Up {
-            since: now,
-            left: self.settings.reconnect_every.unwrap_or(u64::MAX),
-            half_closed: false,
-        };
+        let left = self.settings.reconnect_every.unwrap_or(u64::MAX);
+        self.link = Link::Up { since: now, left, half_closed: false };
     }
 
     /// What the addresses of the connection are.
@@ -69,8 +66,7 @@ impl Conversation {
         now: Instant,
     ) -> Result<(), Loss> {
         let (timeout, retry_for) = (self.settings.timeout, self.settings.retry_for);
-        let since = self.awaited_since.filter(|_| self.outbox.in_flight() > 0);
-        let Some(since) = since else {
+        let Some(since) = self.awaited_since.filter(|_| self.outbox.in_flight() > 0) else {
             let stays = |at: &Instant| now.saturating_duration_since(*at) >= STAYS;
             if let Some(connected) = self.connected_since().filter(stays) {
                 self.end_outage(connected);
@@ -78,8 +74,7 @@ impl Conversation {
             return Ok(());
         };
         if now.saturating_duration_since(since.max(listening_since)) >= timeout {
-            let seconds = timeout.as_secs_f64();
-            return Err(Loss::Broken(format!("no reply within {seconds} s")));
+            return Err(Loss::Broken(format!("no reply within {} s", timeout.as_secs_f64())));
         }
         let is_over = |outage: &Outage| outage.left_of(retry_for, now).is_zero();
         if self.outage.as_ref().is_some_and(is_over) {
@@ -95,12 +90,7 @@ impl Conversation {
 
     /// The connection is over, so nothing more can be sent over it.
     pub(crate) fn disconnected(&mut self) {
-        if self.has_done_its_part() {
-            self.link = Link::Resting;
-            self.addresses = None;
-        } else {
-            self.link = Link::Down;
-        }
+        self.link = if self.has_done_its_part() { Link::Resting } else { Link::Down };
     }
 
     /// An attempt has failed, or a connection ended too early. Returns the pause
@@ -128,8 +118,7 @@ impl Conversation {
         let is_new = self.outage.is_none();
         // Where no connection was lost, the outage began with the attempt.
         let known = attempt.unwrap_or(now);
-        let missed = self.awaited_since.filter(|_| was_in_flight);
-        let began = missed.unwrap_or(known);
+        let began = self.awaited_since.filter(|_| was_in_flight).unwrap_or(known);
         let lost = self.addresses.take();
         let outage = (self.outage).get_or_insert_with(|| Outage::new(began, known, what, lost));
         let left = outage.left_of(retry_for, now);
@@ -139,8 +128,7 @@ impl Conversation {
             return Err(format!("cannot reach {server} for {seconds} s, with {missing}: {why}"));
         }
         if is_new {
-            let what = &outage.cause;
-            let news = format!("{what}; trying again for up to {seconds} s");
+            let news = format!("{}; trying again for up to {seconds} s", outage.cause);
             self.news.push((Level::Warn, news));
         }
         Ok(pause)

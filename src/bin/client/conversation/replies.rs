@@ -21,9 +21,7 @@ impl Conversation {
             let mut acknowledged = 0;
             let prefix = self.settings.reply_prefix[self.prefix].as_bytes();
             for sent in self.outbox.messages_in_flight() {
-                let Some(line) = replies.next_line_if([prefix, sent]) else {
-                    break;
-                };
+                let Some(line) = replies.next_line_if([prefix, sent]) else { break };
                 self.output.extend_from_slice(b"Server: ");
                 self.output.extend_from_slice(line);
                 acknowledged += 1;
@@ -37,7 +35,7 @@ impl Conversation {
                     return Err(Loss::Broken(why.to_string()));
                 }
                 Some(Line::TooLong) => return Err(self.too_long()),
-                None => break,
+                None => return if replies.is_over_limit() { Err(self.too_long()) } else { Ok(()) },
             };
             if let Some(prefix) = self.acknowledging_prefix(line) {
                 self.prefix = prefix;
@@ -52,10 +50,6 @@ impl Conversation {
                 reply => self.take_reply(line, reply, now)?,
             }
         }
-        if replies.is_over_limit() {
-            return Err(self.too_long());
-        }
-        Ok(())
     }
 
     /// Which prefix makes a line the acknowledgement of the oldest message in flight.

@@ -75,18 +75,10 @@ pub struct LineReader {
     most_room: usize,
     /// The line at hand is over the limit; what came of it was dropped.
     over_limit: bool,
-    /// What the last read says of the next one.
-    last_read: LastRead,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LastRead {
-    /// It left room.
-    Partial,
-    /// It filled its room, so a larger room may pay.
-    Full,
-    /// It met the end of the stream.
-    EndOfStream,
+    /// The last read has filled its room, so a larger one may pay.
+    filled: bool,
+    /// The last read has met the end of the stream.
+    at_end: bool,
 }
 
 impl LineReader {
@@ -103,9 +95,19 @@ impl LineReader {
     }
 
     fn with_room(first_room: usize, most_room: usize) -> Self {
-        let (start, scanned, end) = (0, 0, 0);
-        let (buffer, over_limit, last_read) = (vec![0; first_room], false, LastRead::Partial);
-        LineReader { buffer, start, scanned, end, first_room, most_room, over_limit, last_read }
+        let (buffer, start, scanned, end) = (vec![0; first_room], 0, 0, 0);
+        let (over_limit, filled, at_end) = (false, false, false);
+        LineReader {
+            buffer,
+            start,
+            scanned,
+            end,
+            first_room,
+            most_room,
+            over_limit,
+            filled,
+            at_end,
+        }
     }
 
     /// Reads once from `source` and returns the number of bytes; 0 is the end of
@@ -121,10 +123,9 @@ impl LineReader {
         self.compact();
         // Only a read that filled its room says that more room would have paid;
         // what is left in the buffer after whole lines are taken does not.
-        if self.last_read == LastRead::Full {
+        if mem::take(&mut self.filled) {
             let room = (self.buffer.len() * 4).min(self.most_room);
             self.buffer.resize(room, 0);
-            self.last_read = LastRead::Partial;
         }
         let room = &mut self.buffer[self.end..];
         if room.is_empty() {
@@ -138,11 +139,8 @@ impl LineReader {
                 result => break result?,
             }
         };
-        self.last_read = match read {
-            0 => LastRead::EndOfStream,
-            _ if read == room.len() => LastRead::Full,
-            _ => LastRead::Partial,
-        };
+        self.filled = read == room.len();
+        self.at_end = read == 0;
         self.end += read;
         Ok(read)
     }
@@ -154,21 +152,17 @@ impl LineReader {
             let lf = self.scanned + lf;
             self.start = lf + 1;
             self.scanned = self.start;
+            let line = &self.buffer[line..lf];
             let is_too_long = mem::take(&mut self.over_limit);
-            return Some(if is_too_long {
-                Line::TooLong
-            } else {
-                Line::Whole(&self.buffer[line..lf])
-            });
+            return Some(if is_too_long { Line::TooLong } else { Line::Whole(line) });
         }
 
         self.scanned = self.end;
         self.over_limit |= self.end - line == self.most_room;
-        let at_end = self.last_read == LastRead::EndOfStream;
-        if self.over_limit || at_end {
+        if self.over_limit || self.at_end {
             self.start = self.end;
         }
-        match at_end {
+        match self.at_end {
             true if mem::take(&mut self.over_limit) => Some(Line::TooLong),
             true if line < self.end => Some(Line::Cut(&self.buffer[line..self.end])),
             _ => None,
@@ -194,17 +188,14 @@ impl LineReader {
     /// Whether the last read filled its room and the next one may have more: what
     /// was here may not be all yet.
     pub fn is_full(&self) -> bool {
-        self.last_read == LastRead::Full && self.buffer.len() < self.most_room
+        self.filled && self.buffer.len() < self.most_room
     }
 
     /// What was read since the last time, whatever it holds; but a UTF-8 character
     /// that the last read cut waits for its other bytes, unless the stream has ended.
     pub fn next_read(&mut self) -> Option<&[u8]> {
         let here = &self.buffer[self.start..self.end];
-        let waits = match self.last_read {
-            LastRead::EndOfStream => 0,
-            _ => cut_character(here),
-        };
+        let waits = if self.at_end { 0 } else { cut_character(here) };
         let read = self.start..self.end - waits;
         self.start = read.end;
         self.scanned = read.end;

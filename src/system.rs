@@ -64,9 +64,8 @@ pub fn is_timeout(error: &io::Error) -> bool {
 /// Whether a write found that nobody will read: the other end of the pipe is
 /// closed, or this end of the connection is shut down.
 pub fn is_broken_pipe(error: &io::Error) -> bool {
-    let number = error.raw_os_error();
-    error.kind() == ErrorKind::BrokenPipe
-        || number.is_some_and(|number| this::NOBODY_READS.contains(&number))
+    let number = error.raw_os_error().filter(|number| this::NOBODY_READS.contains(number));
+    error.kind() == ErrorKind::BrokenPipe || number.is_some()
 }
 
 #[cfg(test)]

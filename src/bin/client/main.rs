@@ -183,9 +183,7 @@ fn begin(args: &Args, began: SystemTime, shared: &Arc<Shared>) -> anyhow::Result
     let series = args.series.as_deref().map(|path| Series::new(path, began, shared)).transpose()?;
     let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = Schedule::new(args.rate);
-    start("input", shared, move |shared| {
-        input::read_input(shared, schedule, stdin);
-    })?;
+    start("input", shared, move |shared| input::read_input(shared, schedule, stdin))?;
     if args.progress {
         start("progress", shared, progress::show_progress)?;
     }

@@ -40,9 +40,8 @@ impl NamedFile {
     ///
     /// What the system says.
     pub(crate) fn write(&self, text: &str) -> anyhow::Result<()> {
-        let written = (&self.file).write_all(text.as_bytes());
         // As text, or a broken pipe here would mean exit code 141.
-        written.map_err(|error| anyhow!("{}: {error}", self.error))
+        (&self.file).write_all(text.as_bytes()).map_err(|error| anyhow!("{}: {error}", self.error))
     }
 }
 

@@ -49,8 +49,7 @@ impl Outage {
 
     /// How long to wait before the next attempt.
     pub(crate) fn pause(&self, now: Instant) -> Duration {
-        let elapsed = now.saturating_duration_since(self.known);
-        (elapsed / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+        (now.saturating_duration_since(self.known) / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
     /// What is left of this time since the outage became known.

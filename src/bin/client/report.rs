@@ -66,10 +66,8 @@ fn outage(past: &Outage, began: Duration) -> String {
 
 /// The figures of some durations; `null` without any.
 fn times(times: &Histogram) -> String {
-    let figures = times.figures();
-    or_null(figures.map(|figures| {
-        object(figures.map(|(name, time)| (name.replace('.', ""), format!("{time:.6}"))))
-    }))
+    let field = |(name, time): (&str, f64)| (name.replace('.', ""), format!("{time:.6}"));
+    or_null(times.figures().map(|figures| object(figures.map(field))))
 }
 
 fn seconds(duration: Duration) -> String {

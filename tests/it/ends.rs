@@ -40,16 +40,8 @@ fn a_report_in_the_file_of_a_standard_stream_is_whole_and_the_last_thing_in_it()
         ("\"$@\" > \"$0\" 2>&1", "/dev/stdout", summary),
         ("\"$@\" > \"$0\" 2>&1", "/dev/stderr", summary),
         ("\"$@\" > \"$0\" 2> /dev/null", "/dev/stdout", ""),
-        (
-            "\"$@\" 2>&1 > /dev/null | cat > \"$0\"",
-            "/dev/stderr",
-            summary,
-        ),
-        (
-            "cat \"$0.fifo\" > \"$0\" & \"$@\" 2> /dev/null; wait",
-            &fifo,
-            "",
-        ),
+        ("\"$@\" 2>&1 > /dev/null | cat > \"$0\"", "/dev/stderr", summary),
+        ("cat \"$0.fifo\" > \"$0\" & \"$@\" 2> /dev/null; wait", &fifo, ""),
     ] {
         for (address, code) in [(server.address, 0.0), (unused_address(), 1.0)] {
             // `2>>` comes after something.
@@ -101,11 +93,7 @@ fn after_a_signal_the_output_has_exactly_the_lines_that_the_report_counts() {
             };
             let replies = printed.matches("Server: Server received your message: y\n");
             let acknowledged = report["lines"]["acknowledged"].number();
-            assert_eq!(
-                replies.clone().count() as f64,
-                acknowledged,
-                "round {round}"
-            );
+            assert_eq!(replies.clone().count() as f64, acknowledged, "round {round}");
             assert_eq!(replies.map(str::len).sum::<usize>(), printed.len());
         }
     }
@@ -127,12 +115,7 @@ fn replies_in_a_write_that_does_not_end_do_not_count_as_acknowledged() {
     let mut command = client(address, &["--report"]);
     command.arg(&report).stdin(Stdio::piped()).stdout(full);
     let mut child = spawn(&mut command);
-    child
-        .stdin
-        .as_mut()
-        .unwrap()
-        .write_all(b"one\ntwo\n")
-        .unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"one\ntwo\n").unwrap();
     answered.recv_timeout(LIMIT).unwrap();
     signal(child.id(), "TERM");
     assert_eq!(ended_by(child.wait().unwrap()), Some(15));
@@ -148,12 +131,7 @@ fn a_signal_right_after_the_report_is_emptied_leaves_a_whole_one() {
     fs::write(&report, "yesterday's\n").unwrap();
     let mut client = server.client(&["--report"]);
     client.arg(&report);
-    let args = [
-        "-e",
-        "trace=ftruncate",
-        "-e",
-        "inject=ftruncate:signal=TERM",
-    ];
+    let args = ["-e", "trace=ftruncate", "-e", "inject=ftruncate:signal=TERM"];
     let Some(mut strace) = strace(&args, &client) else {
         return;
     };
@@ -183,12 +161,7 @@ fn last_words_do_not_wait_for_a_report_that_waits_for_a_reader() {
     let mut client = server.client(&["--summary", "--report", "/dev/stdout"]);
     client.stdin(Stdio::piped()).stdout(full);
     let mut client = spawn(client.stderr(Stdio::piped()));
-    client
-        .stdin
-        .as_mut()
-        .unwrap()
-        .write_all(b"hello\n")
-        .unwrap();
+    client.stdin.as_mut().unwrap().write_all(b"hello\n").unwrap();
     server.log_with("hello");
     signal(client.id(), "TERM");
     let outcome = client.finish();

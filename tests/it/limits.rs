@@ -25,9 +25,7 @@ fn serves_as_many_clients_as_allowed_and_refuses_further_ones_in_a_whole_line() 
         refused.write_all(sent).unwrap();
         let address = refused.local_addr().unwrap();
         assert_eq!(last_words(refused), refusal);
-        server.log_with(&format!(
-            "Refused connection from {address}: 3 clients are connected"
-        ));
+        server.log_with(&format!("Refused connection from {address}: 3 clients are connected"));
     }
     for client in &clients {
         ask_line(client, "still served");
@@ -85,10 +83,7 @@ fn a_refused_client_that_sends_without_end_is_cut_after_a_second() {
         thread::sleep(Duration::from_millis(20));
     }
     let elapsed = begun.elapsed();
-    assert!(
-        (Duration::from_millis(900)..Duration::from_secs(3)).contains(&elapsed),
-        "{elapsed:?}"
-    );
+    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&elapsed), "{elapsed:?}");
 }
 
 /// A shell's command line that ends in the server, which has these arguments.
@@ -127,9 +122,7 @@ fn the_hard_open_file_limit_lowers_the_number_of_clients() {
         let refused: Vec<TcpStream> = (served..60).map(|_| server.connect()).collect();
         let why = format!("{served} clients are connected (the hard open-file limit of 64)");
         let refusal = format!("Server refused your connection: {why}\n");
-        refused
-            .into_iter()
-            .for_each(|client| assert_eq!(last_words(client), refusal));
+        refused.into_iter().for_each(|client| assert_eq!(last_words(client), refusal));
         // Nobody has waited for a descriptor.
         assert_eq!(server.log(), log);
     }
@@ -213,9 +206,7 @@ fn waits_and_recovers(args: &[&str]) {
         // Each pause is twice the one before, from 5 ms to 100 ms. They may begin anew
         // once: a descriptor was free for a moment.
         _ => {
-            let ends = [0, 5, 15, 35, 75, 155]
-                .into_iter()
-                .chain((255..).step_by(100));
+            let ends = [0, 5, 15, 35, 75, 155].into_iter().chain((255..).step_by(100));
             let elapsed = elapsed.as_millis();
             2 * ends.take_while(|end| *end <= elapsed).count()
         }
@@ -289,18 +280,12 @@ fn clients_that_come_and_go_at_the_limit_leave_nothing_behind() {
                 read_line(client)
             })
             .collect();
-        let served = first_words
-            .iter()
-            .filter(|words| **words == received("hello"))
-            .count();
+        let served = first_words.iter().filter(|words| **words == received("hello")).count();
         assert_eq!(served, 19, "{first_words:?}");
     });
     eventually(|| match exchange(server.connect(), b"hello") {
         reply if reply == received("hello").as_bytes() => Ok(()),
-        reply => Err(format!(
-            "not served within {LIMIT:?}: {}",
-            reply.escape_ascii()
-        )),
+        reply => Err(format!("not served within {LIMIT:?}: {}", reply.escape_ascii())),
     });
 }
 

@@ -38,19 +38,14 @@ fn the_first_ten_wrong_replies_are_reported_and_then_counted() {
         "client: line 10: wrong reply: expected \"Server received your message: 10\", got \"10\\u{d}\""
     );
     assert_eq!(lines[10], "client: further wrong replies are only counted");
-    assert!(
-        lines[11].contains("25 of 25 lines were not acknowledged"),
-        "{outcome}"
-    );
+    assert!(lines[11].contains("25 of 25 lines were not acknowledged"), "{outcome}");
 }
 
 #[test]
 fn a_long_wrong_reply_is_shown_where_it_differs() {
     let address = answering(|_, line| received(&line.replace('!', "?")));
-    let outcome = run(
-        &mut client(address, &[]),
-        format!("{}!{}\n", "x".repeat(9_000), "y".repeat(9_000)),
-    );
+    let outcome =
+        run(&mut client(address, &[]), format!("{}!{}\n", "x".repeat(9_000), "y".repeat(9_000)));
     outcome.assert_code(1);
     let (x, y, size) = ("x".repeat(20), "y".repeat(59), "… (18031 bytes)");
     let shown =
@@ -83,22 +78,14 @@ fn a_torn_reply_is_never_printed() {
     });
     let outcome = run(&mut client(address, &[]), "hello\n");
     let why = "lost with 1 message unacknowledged, the first is line 1: closed by the server in the middle of a reply";
-    outcome.assert(
-        1,
-        "",
-        &format!("client: {address} {why} (1 sent, 0 answered)\n"),
-    );
+    outcome.assert(1, "", &format!("client: {address} {why} (1 sent, 0 answered)\n"));
 }
 
 #[test]
 fn a_reply_without_an_end_is_an_error_at_once() {
     let address = peer(|mut stream| while stream.write_all(&[b'x'; 65_536]).is_ok() {});
     let outcome = run(&mut client(address, &[]), "hello\n");
-    outcome.assert(
-        1,
-        "",
-        &format!("client: {address}: a reply of more than 65567 bytes\n"),
-    );
+    outcome.assert(1, "", &format!("client: {address}: a reply of more than 65567 bytes\n"));
 }
 
 #[test]
@@ -110,11 +97,7 @@ fn a_reply_over_the_limit_is_an_error_though_its_end_comes_with_it() {
         let _ = stream.write_all(received("hello").as_bytes());
     });
     let outcome = run(&mut client(address, &[]), "hello\n");
-    outcome.assert(
-        1,
-        "",
-        &format!("client: {address}: a reply of more than 65567 bytes\n"),
-    );
+    outcome.assert(1, "", &format!("client: {address}: a reply of more than 65567 bytes\n"));
 }
 
 #[test]
@@ -124,19 +107,13 @@ fn more_replies_than_messages_are_an_error() {
     client.send("hello\n");
     let outcome = client.finish();
     let why = "a reply without a message: \"Server received your message: hello\"";
-    outcome.assert(
-        1,
-        printed(["hello"]),
-        &format!("client: {address}: {why}\n"),
-    );
+    outcome.assert(1, printed(["hello"]), &format!("client: {address}: {why}\n"));
 }
 
 #[test]
 fn a_notice_is_the_reason_that_is_given() {
-    for notice in [
-        "Server refused your connection: full",
-        "Server closed your connection: \x1b[2J",
-    ] {
+    for notice in ["Server refused your connection: full", "Server closed your connection: \x1b[2J"]
+    {
         let address = peer(move |mut stream| {
             let _ = read_once(&stream, &mut [0; 9]);
             let _ = writeln!(stream, "{notice}");
@@ -144,10 +121,7 @@ fn a_notice_is_the_reason_that_is_given() {
         let outcome = run(&mut client(address, &[]), "hello\n");
         let shown = notice.replace('\x1b', "\\u{1b}");
         outcome.assert_code(1);
-        assert!(
-            outcome.stdout.is_empty() && outcome.stderr.contains(&shown),
-            "{outcome}"
-        );
+        assert!(outcome.stdout.is_empty() && outcome.stderr.contains(&shown), "{outcome}");
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
     }
 }
@@ -160,10 +134,7 @@ fn a_peer_that_says_nothing_is_lost_in_time() {
     let elapsed = begun.elapsed();
     let why = "lost with 1 message unacknowledged, the first is line 1: no reply within 0.3 s (1 sent, 0 answered)";
     outcome.assert(1, "", &format!("client: {address} {why}\n"));
-    assert!(
-        (Duration::from_millis(299)..Duration::from_secs(2)).contains(&elapsed),
-        "{elapsed:?}"
-    );
+    assert!((Duration::from_millis(299)..Duration::from_secs(2)).contains(&elapsed), "{elapsed:?}");
 }
 
 #[test]
@@ -175,10 +146,7 @@ fn bytes_that_are_no_whole_reply_do_not_extend_the_timeout() {
     });
     let outcome = run(&mut client(address, &["--timeout", "0.3"]), "hello\n");
     outcome.assert_code(1);
-    assert!(
-        outcome.stderr.contains("no reply within 0.3 s"),
-        "{outcome}"
-    );
+    assert!(outcome.stderr.contains("no reply within 0.3 s"), "{outcome}");
 }
 
 #[test]
@@ -221,10 +189,7 @@ fn a_window_of_1_is_lockstep() {
         // As a peer that knows no framing: each read is a message.
         while let Ok(read @ 1..) = read_once(&stream, &mut room) {
             let text = String::from_utf8(room[..read].to_vec()).unwrap();
-            assert!(
-                text.ends_with('\n') && text.matches('\n').count() == 1,
-                "{text:?}"
-            );
+            assert!(text.ends_with('\n') && text.matches('\n').count() == 1, "{text:?}");
             let reply = format!("Server received your message: {text}");
             stream.write_all(reply.as_bytes()).unwrap();
         }

@@ -23,9 +23,7 @@ const AT_ONCE: Duration = Duration::from_secs(4);
 
 /// The number of seconds that a log has behind this text.
 fn seconds(log: &str, text: &str) -> f64 {
-    let behind = log
-        .split_once(text)
-        .and_then(|(_, rest)| rest.split_once(" s"));
+    let behind = log.split_once(text).and_then(|(_, rest)| rest.split_once(" s"));
     let (seconds, _) = behind.unwrap_or_else(|| panic!("no {text:?} in:\n{log}"));
     seconds.parse().unwrap()
 }
@@ -39,9 +37,7 @@ fn what_has_come_is_answered_and_each_client_is_told_before_the_end() {
         ask_line(&idle, "two");
         ask_line(&begun, "three");
         server.stop();
-        (&busy)
-            .write_all("four\nfive\n".repeat(100).as_bytes())
-            .unwrap();
+        (&busy).write_all("four\nfive\n".repeat(100).as_bytes()).unwrap();
         (&begun).write_all(b"six").unwrap();
         signal(server.id(), name);
         server.go_on();
@@ -56,10 +52,7 @@ fn what_has_come_is_answered_and_each_client_is_told_before_the_end() {
             "TERM" => assert_eq!(status.code(), Some(0), "{status}: {log}"),
             _ => assert_eq!(status.signal(), Some(number), "{status}: {log}"),
         }
-        assert!(
-            log.contains("INFO ] Stopping: 3 clients are connected\n"),
-            "{log}"
-        );
+        assert!(log.contains("INFO ] Stopping: 3 clients are connected\n"), "{log}");
         let took = seconds(&log, "INFO ] Stopped after ");
         assert!(took < AT_ONCE.as_secs_f64(), "{log}");
         // The connection that wakes it is none of its clients'.
@@ -162,9 +155,7 @@ fn all_clients_linger_until_they_have_read_their_replies_however_many_they_are()
     // As long as the socket's buffers do not take them all, the writer waits.
     let text = "x".repeat(1000);
     for mut client in &clients {
-        client
-            .write_all(format!("{text}\n").repeat(60).as_bytes())
-            .unwrap();
+        client.write_all(format!("{text}\n").repeat(60).as_bytes()).unwrap();
     }
     // The first reply: all of its kind are on their way.
     for client in &clients {
@@ -278,18 +269,10 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
                     tail.extend_from_slice(&room[..read]);
                 }
                 println!("a flood is told after {:?}", told.elapsed());
-                assert!(
-                    told.elapsed() < Duration::from_secs(3),
-                    "{:?}",
-                    told.elapsed()
-                );
+                assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
             });
             assert_eq!(server.wait().code(), Some(0));
-            assert!(
-                server.log().ends_with(" s, with 1 client cut off\n"),
-                "{}",
-                server.log()
-            );
+            assert!(server.log().ends_with(" s, with 1 client cut off\n"), "{}", server.log());
         });
         // Nobody reads the log.
         scope.spawn(|| {
@@ -297,10 +280,7 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
             let address = SocketAddr::new(own_ip(), unused_address().port());
             let (host, port) = (address.ip().to_string(), address.port().to_string());
             let mut command = server(&["--host", &host, "--port", &port]);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(full);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(full);
             let mut process = spawn(&mut command);
             let _client = eventually(|| TcpStream::connect(address).map_err(|e| e.to_string()));
             signal(process.id(), "TERM");
@@ -352,10 +332,7 @@ fn a_socket_that_accepts_only_who_has_sent_something_is_woken_too() {
                   && open(STDIN, '<&', S) && exec($ARGV[1], '--inherit', '-q'); die $!";
     perl.args(["-MSocket", "-e", script, &own_ip().to_string()]);
     let mut server = Server::spawn(perl.arg(env!("CARGO_BIN_EXE_server")));
-    assert_eq!(
-        exchange(server.connect(), b"hello\n"),
-        received("hello").as_bytes()
-    );
+    assert_eq!(exchange(server.connect(), b"hello\n"), received("hello").as_bytes());
     let begun = Instant::now();
     assert_eq!(server.terminate(), "");
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
@@ -408,12 +385,8 @@ impl Restarts {
         logs.push(server.terminate());
         let lines = lines.concat();
         assert_received_once(&logs, &lines);
-        let number = |key: &str| {
-            reports
-                .iter()
-                .map(|report| report[key].number())
-                .fold(0.0, f64::max)
-        };
+        let number =
+            |key: &str| reports.iter().map(|report| report[key].number()).fold(0.0, f64::max);
         println!(
             "{} restarts, {} lines, longest stop {longest_stop:?}, longest outage {} s",
             self.times,
@@ -434,13 +407,7 @@ impl Restarts {
 fn across_graceful_restarts_each_line_comes_exactly_once() {
     for rate in [Some(1000), None] {
         let (times, inherits, clients) = (5, false, 1);
-        Restarts {
-            times,
-            inherits,
-            clients,
-            rate,
-        }
-        .run();
+        Restarts { times, inherits, clients, rate }.run();
     }
 }
 
@@ -448,13 +415,7 @@ fn across_graceful_restarts_each_line_comes_exactly_once() {
 fn across_graceful_restarts_with_an_inherited_socket_nobody_is_refused_either() {
     for rate in [Some(1000), None] {
         let (times, inherits, clients) = (5, true, 1);
-        Restarts {
-            times,
-            inherits,
-            clients,
-            rate,
-        }
-        .run();
+        Restarts { times, inherits, clients, rate }.run();
     }
 }
 
@@ -464,13 +425,7 @@ fn across_twenty_graceful_restarts_each_line_of_each_client_comes_exactly_once()
     for clients in [1, 20] {
         for inherits in [false, true] {
             for rate in [Some(1000), None] {
-                Restarts {
-                    times: 20,
-                    inherits,
-                    clients,
-                    rate,
-                }
-                .run();
+                Restarts { times: 20, inherits, clients, rate }.run();
             }
         }
     }

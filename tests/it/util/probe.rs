@@ -38,12 +38,7 @@ impl Probe {
                 count.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Probe {
-            process,
-            report,
-            stderr,
-            printed,
-        }
+        Probe { process, report, stderr, printed }
     }
 
     pub fn id(&self) -> u32 {

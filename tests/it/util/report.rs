@@ -18,10 +18,7 @@ pub fn take_report(path: &Path) -> Json {
          replies_per_second reply_time_ms connections connect_time_ms own_delay_ms outages outage_count longest_outage_seconds"
     );
     let lines = report["lines"].names().join(" ");
-    assert_eq!(
-        lines,
-        "acknowledged rejected wrong unacknowledged unsent not_sent sent_again"
-    );
+    assert_eq!(lines, "acknowledged rejected wrong unacknowledged unsent not_sent sent_again");
     let answered_by = &report["answered_by"];
     let counts = answered_by.names().into_iter();
     let total: f64 = counts.map(|prefix| answered_by[prefix].number()).sum();
@@ -52,9 +49,7 @@ pub type Row = HashMap<String, f64>;
 /// The rows of a series, without those cells that are empty. Asserts its shape.
 #[track_caller]
 pub fn series(text: &str) -> Vec<Row> {
-    let mut lines = text
-        .split_inclusive('\n')
-        .map(|line| line.strip_suffix('\n').unwrap());
+    let mut lines = text.split_inclusive('\n').map(|line| line.strip_suffix('\n').unwrap());
     let header = lines.next().unwrap_or_default();
     assert_eq!(
         header,
@@ -63,16 +58,10 @@ pub fn series(text: &str) -> Vec<Row> {
     );
     lines
         .map(|line| {
-            assert_eq!(
-                line.matches(',').count(),
-                header.matches(',').count(),
-                "{line}"
-            );
+            assert_eq!(line.matches(',').count(), header.matches(',').count(), "{line}");
             let cells = header.split(',').zip(line.split(','));
             let cells = cells.filter(|(_, cell)| !cell.is_empty());
-            cells
-                .map(|(name, cell)| (name.to_string(), cell.parse().unwrap()))
-                .collect()
+            cells.map(|(name, cell)| (name.to_string(), cell.parse().unwrap())).collect()
         })
         .collect()
 }

@@ -59,7 +59,7 @@
 //! rest of a long reply for the next one, and from then on shows each reply one
 //! message late.
 //!
-//! So there has to be a rule where a message ends (*framing*). Here an LF ends it,
+//! So there has to be a rule for where a message ends (*framing*). Here an LF ends it,
 //! and [`LineReader`](lines::LineReader) keeps what has come of the next one.
 //!
 //! ```
@@ -131,8 +131,8 @@
 //! the client ([`conversation.rs`]), and its writer does it
 //! ([`client/connection.rs`]).
 //!
-//! Either way the client's FIN goes first. Who sends the first one keeps the pair
-//! of addresses blocked for a minute, in case a late segment comes (*TIME-WAIT*).
+//! Either way the client's FIN goes first. Whoever sends the first one keeps the
+//! pair of addresses blocked for a minute, in case a late segment comes (*TIME-WAIT*).
 //! A server that closes first therefore finds its port in use when it starts again,
 //! unless SO_REUSEADDR is set, as std does on Unix.
 //!
@@ -156,7 +156,7 @@
 //!
 //! A server writes "you are refused" and closes, and the client only ever sees
 //! `Connection reset by peer`. A close with bytes unread, or bytes that come
-//! after it, make the system send a reset (RST): this connection is no more. It
+//! after it, makes the system send a reset (RST): this connection is no more. It
 //! throws away what is still on its way, on many systems also what the client
 //! has received and not read yet, and on all of them it fails a client that is
 //! still sending and has not looked. A last line that nobody asked for is a
@@ -188,8 +188,8 @@
 //!
 //! A machine loses its power, a cable is pulled, a firewall forgets a connection:
 //! nothing arrives any more, neither an end nor an error. A sender is told after a
-//! quarter of an hour of useless retransmission (on Linux); who only reads waits for
-//! ever. Nothing but a clock can tell silence from patience, so each wait for a
+//! quarter of an hour of useless retransmission (on Linux); one that only reads waits
+//! for ever. Nothing but a clock can tell silence from patience, so each wait for a
 //! peer has a limit: the client's `--timeout` while a reply is awaited, the
 //! server's `--idle-timeout` and `--timeout`.
 //!
@@ -359,10 +359,10 @@
 //!
 //! Each connection takes a file descriptor, and a process may have only so many. Then
 //! `accept` fails with `Too many open files`, and the tutorial's loop ends, or the
-//! repaired one spins at full speed: the connection stays in the queue, and the next `accept`
-//! fails the same way. The server counts its clients so that it
-//! comes to that only if something else takes descriptors ([`limits.rs`]), and
-//! then pauses between attempts ([`accept.rs`]).
+//! repaired one spins at full speed: the connection stays in the queue, and the next
+//! `accept` fails the same way. The server counts its clients so that it comes to that
+//! only if something else takes descriptors ([`limits.rs`]), and then pauses between
+//! attempts ([`accept.rs`]).
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture without_descriptors_the_loop_dies
@@ -386,9 +386,9 @@
 //! ## What a thread costs
 //!
 //! Not the 2 MiB of stack that it gets: memory is only what was touched, about
-//! 11 KB a client in a release build here. But a limit of address space counts all of it, so each
-//! thread asks for 64 KiB, enough for a panic with its backtrace ([`accept.rs`]).
-//! Four mappings a thread are the other price.
+//! 11 KB a client in a release build here. But a limit of address space counts all of
+//! it, so each thread asks for 64 KiB, enough for a panic with its backtrace
+//! ([`accept.rs`]). Four mappings a thread are the other price.
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_thread_has_two_mebibytes_of_address_space
@@ -449,8 +449,8 @@
 //! ## Standard output is closed
 //!
 //! `client | head -1`: where a C program ends by SIGPIPE, Rust ignores that
-//! signal, and `println!`, or the `unwrap` of a flush, panics. Here the failed write ends the client
-//! quietly, with the exit code that a shell shows for SIGPIPE, 141
+//! signal, and `println!`, or the `unwrap` of a flush, panics. Here the failed write
+//! ends the client quietly, with the exit code that a shell shows for SIGPIPE, 141
 //! ([`client/main.rs`]). A descriptor that is not open for writing is worse: std's
 //! `Stdout` takes it for success. So the client writes to it as to a file
 //! ([`output.rs`]).
@@ -530,10 +530,11 @@
 //!
 //! For Windows, `windows.rs` takes the place of [`unix.rs`], with half of its lines.
 //!
-//! Read [`wire`]'s page first, then the server: [`server/main.rs`], [`accept.rs`],
-//! [`server/connection.rs`]. That is an hour, and [`limits.rs`] and [`linger.rs`] can wait.
-//! Of the client, read [`conversation.rs`] with [`outbox.rs`]: the rules, without
-//! any socket. Then the threads that carry them out: [`shared.rs`], [`input.rs`],
+//! Read [`wire`]'s page and [`lines`] first, then the server: [`server/main.rs`],
+//! [`accept.rs`], [`server/connection.rs`], and of [`stop.rs`] its page and `Stream`. That
+//! is an hour, and [`limits.rs`] and [`linger.rs`] can wait. Of the client, read
+//! [`conversation.rs`], [`connections.rs`] and [`replies.rs`] with [`outbox.rs`]: the
+//! rules, without any socket. Then the threads that carry them out: [`shared.rs`], [`input.rs`],
 //! [`session.rs`], which connects again after an outage, and
 //! [`client/connection.rs`]. How a run ends is judged in [`conversation.rs`], sent on
 //! by the thread that comes to know it first, and settled in [`client/main.rs`].

@@ -9,9 +9,9 @@ use std::{error::Error, ffi::c_int, fmt, time::Duration};
 
 #[cfg_attr(unix, path = "system/unix.rs")]
 #[cfg_attr(windows, path = "system/windows.rs")]
-mod this;
+mod imp;
 
-pub use this::*;
+pub use imp::*;
 
 /// Within this time, another signal is the first one repeated: `timeout` signals
 /// the program and then its whole process group, and a hang-up comes from the
@@ -36,11 +36,6 @@ impl Signal {
     pub fn exit_code(self) -> u8 {
         128 + self.0 as u8
     }
-
-    /// Ends the program as the signal does by default.
-    pub fn end(self) -> ! {
-        this::end(self)
-    }
 }
 
 impl fmt::Display for Signal {
@@ -64,8 +59,8 @@ pub fn is_timeout(error: &io::Error) -> bool {
 /// Whether a write found that nobody will read: the other end of the pipe is
 /// closed, or this end of the connection is shut down.
 pub fn is_broken_pipe(error: &io::Error) -> bool {
-    let number = error.raw_os_error().filter(|number| this::NOBODY_READS.contains(number));
-    error.kind() == ErrorKind::BrokenPipe || number.is_some()
+    let says_so = |number| imp::NOBODY_READS.contains(&number);
+    error.kind() == ErrorKind::BrokenPipe || error.raw_os_error().is_some_and(says_so)
 }
 
 #[cfg(test)]

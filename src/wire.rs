@@ -18,14 +18,14 @@
 //! # Replies: server to client
 //!
 //! For each message, in order, exactly one line, ended by LF alone. Nothing is
-//! taken off a reply but that LF. The longest has 65,566 bytes.
-//! A client that sends many messages must read replies meanwhile, or in the end both
-//! sides wait for each other, until the server closes.
+//! taken off a reply but that LF; without it, the longest has 65,566 bytes. A client
+//! that sends many messages must read replies meanwhile, or in the end both sides wait
+//! for each other, until the server closes.
 //!
 //! | line | when |
 //! |---|---|
 //! | `Server received your message: <text>` | the message, echoed unchanged |
-//! | `Server rejected your message: <reason>` | not UTF-8 (with the offset of the first such byte), or longer than the limit (with the limit), which is judged first; the connection goes on with the next message |
+//! | `Server rejected your message: <reason>` | not UTF-8 (with the offset of the first byte that is not), or longer than the limit (with the limit), which is judged first; the connection goes on with the next message |
 //!
 //! # Notices: server to client
 //!
@@ -80,7 +80,7 @@
 //! by the close, unless the client does not take it: after a notice the server
 //! half-closes and drains for at most a second first.
 //!
-//! A server that is stopped answers what has come of each client, except a line,
+//! A server that is stopped answers what has come from each client, except a line,
 //! or with raw framing a character, that has only begun; then comes the notice.
 //! It drains until the client closes, for 5 s at most.
 //!
@@ -98,10 +98,10 @@
 //! come in the order of their messages. A message without a reply may or may
 //! not have been seen: a client that sends it again loses nothing and may
 //! repeat it. After the notice `Server closed your connection` it was not seen, so
-//! nothing is repeated. A stream cut in mid-line cannot be told from one without its last
-//! LF, so the server's log may show a cut message.
+//! nothing is repeated. A stream cut in mid-line cannot be told from one without its
+//! last LF, so the server's log may show a cut message.
 
-use std::{fmt, str::Utf8Error};
+use std::fmt;
 
 use crate::lines::Line;
 
@@ -121,8 +121,8 @@ pub const DEFAULT_PREFIX: &str = "Server received your message: ";
 /// The longest such prefix in bytes.
 pub const MAX_PREFIX: usize = 1024;
 
-/// Reads the prefix of acknowledgements. No CR may be in it, or a text after it
-/// could be taken for another one.
+/// Reads the prefix of acknowledgements. With a CR in it, one reply could acknowledge
+/// two texts.
 ///
 /// # Errors
 ///
@@ -214,14 +214,14 @@ impl fmt::Display for Rejection {
 }
 
 /// The text of a message, or why there is none.
-pub type Text<'a> = Result<&'a [u8], Rejection>;
+pub type TextResult<'a> = Result<&'a [u8], Rejection>;
 
 /// The text of the message that a line is. It may still not be UTF-8.
 ///
 /// # Errors
 ///
 /// [`Rejection::TooLong`].
-pub fn text(line: Line<'_>) -> Text<'_> {
+pub fn text(line: Line<'_>) -> TextResult<'_> {
     let text = match line {
         Line::Whole(line) => line.strip_suffix(b"\r").unwrap_or(line),
         // Only an LF makes the CR before it part of the end of line.
@@ -231,19 +231,20 @@ pub fn text(line: Line<'_>) -> Text<'_> {
     if text.len() > MAX_MESSAGE { Err(Rejection::TooLong) } else { Ok(text) }
 }
 
-/// Appends the server's reply to a message to `out`, LF included: this prefix and
-/// the text, which is returned, if it is acknowledged.
+/// Appends the server's reply to a message to `out`, LF included. If that is an
+/// acknowledgement, of this prefix and the text, returns the text.
 ///
 /// # Errors
 ///
 /// The reply is a rejection: the text was one already, or is not UTF-8.
-pub fn reply<'a>(prefix: &str, text: Text<'a>, out: &mut Vec<u8>) -> Text<'a> {
-    let not_utf8 = |error: Utf8Error| Rejection::NotUtf8(error.valid_up_to());
-    let checked = match text {
+pub fn reply<'a>(prefix: &str, text: TextResult<'a>, out: &mut Vec<u8>) -> TextResult<'a> {
+    let checked = text.and_then(|text| {
         // Most texts are ASCII, which is quicker to see.
-        Ok(text) if !text.is_ascii() => str::from_utf8(text).map(str::as_bytes).map_err(not_utf8),
-        text => text,
-    };
+        if !text.is_ascii() {
+            str::from_utf8(text).map_err(|error| Rejection::NotUtf8(error.valid_up_to()))?;
+        }
+        Ok(text)
+    });
     match checked {
         Ok(text) => write_line(prefix, text, out),
         Err(rejection) => ServerLine::Rejected(rejection.to_string().as_bytes()).write(out),

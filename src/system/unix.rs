@@ -29,8 +29,8 @@ unsafe extern "C" {
 }
 
 /// What systems number differently: SIGURG, the limits of open files and of the
-/// address space (RLIMIT_NOFILE, RLIMIT_AS), SOL_SOCKET and SO_ACCEPTCONN. Where a
-/// limit is wrong, the system refuses it.
+/// address space (RLIMIT_NOFILE, RLIMIT_AS), SOL_SOCKET and SO_ACCEPTCONN. Where the
+/// number of a limit is wrong, the system refuses it.
 const NUMBERS: [c_int; 5] = if cfg!(target_vendor = "apple") {
     [16, 8, 5, 0xffff, 0x0002]
 } else if cfg!(not(any(target_os = "linux", target_os = "android"))) {
@@ -85,7 +85,7 @@ pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
         if pipe.read_exact(&mut number).is_ok() {
             let signal = Signal(number[0].into());
             before(signal);
-            end(signal);
+            end_by(signal);
         }
     })?;
     let handler = handle as extern "C" fn(c_int) as usize;
@@ -122,7 +122,8 @@ extern "C" fn handle(number: c_int) {
     }
 }
 
-pub(super) fn end(signal: Signal) -> ! {
+/// Ends the program as the signal does by default.
+pub fn end_by(signal: Signal) -> ! {
     set_action(signal, DEFAULT);
     raise(signal.0);
     // The kernel gives process 1, as of a container, no default action.
@@ -190,7 +191,7 @@ pub type Stdout = File;
 ///
 /// The stream is closed, or no descriptor is free.
 pub fn stdin() -> io::Result<File> {
-    file(&io::stdin())
+    duplicate(&io::stdin())
 }
 
 /// Standard output, unbuffered. The type of std takes a stream that is not open
@@ -200,23 +201,30 @@ pub fn stdin() -> io::Result<File> {
 ///
 /// As those of [`stdin`].
 pub fn stdout() -> io::Result<Stdout> {
-    file(&io::stdout())
+    duplicate(&io::stdout())
 }
 
-fn file(stream: &impl AsFd) -> io::Result<File> {
+fn duplicate(stream: &impl AsFd) -> io::Result<File> {
     Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
-/// Whether a file is also standard input, output or error, as `/dev/stderr` is after
-/// `2> FILE`.
+/// Whether a file is also a standard stream, as `/dev/stderr` is after `2> FILE`.
 ///
 /// # Errors
 ///
 /// The system does not tell, or a standard stream is closed.
-pub fn is_standard_stream(file: &File) -> io::Result<[bool; 3]> {
-    let streams = [id(&stdin()?)?, id(&stdout()?)?, id(&self::file(&io::stderr())?)?];
-    let this = id(file)?;
-    Ok(streams.map(|stream| stream == this))
+pub fn is_standard_stream(file: &File) -> io::Result<bool> {
+    let id_of_file = id(file)?;
+    Ok(id(&stdin()?)? == id_of_file || id(&stdout()?)? == id_of_file || is_standard_error(file)?)
+}
+
+/// Whether a file is also standard error.
+///
+/// # Errors
+///
+/// As those of [`is_standard_stream`].
+pub fn is_standard_error(file: &File) -> io::Result<bool> {
+    Ok(id(file)? == id(&duplicate(&io::stderr())?)?)
 }
 
 /// What tells a file from every other: its device and its number there.
@@ -327,10 +335,13 @@ impl Limit {
         limit
     }
 
-    /// What stands for no limit is the greatest number, signed or not.
+    /// The soft limit. The greatest number, signed or not, stands for none.
     fn soft(&self) -> usize {
-        let limit = Some(self.soft).filter(|soft| *soft < Size::MAX / 2);
-        limit.and_then(|soft| soft.try_into().ok()).unwrap_or(usize::MAX)
+        if self.soft < Size::MAX / 2 {
+            self.soft.try_into().unwrap_or(usize::MAX)
+        } else {
+            usize::MAX
+        }
     }
 }
 
@@ -339,7 +350,7 @@ impl Limit {
 /// allows: shells and service managers leave it at 1,024 (macOS: 256) for programs
 /// that use `select`, and whatever needs more is to raise it.
 pub fn open_file_limit(needed: usize) -> usize {
-    /// What macOS takes where the hard limit is none at all, if not more.
+    /// The most that macOS takes where the hard limit is none at all.
     const OPEN_MAX: usize = 10_240;
     let [_, files, ..] = NUMBERS;
     for wanted in [needed, needed.min(OPEN_MAX)] {
@@ -389,7 +400,7 @@ mod tests {
     /// that is signalled. Returns what it said and how it ended.
     fn play(role: &str, command: &str) -> (String, ExitStatus) {
         let mut shell = Command::new("sh");
-        let script = format!("{command} \"$0\" --exact system::this::tests::player --nocapture");
+        let script = format!("{command} \"$0\" --exact system::imp::tests::player --nocapture");
         shell.args(["-c", &script]).arg(std::env::current_exe().unwrap());
         let output = shell.env(VARIABLE, role).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

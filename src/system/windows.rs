@@ -42,14 +42,15 @@ pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
     thread.spawn(move || {
         if let Ok(signal) = signals.recv() {
             before(signal);
-            end(signal);
+            end_by(signal);
         }
     })?;
     let result = SetConsoleCtrlHandler(handle, 1);
     if result == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-pub(super) fn end(signal: Signal) -> ! {
+/// Ends the program with the signal's exit code.
+pub fn end_by(signal: Signal) -> ! {
     process::exit(signal.exit_code().into())
 }
 
@@ -67,7 +68,7 @@ extern "system" fn handle(event: u32) -> i32 {
         (signal, Instant::now())
     });
     if at.elapsed() >= REPEATED {
-        end(*first);
+        end_by(*first);
     }
     // At all events but the first two, the system ends the process when its
     // handler returns.
@@ -111,10 +112,16 @@ pub fn stdout() -> io::Result<Stdout> {
     Ok(io::stdout())
 }
 
-/// Whether a file is also standard input, output or error.
-pub fn is_standard_stream(file: &File) -> io::Result<[bool; 3]> {
+/// Whether a file is also a standard stream. This waits while another thread reads
+/// from a pipe at standard input, or writes to one at standard output.
+pub fn is_standard_stream(file: &File) -> io::Result<bool> {
     let streams = [id(&io::stdin()), id(&io::stdout()), id(&io::stderr())];
-    Ok(streams.map(|stream| stream.is_some() && stream == id(file)))
+    Ok(id(file).is_some() && streams.contains(&id(file)))
+}
+
+/// Whether a file is also standard error.
+pub fn is_standard_error(file: &File) -> io::Result<bool> {
+    Ok(id(file).is_some() && id(file) == id(&io::stderr()))
 }
 
 /// The volume and the number of a file on it; `None` for what is no file.

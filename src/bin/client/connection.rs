@@ -14,8 +14,8 @@ use crate::shared::{self, Shared};
 /// Deadlines are checked at least this often while nothing is received.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Sends and receives over a connection, until everything is answered that it is
-/// for, or `Some` loss ends it before.
+/// Sends and receives over a connection until everything that it is for is answered.
+/// Returns the loss that came before, if one did.
 ///
 /// # Errors
 ///
@@ -33,7 +33,7 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Resul
     }
     let stream = Arc::new(stream);
     let written = Arc::clone(&stream);
-    let writer = shared::start("writer", shared, move |shared| {
+    let writer = shared::start_thread("writer", shared, move |shared| {
         let sent = write_messages(shared, &written);
         // Wakes the thread that reads replies: it knows whether this is the end.
         let _ = written.shutdown(Shutdown::Both);
@@ -43,9 +43,10 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Resul
     shared.change(|conversation| conversation.disconnected());
     // A server that does not read may have the writer blocked.
     let _ = stream.shutdown(Shutdown::Both);
-    match (loss, writer.join()) {
+    let write_error = writer.join().ok().flatten().and_then(Result::err);
+    match (loss, write_error) {
         // What broke a connection is told to one of the two threads only.
-        (Ok(Some(Loss::Closed)), Ok(Some(Err(error)))) if !system::is_broken_pipe(&error) => {
+        (Ok(Some(Loss::Closed)), Some(error)) if !system::is_broken_pipe(&error) => {
             Ok(Some(Loss::Broken(error.to_string())))
         }
         (loss, _) => loss,
@@ -71,8 +72,8 @@ fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// Reads, verifies and prints replies, until everything is answered that the
-/// connection is for or `Some` loss ends it before.
+/// Reads, verifies and prints replies until everything that the connection is for is
+/// answered. Returns the loss that came before, if one did.
 ///
 /// # Errors
 ///

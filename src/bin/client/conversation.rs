@@ -43,7 +43,7 @@ pub(crate) struct Conversation {
     /// How many lines of input there were.
     lines: u64,
     /// How the input has ended, if it has.
-    input: Option<Result<(), String>>,
+    input_end: Option<Result<(), String>>,
     outbox: Outbox,
     /// When an answer last made room in the outbox, or the beginning.
     room_since: Instant,
@@ -112,7 +112,7 @@ impl Conversation {
             settings,
             began: now,
             lines: 0,
-            input: None,
+            input_end: None,
             outbox: Outbox::default(),
             room_since: now,
             counts,
@@ -139,7 +139,7 @@ impl Conversation {
             prefixes: self.settings.reply_prefix.clone(),
             began: self.began,
             now,
-            input_was_read: matches!(self.input, Some(Ok(()))),
+            input_was_read: matches!(self.input_end, Some(Ok(()))),
             unacknowledged: self.outbox.len() as u64,
             unsent: self.outbox.never_sent() as u64,
             waiting: self.outbox.first_due().map(since),
@@ -161,7 +161,7 @@ impl Conversation {
     /// Whether it is the user's turn: all so far is answered.
     pub(crate) fn awaits_input(&self) -> bool {
         let listens = matches!(self.link, Link::Up { .. } | Link::Resting);
-        listens && self.outbox.len() == 0 && !self.input_has_ended()
+        listens && self.outbox.len() == 0 && self.input_end.is_none()
     }
 
     /// Since when there is a connection, if there is one.
@@ -174,15 +174,10 @@ impl Conversation {
         self.outbox.in_flight() < self.outbox.len()
     }
 
-    /// Whether there will be no more lines.
-    pub(crate) fn input_has_ended(&self) -> bool {
-        self.input.is_some()
-    }
-
     /// Whether all input was read and everything is answered. Without any input,
     /// that takes a connection at least.
     pub(crate) fn is_done(&self) -> bool {
-        self.counts.connections > 0 && self.outbox.len() == 0 && self.input_has_ended()
+        self.counts.connections > 0 && self.outbox.len() == 0 && self.input_end.is_some()
     }
 
     /// What there is to say of the first attempt to connect while it is under way.
@@ -216,7 +211,7 @@ impl Conversation {
     ///
     /// The one line that says what is missing.
     pub(crate) fn verdict(&self) -> Result<(), String> {
-        if let Some(Err(error)) = &self.input {
+        if let Some(Err(error)) = &self.input_end {
             return Err(format!("cannot read standard input: {error}"));
         }
         self.counts.verdict()
@@ -242,16 +237,16 @@ impl Conversation {
 
     /// The input has come to its end, or cannot be read any further.
     pub(crate) fn end_input(&mut self, how: io::Result<()>) {
-        self.input = Some(how.map_err(|error| error.to_string()));
+        self.input_end = Some(how.map_err(|error| error.to_string()));
     }
 
     /// Appends to `batch` what must be sent; `None` while there is nothing.
     pub(crate) fn take_unsent(&mut self, batch: &mut Vec<u8>, now: Instant) -> Option<ToSend> {
-        let ended = self.input_has_ended();
-        let (is_done, has_unsent) = (self.is_done(), self.has_unsent());
-        let (Link::Up { left, half_closed, .. }, false) = (&mut self.link, is_done) else {
+        if self.is_done() {
             return Some(ToSend::Over);
-        };
+        }
+        let (has_ended, has_unsent) = (self.input_end.is_some(), self.has_unsent());
+        let Link::Up { left, half_closed, .. } = &mut self.link else { return Some(ToSend::Over) };
         if has_unsent && *left > 0 {
             let before = self.outbox.in_flight();
             if before == 0 {
@@ -265,7 +260,7 @@ impl Conversation {
             }
             return Some(ToSend::Batch);
         }
-        let is_last = ended || *left == 0;
+        let is_last = has_ended || *left == 0;
         if self.settings.half_close && is_last && !mem::replace(half_closed, true) {
             return Some(ToSend::HalfClose);
         }
@@ -293,7 +288,7 @@ impl Conversation {
         match self.take_replies(replies, now) {
             Err(violation @ Loss::Violation(_)) => return Err(violation),
             _ if self.is_done() || self.has_done_its_part() => {
-                // With nothing to ask, the outage ended when this connection came about.
+                // An outage that no reply has ended was over with the connect.
                 self.end_outage(self.connected_since().unwrap_or(now));
                 return Ok(true);
             }
@@ -308,8 +303,8 @@ impl Conversation {
         Ok(false)
     }
 
-    /// Measures how late the client itself is, and from now on wherever that may
-    /// matter. Returns when to measure again.
+    /// Measures how late the client itself is; from now on each snapshot and each end of
+    /// an outage does so, too. Returns when to measure again.
     pub(crate) fn measure_own_delay(&mut self, now: Instant) -> Instant {
         self.counts.own_delays.measure(self.began, now)
     }
@@ -322,11 +317,10 @@ impl Conversation {
         self.close_outage(now);
         let mut end = self.snapshot(now);
         if !all_printed {
-            let answered = end.counts.answers.total();
-            let due;
-            (end.counts.answers, due) = self.before_output.clone();
+            let (printed, due) = self.before_output.clone();
             end.waiting = due.map(|due| now.saturating_duration_since(due));
-            end.unacknowledged += answered - end.counts.answers.total();
+            end.unacknowledged += end.counts.answers.total() - printed.total();
+            end.counts.answers = printed;
             if end.counts.answers.total() == 0 {
                 end.counts.reply_times = Histogram::default();
             }

@@ -111,9 +111,9 @@ impl Snapshot {
         self.now.saturating_duration_since(self.began)
     }
 
-    /// The longest outage since the run began.
     /// What came since an earlier moment: replies, how many of them a second, and their
-    /// times. There are fewer than before where the last could not be printed in the end.
+    /// times. The numbers are negative where replies that were counted before could not
+    /// be printed in the end.
     pub(crate) fn since(&self, before: &Snapshot) -> (i64, f64, Histogram) {
         let replies = self.counts.answers.total() as i64 - before.counts.answers.total() as i64;
         let seconds = self.now.saturating_duration_since(before.now).as_secs_f64();
@@ -121,6 +121,7 @@ impl Snapshot {
         (replies, replies as f64 / seconds.max(1e-6), times)
     }
 
+    /// The longest outage since the run began.
     pub(crate) fn longest_outage(&self) -> Duration {
         self.counts.longest_outage.after(self.began)
     }

@@ -28,9 +28,10 @@ mod settings;
 mod shared;
 mod summary;
 
+use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant, SystemTime};
-use std::{io::Write, panic, path::PathBuf, process::ExitCode, sync::Arc, thread};
+use std::{panic, path::PathBuf, process::ExitCode, sync::Arc, thread};
 
 use anyhow::Context;
 use clap::{Parser, value_parser};
@@ -38,7 +39,7 @@ use log::LevelFilter;
 use tcp_chat::cli;
 use tcp_chat::system::{self, Signal};
 
-use crate::shared::{Outcome, Panicked, Shared, start};
+use crate::shared::{Outcome, Panicked, Shared, start_thread};
 use crate::{conversation::Conversation, named_file::NamedFile, output::Output};
 use crate::{schedule::Schedule, series::Series, session::Session, settings::Settings};
 
@@ -149,13 +150,13 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let server = cli::address(host, port);
     let conversation = Conversation::new(server, args.settings.clone(), Instant::now());
     let shared = Arc::new(Shared::new(conversation, output, end));
-    let (series, end) = match begin(args, began, &shared) {
+    let (series, end) = match start(args, began, &shared) {
         Ok(series) => (series, await_end(&shared, &first_end)),
         Err(error) => (None, Err(error)),
     };
     let code = conclude(args, &shared, began, &end, file.as_ref(), series);
     if let Some(signal) = end.err().and_then(|error| error.downcast::<Signal>().ok()) {
-        signal.end();
+        system::end_by(signal);
     }
     Ok(ExitCode::from(code))
 }
@@ -168,28 +169,28 @@ fn start_logger(args: &Args) {
     shared::say_panics_in_one_line();
 }
 
-/// Starts all threads of a run.
+/// Starts the threads of a run.
 ///
 /// # Errors
 ///
 /// There are not enough threads, or no standard input, or the series cannot be
 /// written.
-fn begin(args: &Args, began: SystemTime, shared: &Arc<Shared>) -> anyhow::Result<Option<Series>> {
+fn start(args: &Args, began: SystemTime, shared: &Arc<Shared>) -> anyhow::Result<Option<Series>> {
     if args.summary || args.report.is_some() || args.series.is_some() {
         // The shortest run has its first tick, too.
         shared.lock().measure_own_delay(Instant::now());
-        start("own delay", shared, measure_own_delay)?;
+        start_thread("own delay", shared, measure_own_delay)?;
     }
     let series = args.series.as_deref().map(|path| Series::new(path, began, shared)).transpose()?;
     let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = Schedule::new(args.rate);
-    start("input", shared, move |shared| input::read_input(shared, schedule, stdin))?;
+    start_thread("input", shared, move |shared| input::read_input(shared, schedule, stdin))?;
     if args.progress {
-        start("progress", shared, progress::show_progress)?;
+        start_thread("progress", shared, progress::show_progress)?;
     }
     let (host, port) = args.server.host_and_port();
     let mut session = Session::new(host, port, shared);
-    start("session", shared, move |shared| shared.end(session.run()))?;
+    start_thread("session", shared, move |shared| shared.end(session.run()))?;
     Ok(series)
 }
 
@@ -216,7 +217,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(signal) = error.downcast_ref::<Signal>() {
         return signal.exit_code();
     }
-    if error.downcast_ref().is_some_and(system::is_broken_pipe) { CLOSED_OUTPUT } else { 1 }
+    let is_closed = error.downcast_ref::<io::Error>().is_some_and(system::is_broken_pipe);
+    if is_closed { CLOSED_OUTPUT } else { 1 }
 }
 
 /// Shows the last words and writes the report. Returns the exit code.
@@ -234,10 +236,9 @@ fn conclude(
     let error = end.as_ref().err().or(last_row.as_ref().err());
     let exit = error.map_or(0, exit_code);
     let why = error.map(|error| format!("{error:#}"));
-    let report = report::report(&run, began, exit, why.as_deref());
-    let write_if = |is_time: bool| file.filter(|_| is_time)?.write(&report).err();
+    let write_report = || file?.write(&report::report(&run, began, exit, why.as_deref())).err();
     let comes_last = file.is_some_and(NamedFile::comes_last);
-    let unwritten = write_if(!comes_last);
+    let mut unwritten = if comes_last { None } else { write_report() };
     let mut last_words = if args.summary { summary::summary(&run) } else { String::new() };
     // The other codes say enough, and a panic was reported where it happened.
     let news = error.filter(|error| exit == 1 && !error.is::<Panicked>());
@@ -245,9 +246,12 @@ fn conclude(
         last_words += &format!("client: {error:#}\n");
     }
     shared.output.end(&last_words, exit == Signal::INT.exit_code());
-    let unwritten_last = write_if(comes_last).map(|error| cli::failure("client", &error));
+    if comes_last && let Some(error) = write_report() {
+        cli::failure("client", &error);
+        unwritten = Some(error);
+    }
     // A run without its report has failed, too.
-    exit.max(u8::from(unwritten.is_some() || unwritten_last.is_some()))
+    exit.max(u8::from(unwritten.is_some()))
 }
 
 #[cfg(test)]
@@ -271,7 +275,7 @@ mod tests {
         let (end, first_end) = mpsc::channel();
         let conversation = Conversation::new(String::new(), args.settings.clone(), Instant::now());
         let shared = Arc::new(Shared::new(conversation, Output::new().unwrap(), end));
-        start("input", &shared, |_| panic!("a\nbug")).unwrap();
+        start_thread("input", &shared, |_| panic!("a\nbug")).unwrap();
         let end = first_end.recv().unwrap();
         let code = conclude(&args, &shared, SystemTime::now(), &end, None, None);
         std::process::exit(code.into());

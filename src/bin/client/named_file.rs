@@ -30,8 +30,8 @@ impl NamedFile {
     /// file, these would overwrite it; and if it waits for a reader, they never come.
     pub(crate) fn comes_last(&self) -> bool {
         let is_file = self.file.metadata().is_ok_and(|data| data.is_file());
-        let [input, output, error] = system::is_standard_stream(&self.file).unwrap_or_default();
-        error || !is_file && (input || output)
+        let is_error = system::is_standard_error(&self.file).unwrap_or_default();
+        is_error || !is_file && system::is_standard_stream(&self.file).unwrap_or_default()
     }
 
     /// Writes this text at the end of the file, wherever that is by now.
@@ -48,7 +48,7 @@ impl NamedFile {
 fn create(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
     // What a standard stream has written, or reads, stays.
-    if file.metadata()?.is_file() && !system::is_standard_stream(&file)?.contains(&true) {
+    if file.metadata()?.is_file() && !system::is_standard_stream(&file)? {
         // Windows empties no file that is open for appending alone.
         File::options().write(true).open(path)?.set_len(0)?;
     }

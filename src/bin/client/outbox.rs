@@ -62,15 +62,10 @@ impl Outbox {
     /// they are in flight from now on. Returns how many of them had been sent before.
     pub(crate) fn take_unsent(&mut self, most: u64, out: &mut Vec<u8>) -> usize {
         let unsent = self.start + self.sent_bytes;
-        let (before, all) = (self.sent, self.lengths.len());
-        if most >= (all - before) as u64 {
-            self.sent = all;
-            self.sent_bytes = self.bytes();
-        } else {
-            self.sent += most as usize;
-            let taken: u32 = self.lengths.range(before..self.sent).sum();
-            self.sent_bytes += taken as usize;
-        }
+        let before = self.sent;
+        self.sent += most.min((self.lengths.len() - before) as u64) as usize;
+        let taken: u32 = self.lengths.range(before..self.sent).sum();
+        self.sent_bytes += taken as usize;
         out.extend_from_slice(&self.bytes[unsent..self.start + self.sent_bytes]);
         let sent_again = self.ever_sent.min(self.sent) - before;
         self.ever_sent = self.ever_sent.max(self.sent);

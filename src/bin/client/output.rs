@@ -109,8 +109,14 @@ impl Output {
     /// Asks for a message when all so far are answered, unless the cursor still
     /// stands behind such a prompt.
     pub(crate) fn prompt<'a>(&self, lock: impl FnOnce() -> MutexGuard<'a, Conversation>) {
-        if self.prompts && lock().awaits_input() && !self.is_mid_line.swap(true, Ordering::Relaxed)
-        {
+        if !self.prompts {
+            return;
+        }
+        // Under its lock, as a line is typed: none comes in between.
+        let conversation = lock();
+        let asks = conversation.awaits_input() && !self.is_mid_line.swap(true, Ordering::Relaxed);
+        drop(conversation);
+        if asks {
             let _terminal = self.lock();
             let _ = write!(io::stderr(), "Enter message: ");
         }

@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use anyhow::anyhow;
 
-use crate::shared::{Shared, start};
+use crate::shared::{Shared, start_thread};
 use crate::{counts::Snapshot, histogram::milliseconds, named_file::NamedFile};
 
 const HEADER: &str = "time,acknowledged,replies,replies_per_second,p50_ms,p99_ms,max_ms,\
@@ -38,15 +38,14 @@ impl Series {
         // A FIFO waits for its reader, and the run does not.
         let is_special = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
         let path = path.to_owned();
-        let create = move || NamedFile::create("series", &path);
-        let file = (!is_special).then(&create).transpose()?;
-        start("series", shared, move |shared| {
-            let file = file.map_or_else(create, Ok);
+        let opened = if is_special { None } else { Some(NamedFile::create("series", &path)?) };
+        start_thread("series", shared, move |shared| {
+            let file = opened.map_or_else(|| NamedFile::create("series", &path), Ok);
             let all = file.and_then(|file| write_rows(&file, before, began, shared, &is_over));
             if let Err(error) = &all {
                 shared.end(Err(anyhow!("{error:#}")));
             }
-            // Another end may have come before.
+            // Nobody takes it once the run is over.
             let _ = done.send(all);
         })?;
         Ok(Series { end, written })

@@ -43,13 +43,13 @@ impl Session {
                 }
                 conversation.connecting(now)
             };
-            let stream = self.connect(now, limit);
-            let is_refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-            let is_refused = stream.as_ref().is_err_and(is_refused);
-            let hint = if is_refused { "; is the server running there?" } else { "" };
-            let loss = match stream {
-                Err(error) => Some(Loss::Unreachable(error.to_string())),
-                Ok(stream) => connection::converse(&shared, stream)?,
+            let (loss, hint) = match self.connect(now, limit) {
+                Ok(stream) => (connection::converse(&shared, stream)?, ""),
+                Err(error) => {
+                    let is_refused = error.kind() == io::ErrorKind::ConnectionRefused;
+                    let hint = if is_refused { "; is the server running there?" } else { "" };
+                    (Some(Loss::Unreachable(error.to_string())), hint)
+                }
             };
             // After a planned end, the next attempt comes when there is a line to send.
             let mut next_attempt = None;
@@ -71,7 +71,7 @@ impl Session {
 
     /// Makes one attempt to connect: tries all addresses of the name, in their
     /// order. The time that is left is shared among those that are left, so that a
-    /// dead one does not take it all.
+    /// dead one does not take it all. The user is told when one succeeds.
     fn connect(&mut self, begun: Instant, limit: Duration) -> io::Result<TcpStream> {
         let addresses = self.look_up(limit)?;
         let mut result = Err(io::Error::other("the name has no address"));
@@ -100,8 +100,10 @@ impl Session {
             None => {
                 let (found, answer) = mpsc::channel();
                 let name = (self.host.clone(), self.port);
-                // Nobody waits for it any more once the run is over.
-                let look_up = move || found.send(name.to_socket_addrs().map(Iterator::collect));
+                let look_up = move || {
+                    // Nobody waits for it any more once the run is over.
+                    let _ = found.send(name.to_socket_addrs().map(Iterator::collect));
+                };
                 thread::Builder::new().name("look-up".to_string()).spawn(look_up)?;
                 answer
             }
@@ -119,7 +121,7 @@ impl Session {
         }
     }
 
-    /// Which of the server's addresses it is.
+    /// The news of a connection, with the address that it is to.
     fn connected_to(&self, stream: &TcpStream) -> String {
         let server = cli::address(&self.host, self.port);
         match stream.peer_addr() {
@@ -136,8 +138,8 @@ fn has_route(address: SocketAddr) -> bool {
     UdpSocket::bind(any).is_ok_and(|socket| socket.connect(address).is_ok())
 }
 
-/// Connects without waiting for small segments to be gathered (`TCP_NODELAY`),
-/// or a message could wait for the acknowledgement of the one before.
+/// Connects, and sets `TCP_NODELAY`, or a message could wait for the acknowledgement
+/// of the one before.
 fn connect_to(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, limit).map_err(|error| {
         // std's own text for a timeout differs from the system's.

@@ -105,7 +105,7 @@ impl Shared {
 /// # Errors
 ///
 /// No thread is available.
-pub(crate) fn start<T: Send + 'static>(
+pub(crate) fn start_thread<T: Send + 'static>(
     name: &'static str,
     shared: &Arc<Shared>,
     run: impl FnOnce(&Shared) -> T + Send + 'static,

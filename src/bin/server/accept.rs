@@ -78,13 +78,13 @@ impl Server {
     }
 
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        // If the thread cannot be started, its closure is dropped; with a second
-        // handle the client can still be told.
         let stream = Arc::new(Stream::new(stream, &self.stop));
         let slot = match self.limits.take_slot() {
             Ok(slot) => slot,
             Err(why) => return self.refuse(stream, peer, Level::Info, &why),
         };
+        // If the thread cannot be started, its closure is dropped; with a second
+        // handle the client can still be told.
         let client = Client { slot, stream: Arc::clone(&stream), peer };
         let (settings, linger) = (self.settings.clone(), self.linger.clone());
         let stop = Arc::clone(&self.stop);

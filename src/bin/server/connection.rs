@@ -3,7 +3,7 @@
 //! One idea serves both the smallest and the largest load: read once, answer
 //! every whole line that is here, write once. A line alone costs one read and
 //! one write; a thousand lines in one segment cost no more calls than that.
-//! Nothing here locks, and nothing allocates for a message that is acknowledged,
+//! Nothing here locks, except to log, and nothing allocates for a message that is acknowledged,
 //! once there is room for the longest.
 //!
 //! A deadline judges the client by what it had done, not by when the server
@@ -36,7 +36,7 @@ const SHORT_MESSAGES: u64 = 32;
 /// For how long a client is read from once its thread sees that the server is stopped.
 const LAST_READS: Duration = Duration::from_millis(100);
 
-/// How many bytes of a client are read in that time at most.
+/// How many bytes from a client are read in that time at most.
 const LAST_BYTES: usize = 1 << 20;
 
 /// What all clients have in common, as the command line says it.
@@ -110,7 +110,7 @@ pub(crate) fn serve(stream: &Stream, peer: SocketAddr, settings: Settings) -> Op
         _ => "",
     };
     log::info!("{peer} disconnected after {messages}{why}{hint}");
-    let why = end.ok()??;
+    let why = end.ok().flatten()?;
     Some(framing.notice(ServerLine::Closed(why.as_bytes())))
 }
 
@@ -165,7 +165,11 @@ impl Connection<'_> {
 
             if self.stream.is_stopping() {
                 let is_at_end = self.answer_last()?;
-                return Ok((!is_at_end).then(|| "the server is stopping".to_string()));
+                return Ok(if is_at_end {
+                    None
+                } else {
+                    Some("the server is stopping".to_string())
+                });
             }
             line_begun = match line_begun {
                 _ if !self.lines.is_inside_line() => None,
@@ -201,8 +205,8 @@ impl Connection<'_> {
         Ok(false)
     }
 
-    /// Reads once. Where a read is a message, it takes all that is here, but only
-    /// as much room as that needs: most messages are short.
+    /// Reads. Where a read is a message, it takes all that is here, but only as much
+    /// room as that needs: most messages are short.
     fn read(&mut self) -> io::Result<usize> {
         let mut read = self.lines.fill(&mut self.stream)?;
         while self.settings.framing == Framing::Raw && self.lines.is_full() {
@@ -280,9 +284,9 @@ impl Connection<'_> {
         // The socket's own timeout starts anew with each write, so after one that took
         // only a part, the clock decides whether there is another.
         loop {
-            let stream = &self.stream.tcp;
-            let write = || { stream }.write(rest);
-            let written = if is_overdue { without_waiting(stream, write) } else { write() };
+            let write = || (&self.stream.tcp).write(rest);
+            let written =
+                if is_overdue { without_waiting(&self.stream.tcp, write) } else { write() };
             match written {
                 Ok(written) => rest = &rest[written..],
                 Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {}

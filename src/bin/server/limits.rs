@@ -36,12 +36,15 @@ pub(crate) struct Limits {
     /// Kept open for a moment after their notice.
     pub(crate) lingering: usize,
     /// One reference for each slot that is taken, besides this one.
-    slots: Slot,
+    slots: Arc<()>,
 }
 
 /// One client's place among those that are served at once. It is given back by
 /// its drop, however its client's thread ends.
-pub(crate) type Slot = Arc<()>;
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _counted: Arc<()>,
+}
 
 impl Limits {
     /// A place for one more client.
@@ -54,7 +57,7 @@ impl Limits {
         if taken >= self.clients {
             return Err(format!("{} connected ({})", clients_are(taken), self.cause));
         }
-        Ok(Arc::clone(&self.slots))
+        Ok(Slot { _counted: Arc::clone(&self.slots) })
     }
 }
 
@@ -75,8 +78,8 @@ pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
         );
     }
     let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
-    let most = MOST_LINGERING + SPARE_FILES + open_files(usize::MAX);
-    let files = system::open_file_limit(wanted.saturating_add(most));
+    let others = MOST_LINGERING + SPARE_FILES + open_files(usize::MAX);
+    let files = system::open_file_limit(wanted.saturating_add(others));
     allow(asked, files, open_files(files), max_map_count())
 }
 
@@ -91,8 +94,8 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
     let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
     let clients = wanted.min(by_files).min(by_maps);
     let (cause, remedy) = if clients == wanted {
-        let asked = asked.map(|_| format!("--max-clients {clients}"));
-        (asked.unwrap_or("the default limit".to_string()), "")
+        let flag = asked.map(|_| format!("--max-clients {clients}"));
+        (flag.unwrap_or("the default limit".to_string()), "")
     } else if by_files < by_maps {
         (format!("the hard open-file limit of {files}"), "ulimit -Hn raises it")
     } else {
@@ -102,9 +105,9 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
         bail!("not even one client is allowed because of {cause} ({remedy})");
     }
     if clients < wanted {
-        let level = asked.map_or(Level::Info, |_| Level::Warn);
-        let most = clients_are(clients);
-        log::log!(level, "At most {most} served, not {wanted}, because of {cause} ({remedy})");
+        let level = if asked.is_some() { Level::Warn } else { Level::Info };
+        let served = clients_are(clients);
+        log::log!(level, "At most {served} served, not {wanted}, because of {cause} ({remedy})");
     }
     Ok(Limits { clients, cause, lingering, slots: Arc::default() })
 }

@@ -52,9 +52,9 @@ fn run(farewells: &Receiver<Farewell>, most: usize) {
         let wait = if lingering.is_empty() { Duration::MAX } else { SWEEP };
         match farewells.recv_timeout(wait) {
             Ok(farewell) => {
+                let is_stopping = farewell.stream.is_stopping();
                 lingering.extend(farewell.begin());
-                let is_stopping = |first: &Farewell| first.stream.is_stopping();
-                if lingering.len() > most && !lingering.front().is_some_and(is_stopping) {
+                if lingering.len() > most && !is_stopping {
                     lingering.pop_front();
                 }
             }

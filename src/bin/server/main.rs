@@ -2,7 +2,8 @@
 //!
 //! [`listener`] opens the socket, and this file announces it. [`accept`] gives
 //! each client a thread, if [`limits`] has a slot for it; [`connection`] is what
-//! that thread does. [`linger`] closes connections after a notice.
+//! that thread does. [`linger`] closes connections after a notice, and [`stop`] ends it
+//! all.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -64,6 +65,7 @@ fn run(args: &Args) -> anyhow::Result<Infallible> {
         .format_timestamp_millis()
         .init();
     let stop = Arc::new(Stop::default());
+    // Elsewhere its threads cannot be woken, so a signal ends it at once.
     if Interruptible::IS_SUPPORTED {
         let stop = Arc::clone(&stop);
         system::watch(move |signal| end(&stop, signal)).context("cannot wait for signals")?;
@@ -83,7 +85,7 @@ fn run(args: &Args) -> anyhow::Result<Infallible> {
     server.accept(&listener).with_context(|| format!("cannot accept on {address}"))?;
     drop(listener);
     stop.set_accepting(None);
-    // The thread that the signal came to ends the process.
+    // The thread that waits for signals ends the process.
     loop {
         thread::park();
     }
@@ -97,7 +99,7 @@ fn end(stop: &Arc<Stop>, signal: Signal) {
     let thread = thread::Builder::new().name("stop".to_string());
     let started = thread.spawn(move || {
         in_thread.run();
-        stopped.send(())
+        let _ = stopped.send(());
     });
     match started {
         // A log that nobody reads can hold up the thread, but not the end.

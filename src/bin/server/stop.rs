@@ -9,7 +9,7 @@
 //! as whole. And Linux then answers whatever comes after the server's own end with
 //! a reset, which destroys replies that are still on their way.)
 //!
-//! 1. The server accepts who is in the listener's queue, up to its own connection,
+//! 1. The server accepts whoever is in the listener's queue, up to its own connection,
 //!    and no more: dropping the listener resets whoever is left in its queue.
 //! 2. Each client's thread answers what has come, and its client is told.
 //! 3. All connections linger until their clients have closed them, so that no
@@ -130,7 +130,7 @@ impl Stop {
         }
     }
 
-    /// The flag that all look at, and when it was set.
+    /// Sets the flag that all look at, unless it is set, and returns when it was.
     pub(crate) fn begin(&self) -> Instant {
         *self.begun.get_or_init(Instant::now)
     }

@@ -119,8 +119,9 @@ impl Conversation {
         // Where no connection was lost, the outage began with the attempt.
         let known = attempt.unwrap_or(now);
         let began = self.awaited_since.filter(|_| was_in_flight).unwrap_or(known);
-        let lost = self.addresses.take();
-        let outage = (self.outage).get_or_insert_with(|| Outage::new(began, known, what, lost));
+        let addresses = self.addresses.take();
+        let new = || Outage::new(began, known, what, addresses);
+        let outage = self.outage.get_or_insert_with(new);
         let left = outage.left_of(retry_for, now);
         let pause = outage.pause(now).min(left);
         if left.is_zero() {

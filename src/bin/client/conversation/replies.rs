@@ -87,8 +87,8 @@ impl Conversation {
         Ok(())
     }
 
-    /// The acknowledgement of a message that a wrong reply is to be compared with: by
-    /// the prefix that it has, or else by the one that was there before.
+    /// The acknowledgement that a wrong reply is compared with: by the longest prefix that
+    /// it begins with, or else by the one of the last acknowledgement.
     fn expected(&self, wrong: &[u8], sent: &[u8]) -> Vec<u8> {
         let prefixes = &self.settings.reply_prefix;
         let begins = |prefix: &&String| wrong.starts_with(prefix.as_bytes());

@@ -10,7 +10,7 @@ use super::*;
 use crate::counts::Counts;
 use crate::output::Output;
 use crate::schedule::Schedule;
-use crate::shared::{Panicked, Shared, start};
+use crate::shared::{Panicked, Shared, start_thread};
 use crate::{input, progress, session};
 
 /// What no step of any test should take.
@@ -59,13 +59,13 @@ fn connect(unanswered: usize, shared: &Arc<Shared>) {
         }
     });
     let mut session = session::Session::new("127.0.0.1", address.port(), shared);
-    start("session", shared, move |shared| shared.end(session.run())).unwrap();
+    start_thread("session", shared, move |shared| shared.end(session.run())).unwrap();
 }
 
 #[test]
 fn a_panic_of_the_thread_that_reads_the_input_ends_the_run() {
     assert_ends_by_panic("input", Counts::default(), |shared| {
-        start("input", shared, |shared| {
+        start_thread("input", shared, |shared| {
             input::read_input(shared, Schedule::new(None), PanickingInput)
         })
         .unwrap();
@@ -96,6 +96,6 @@ fn a_panic_of_the_thread_that_shows_progress_ends_the_run() {
     let answers = Answers { acknowledged: u64::MAX, rejected: 1, ..Answers::default() };
     let counts = Counts { answers, ..Counts::default() };
     assert_ends_by_panic("progress", counts, |shared| {
-        start("progress", shared, progress::show_progress).unwrap();
+        start_thread("progress", shared, progress::show_progress).unwrap();
     });
 }

@@ -41,7 +41,7 @@ impl<'a> Input<'a> {
 
     /// Queues every line for which there is room.
     pub(super) fn enqueue(&mut self, conversation: &mut Conversation, now: Instant) {
-        while conversation.has_room() && !conversation.input_has_ended() {
+        while conversation.has_room() && conversation.input_end.is_none() {
             match self.lines.next_line() {
                 Some(line) => conversation.enqueue(line, now),
                 None if self.is_at_end => conversation.end_input(Ok(())),

@@ -155,9 +155,9 @@
 //! ## Closing resets, and the reset destroys replies
 //!
 //! A server writes "you are refused" and closes, and the client only ever sees
-//! `Connection reset by peer`. A close with bytes unread, or bytes that come
-//! after it, makes the system send a reset (RST): this connection is no more. It
-//! throws away what is still on its way, on many systems also what the client
+//! `Connection reset by peer`. A close with bytes unread makes the system send a
+//! reset (RST), and so do bytes that come after a close: this connection is no more. A
+//! reset throws away what is still on its way, on many systems also what the client
 //! has received and not read yet, and on all of them it fails a client that is
 //! still sending and has not looked. A last line that nobody asked for is a
 //! *notice* here; after one, the server half-closes and drains what still comes,
@@ -534,8 +534,8 @@
 //! [`accept.rs`], [`server/connection.rs`], and of [`stop.rs`] its page and `Stream`. That
 //! is an hour, and [`limits.rs`] and [`linger.rs`] can wait. Of the client, read
 //! [`conversation.rs`], [`connections.rs`] and [`replies.rs`] with [`outbox.rs`]: the
-//! rules, without any socket. Then the threads that carry them out: [`shared.rs`], [`input.rs`],
-//! [`session.rs`], which connects again after an outage, and
+//! rules, without any socket. Then the threads that carry them out: [`shared.rs`],
+//! [`input.rs`], [`session.rs`], which connects again after an outage, and
 //! [`client/connection.rs`]. How a run ends is judged in [`conversation.rs`], sent on
 //! by the thread that comes to know it first, and settled in [`client/main.rs`].
 //! [`output.rs`], [`report.rs`] and whatever else counts or shows can wait.

@@ -121,8 +121,8 @@ pub const DEFAULT_PREFIX: &str = "Server received your message: ";
 /// The longest such prefix in bytes.
 pub const MAX_PREFIX: usize = 1024;
 
-/// Reads the prefix of acknowledgements. With a CR in it, one reply could acknowledge
-/// two texts.
+/// Reads the prefix of acknowledgements. No CR may be in it: since a reply may keep the
+/// CR of its message, two prefixes that differ by a CR at the end could not be told apart.
 ///
 /// # Errors
 ///
@@ -231,8 +231,8 @@ pub fn text(line: Line<'_>) -> TextResult<'_> {
     if text.len() > MAX_MESSAGE { Err(Rejection::TooLong) } else { Ok(text) }
 }
 
-/// Appends the server's reply to a message to `out`, LF included. If that is an
-/// acknowledgement, of this prefix and the text, returns the text.
+/// Appends the server's reply to a message to `out`, LF included. An acknowledgement is
+/// this prefix and the text, which is then returned.
 ///
 /// # Errors
 ///

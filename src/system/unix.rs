@@ -350,7 +350,7 @@ impl Limit {
 /// allows: shells and service managers leave it at 1,024 (macOS: 256) for programs
 /// that use `select`, and whatever needs more is to raise it.
 pub fn open_file_limit(needed: usize) -> usize {
-    /// The most that macOS takes where the hard limit is none at all.
+    /// What every macOS takes where the hard limit is none at all; most take more.
     const OPEN_MAX: usize = 10_240;
     let [_, files, ..] = NUMBERS;
     for wanted in [needed, needed.min(OPEN_MAX)] {

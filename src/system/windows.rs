@@ -113,13 +113,14 @@ pub fn stdout() -> io::Result<Stdout> {
 }
 
 /// Whether a file is also a standard stream. This waits while another thread reads
-/// from a pipe at standard input, or writes to one at standard output.
+/// from a pipe at standard input, or writes to one at standard output or error.
 pub fn is_standard_stream(file: &File) -> io::Result<bool> {
     let streams = [id(&io::stdin()), id(&io::stdout()), id(&io::stderr())];
     Ok(id(file).is_some() && streams.contains(&id(file)))
 }
 
-/// Whether a file is also standard error.
+/// Whether a file is also standard error. This waits while another thread writes to a
+/// pipe there.
 pub fn is_standard_error(file: &File) -> io::Result<bool> {
     Ok(id(file).is_some() && id(file) == id(&io::stderr()))
 }

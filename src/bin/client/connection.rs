@@ -15,7 +15,7 @@ use crate::shared::{self, Shared};
 const TICK: Duration = Duration::from_secs(1);
 
 /// Sends and receives over a connection until everything that it is for is answered.
-/// Returns the loss that came before, if one did.
+/// Returns the loss that ended it earlier, if one did.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Reads, verifies and prints replies until everything that the connection is for is
-/// answered. Returns the loss that came before, if one did.
+/// answered. Returns the loss that ended it earlier, if one did.
 ///
 /// # Errors
 ///

@@ -288,7 +288,7 @@ impl Conversation {
         match self.take_replies(replies, now) {
             Err(violation @ Loss::Violation(_)) => return Err(violation),
             _ if self.is_done() || self.has_done_its_part() => {
-                // An outage that no reply has ended was over with the connect.
+                // An outage that no reply has ended was ended by this connection.
                 self.end_outage(self.connected_since().unwrap_or(now));
                 return Ok(true);
             }

@@ -181,7 +181,8 @@ fn start(args: &Args, began: SystemTime, shared: &Arc<Shared>) -> anyhow::Result
         shared.lock().measure_own_delay(Instant::now());
         start_thread("own delay", shared, measure_own_delay)?;
     }
-    let series = args.series.as_deref().map(|path| Series::new(path, began, shared)).transpose()?;
+    let series =
+        args.series.as_deref().map(|path| Series::start(path, began, shared)).transpose()?;
     let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = Schedule::new(args.rate);
     start_thread("input", shared, move |shared| input::read_input(shared, schedule, stdin))?;

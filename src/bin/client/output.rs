@@ -112,7 +112,7 @@ impl Output {
         if !self.prompts {
             return;
         }
-        // Under its lock, as a line is typed: none comes in between.
+        // Both under its lock, under which typed lines are taken, too: none comes in between.
         let conversation = lock();
         let asks = conversation.awaits_input() && !self.is_mid_line.swap(true, Ordering::Relaxed);
         drop(conversation);

@@ -2,8 +2,8 @@
 //!
 //! A client that is stopped, or starved of a processor, prints late and reads
 //! late, and its reply times look like those of a server that stalls. So a thread
-//! that has nothing else to do wakes on a fixed grid. The client is at least as late
-//! as that thread wakes.
+//! that has nothing else to do wakes on a fixed grid. However late it wakes, the client
+//! is at least that late.
 
 use std::time::{Duration, Instant};
 

@@ -27,7 +27,7 @@ impl Series {
     /// # Errors
     ///
     /// The file cannot be written, or there is no thread.
-    pub(crate) fn new(
+    pub(crate) fn start(
         path: &Path,
         began: SystemTime,
         shared: &Arc<Shared>,
@@ -45,7 +45,7 @@ impl Series {
             if let Err(error) = &all {
                 shared.end(Err(anyhow!("{error:#}")));
             }
-            // Nobody takes it once the run is over.
+            // The end of the run waits no longer than LAST_ROW for it.
             let _ = done.send(all);
         })?;
         Ok(Series { end, written })

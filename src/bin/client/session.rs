@@ -121,7 +121,7 @@ impl Session {
         }
     }
 
-    /// The news of a connection, with the address that it is to.
+    /// What to tell of a new connection: the server, and which of its addresses it is.
     fn connected_to(&self, stream: &TcpStream) -> String {
         let server = cli::address(&self.host, self.port);
         match stream.peer_addr() {
@@ -138,8 +138,8 @@ fn has_route(address: SocketAddr) -> bool {
     UdpSocket::bind(any).is_ok_and(|socket| socket.connect(address).is_ok())
 }
 
-/// Connects, and sets `TCP_NODELAY`, or a message could wait for the acknowledgement
-/// of the one before.
+/// Connects, and sets `TCP_NODELAY`, or a message could wait until TCP has acknowledged
+/// the one before.
 fn connect_to(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, limit).map_err(|error| {
         // std's own text for a timeout differs from the system's.

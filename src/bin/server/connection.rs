@@ -3,8 +3,8 @@
 //! One idea serves both the smallest and the largest load: read once, answer
 //! every whole line that is here, write once. A line alone costs one read and
 //! one write; a thousand lines in one segment cost no more calls than that.
-//! Nothing here locks, except to log, and nothing allocates for a message that is acknowledged,
-//! once there is room for the longest.
+//! Nothing here locks, except to log, and nothing allocates for a message that is
+//! acknowledged, once there is room for the longest.
 //!
 //! A deadline judges the client by what it had done, not by when the server
 //! looked: a process may be stopped for any time. So once a deadline has passed,

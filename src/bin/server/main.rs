@@ -2,8 +2,8 @@
 //!
 //! [`listener`] opens the socket, and this file announces it. [`accept`] gives
 //! each client a thread, if [`limits`] has a slot for it; [`connection`] is what
-//! that thread does. [`linger`] closes connections after a notice, and [`stop`] ends it
-//! all.
+//! that thread does. [`linger`] closes connections after a notice, and [`stop`] stops
+//! the server.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -65,7 +65,7 @@ fn run(args: &Args) -> anyhow::Result<Infallible> {
         .format_timestamp_millis()
         .init();
     let stop = Arc::new(Stop::default());
-    // Elsewhere its threads cannot be woken, so a signal ends it at once.
+    // Where threads cannot be woken, a signal ends the server at once.
     if Interruptible::IS_SUPPORTED {
         let stop = Arc::clone(&stop);
         system::watch(move |signal| end(&stop, signal)).context("cannot wait for signals")?;

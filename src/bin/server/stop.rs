@@ -130,7 +130,7 @@ impl Stop {
         }
     }
 
-    /// Sets the flag that all look at, unless it is set, and returns when it was.
+    /// Sets the flag that all look at, unless it is set already. Returns when it was set.
     pub(crate) fn begin(&self) -> Instant {
         *self.begun.get_or_init(Instant::now)
     }

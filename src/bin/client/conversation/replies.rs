@@ -87,8 +87,9 @@ impl Conversation {
         Ok(())
     }
 
-    /// The acknowledgement that a wrong reply is compared with: by the longest prefix that
-    /// it begins with, or else by the one of the last acknowledgement.
+    /// The acknowledgement that a wrong reply is compared with. It has the longest prefix
+    /// that the reply begins with, or else that of the last acknowledgement (at first, the
+    /// first).
     fn expected(&self, wrong: &[u8], sent: &[u8]) -> Vec<u8> {
         let prefixes = &self.settings.reply_prefix;
         let begins = |prefix: &&String| wrong.starts_with(prefix.as_bytes());

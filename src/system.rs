@@ -7,9 +7,14 @@
 use std::io::{self, ErrorKind};
 use std::{error::Error, ffi::c_int, fmt, time::Duration};
 
-#[cfg_attr(unix, path = "system/unix.rs")]
-#[cfg_attr(windows, path = "system/windows.rs")]
-mod imp;
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+use unix as imp;
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as imp;
 
 pub use imp::*;
 

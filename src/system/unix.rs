@@ -400,7 +400,7 @@ mod tests {
     /// that is signalled. Returns what it said and how it ended.
     fn play(role: &str, command: &str) -> (String, ExitStatus) {
         let mut shell = Command::new("sh");
-        let script = format!("{command} \"$0\" --exact system::imp::tests::player --nocapture");
+        let script = format!("{command} \"$0\" --exact system::unix::tests::player --nocapture");
         shell.args(["-c", &script]).arg(std::env::current_exe().unwrap());
         let output = shell.env(VARIABLE, role).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -117,6 +117,17 @@ mod tests {
     }
 
     #[test]
+    fn the_figures_are_quantiles_and_the_longest_in_milliseconds() {
+        let mut times = Histogram::default();
+        (1..=10_000).for_each(|micros| times.record(Duration::from_micros(micros), 1));
+        let exact = [("p50", 5.0), ("p90", 9.0), ("p99", 9.9), ("p99.9", 9.99), ("max", 10.0)];
+        for (shown, exact) in times.figures().unwrap().iter().zip(exact) {
+            assert_eq!(shown.0, exact.0);
+            assert!(shown.1 >= exact.1 && shown.1 < exact.1 * 1.02, "{shown:?}");
+        }
+    }
+
+    #[test]
     fn any_duration_has_its_bucket() {
         let mut times = Histogram::default();
         times.record(Duration::ZERO, 1);

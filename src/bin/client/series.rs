@@ -148,12 +148,12 @@ mod tests {
         };
         conversation.connecting(began);
         conversation.connected(began);
-        for _ in 0..3 {
+        for _ in 0..4 {
             conversation.enqueue(Line::Whole(b""), began);
         }
         conversation.take_unsent(&mut Vec::new(), began);
         acknowledge(&mut conversation, 2, at(5));
-        let row = "1001.000000,2,2,2.0,500.000,500.000,500.000,1,1000.000,0.000,990.000";
+        let row = "1001.000000,2,2,2.0,500.000,500.000,500.000,2,1000.000,0.000,990.000";
         assert_row(&mut conversation, 10, row);
         // The first reply missed is the one after the last that came.
         assert!(conversation.lost(&Loss::Closed, at(15)).is_ok());
@@ -162,9 +162,10 @@ mod tests {
         conversation.connected(at(22));
         conversation.take_unsent(&mut Vec::new(), at(22));
         acknowledge(&mut conversation, 1, at(25));
-        let row = "1003.000000,3,1,1.0,2500.000,2500.000,2500.000,0,0.000,2.000,490.000";
+        let row = "1003.000000,3,1,1.0,2500.000,2500.000,2500.000,1,3000.000,2.000,490.000";
         assert_row(&mut conversation, 30, row);
-        let row = "1003.200000,3,0,0.0,,,,0,0.000,0.000,190.000";
+        acknowledge(&mut conversation, 1, at(31));
+        let row = "1003.200000,4,1,5.0,3100.000,3100.000,3100.000,0,0.000,0.000,190.000";
         assert_row(&mut conversation, 32, row);
         let outage = &before.counts.first_outages[0];
         assert_eq!(outage.own_delay, Duration::from_millis(990));

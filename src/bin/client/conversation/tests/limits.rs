@@ -375,3 +375,30 @@ fn a_notice_is_the_end_though_it_comes_with_replies() {
         assert_eq!(conversation.outbox.len(), 1);
     }
 }
+
+#[test]
+fn replies_that_could_not_be_printed_do_not_count() {
+    let (mut conversation, began) = in_flight(settings(), &["one", "two", "three"]);
+    let at = |seconds| began + seconds * SECOND;
+    assert_eq!(read(&mut conversation, &acknowledgement("one"), at(1)), Ok(false));
+    let replies = acknowledgement("two") + &acknowledgement("three");
+    assert_eq!(read(&mut conversation, &replies, at(2)), Ok(false));
+    for (all_printed, acknowledged, unacknowledged, waiting) in
+        [(true, 3, 0, None), (false, 1, 2, Some(3 * SECOND))]
+    {
+        let end = conversation.conclude(all_printed, at(3));
+        assert_eq!(
+            (end.counts.answers.acknowledged, end.unacknowledged),
+            (acknowledged, unacknowledged)
+        );
+        assert_eq!(end.waiting, waiting);
+        assert!(end.counts.reply_times.figures().is_some());
+    }
+
+    // Where none is left, none has a reply time.
+    let (mut conversation, now) = in_flight(settings(), &["one"]);
+    assert_eq!(read(&mut conversation, &acknowledgement("one"), now), Ok(false));
+    let end = conversation.conclude(false, now);
+    assert_eq!((end.counts.answers.total(), end.unacknowledged), (0, 1));
+    assert_eq!(end.counts.reply_times.figures(), None);
+}

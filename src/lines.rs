@@ -95,18 +95,16 @@ impl LineReader {
     }
 
     fn with_room(first_room: usize, most_room: usize) -> Self {
-        let (buffer, start, scanned, end) = (vec![0; first_room], 0, 0, 0);
-        let (over_limit, filled, at_end) = (false, false, false);
         LineReader {
-            buffer,
-            start,
-            scanned,
-            end,
+            buffer: vec![0; first_room],
+            start: 0,
+            scanned: 0,
+            end: 0,
             first_room,
             most_room,
-            over_limit,
-            filled,
-            at_end,
+            over_limit: false,
+            filled: false,
+            at_end: false,
         }
     }
 

@@ -214,8 +214,8 @@ fn duplicate(stream: &impl AsFd) -> io::Result<File> {
 ///
 /// The system does not tell, or a standard stream is closed.
 pub fn is_standard_stream(file: &File) -> io::Result<bool> {
-    let id_of_file = id(file)?;
-    Ok(id(&stdin()?)? == id_of_file || id(&stdout()?)? == id_of_file || is_standard_error(file)?)
+    let streams = [id(&stdin()?)?, id(&stdout()?)?];
+    Ok(streams.contains(&id(file)?) || is_standard_error(file)?)
 }
 
 /// Whether a file is also standard error.

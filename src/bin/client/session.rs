@@ -114,9 +114,8 @@ impl Session {
             Err(RecvTimeoutError::Timeout) => {
                 self.overdue = Some(answer);
                 let (host, seconds) = (Printable(self.host.as_bytes()), limit.as_secs_f64());
-                Err(io::Error::other(format!(
-                    "the look-up of {host} timed out after {seconds:.3} s"
-                )))
+                let why = format!("the look-up of {host} timed out after {seconds:.3} s");
+                Err(io::Error::other(why))
             }
         }
     }

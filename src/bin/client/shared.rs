@@ -9,12 +9,13 @@
 //! each may block for as long as it likes, or panic. The first to know how the
 //! run ends says so, and the main thread concludes it.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{fmt, sync::mpsc::Sender};
 
 use anyhow::Context;
 
@@ -89,8 +90,8 @@ impl Shared {
         let mut conversation = self.lock();
         loop {
             let value = awaited(&mut conversation);
-            let left = |at: Instant| at.saturating_duration_since(Instant::now());
-            let left = deadline.map_or(Duration::MAX, left);
+            let left =
+                deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             if value.is_some() || left.is_zero() {
                 return value;
             }

@@ -3,8 +3,9 @@
 use std::io::ErrorKind::{ConnectionAborted, Interrupted, InvalidInput, Unsupported};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, mpsc::SyncSender};
 use std::time::{Duration, Instant};
-use std::{io, sync::Arc, sync::mpsc::SyncSender, thread};
+use std::{io, thread};
 
 use log::Level;
 use tcp_chat::wire::ServerLine;

@@ -165,11 +165,7 @@ impl Connection<'_> {
 
             if self.stream.is_stopping() {
                 let is_at_end = self.answer_last()?;
-                return Ok(if is_at_end {
-                    None
-                } else {
-                    Some("the server is stopping".to_string())
-                });
+                return Ok((!is_at_end).then(|| "the server is stopping".to_string()));
             }
             line_begun = match line_begun {
                 _ if !self.lines.is_inside_line() => None,

@@ -59,15 +59,26 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "too many seconds".to_string())
 }
 
-/// Reads the seconds of a timeout, which 0 turns off: it then is
-/// [`Duration::MAX`], which never passes.
+/// A limit of time; `None` is no limit. It has a name because clap takes a field of type
+/// `Option` for a flag that may be absent.
+pub type Limit = Option<Duration>;
+
+/// Reads the seconds of a limit, which 0 turns off.
 ///
 /// # Errors
 ///
 /// As those of [`seconds`].
-pub fn timeout(text: &str) -> Result<Duration, String> {
-    let timeout = seconds(text)?;
-    Ok(if timeout.is_zero() { Duration::MAX } else { timeout })
+pub fn limit(text: &str) -> Result<Limit, String> {
+    let limit = seconds(text)?;
+    Ok(if limit.is_zero() { None } else { Some(limit) })
+}
+
+/// The shorter of two limits.
+pub fn shorter(one: Limit, other: Limit) -> Limit {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// A number of things as it is said: `1 line`, `2 lines`.
@@ -118,9 +129,23 @@ mod tests {
     }
 
     #[test]
-    fn turns_a_timeout_of_zero_off() {
-        assert_eq!(timeout("0"), Ok(Duration::MAX));
-        assert_eq!(timeout("30"), Ok(Duration::from_secs(30)));
+    fn a_limit_of_zero_is_none() {
+        assert_eq!(limit("0"), Ok(None));
+        assert_eq!(limit("30"), Ok(Some(Duration::from_secs(30))));
+    }
+
+    #[test]
+    fn of_two_limits_the_shorter_one_holds_and_none_is_the_longest() {
+        let [one, two] = [1, 2].map(|seconds| Some(Duration::from_secs(seconds)));
+        for (a, b, expected) in [
+            (one, two, one),
+            (two, one, one),
+            (one, None, one),
+            (None, two, two),
+            (None, None, None),
+        ] {
+            assert_eq!(shorter(a, b), expected);
+        }
     }
 
     #[test]

@@ -16,7 +16,11 @@ mod windows;
 #[cfg(windows)]
 use windows as imp;
 
-pub use imp::*;
+pub use imp::{
+    Interruptible, READ_TIMEOUT, Stdout, address_space_limit, end_by, inherited_listener,
+    is_standard_error, is_standard_stream, lengthen_queue, limit_writes, open_file_limit, outgoing,
+    stdin, stdout, watch,
+};
 
 /// Within this time, another signal is the first one repeated: `timeout` signals
 /// the program and then its whole process group, and a hang-up comes from the
@@ -55,10 +59,18 @@ impl fmt::Display for Signal {
 
 impl Error for Signal {}
 
-/// Whether a read or write on a connection ran into its time limit, which systems
-/// name differently.
+/// Whether a blocking read or write ended only because its time limit has passed. A
+/// connection that TCP has given up (`ETIMEDOUT`) is another error: it comes once, and
+/// the next read looks like a clean end of the stream.
 pub fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    error.kind() == READ_TIMEOUT
+}
+
+/// Whether the stream is as good as before: the time limit of a blocking read or write
+/// has passed, or a signal or a pause of the process has interrupted it. The caller
+/// judges by the clock: the system begins the time limit again with each call.
+pub fn is_retryable(error: &io::Error) -> bool {
+    is_timeout(error) || error.kind() == ErrorKind::Interrupted
 }
 
 /// Whether a write found that nobody will read: the other end of the pipe is
@@ -70,13 +82,31 @@ pub fn is_broken_pipe(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
-    fn a_time_limit_has_either_name_and_no_other() {
-        for kind in [ErrorKind::WouldBlock, ErrorKind::TimedOut] {
-            assert!(is_timeout(&kind.into()));
+    fn a_time_limit_is_what_a_read_that_waits_in_vain_returns_and_no_other_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let error = stream.read(&mut [0]).unwrap_err();
+        assert!(is_timeout(&error) && is_retryable(&error), "{error:?}");
+
+        assert!(is_retryable(&ErrorKind::Interrupted.into()));
+        for kind in [ErrorKind::ConnectionReset, ErrorKind::TimedOut, ErrorKind::WouldBlock] {
+            if kind != READ_TIMEOUT {
+                assert!(!is_retryable(&kind.into()), "{kind:?}");
+            }
         }
-        assert!(!is_timeout(&ErrorKind::ConnectionReset.into()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_connection_that_tcp_has_given_up_is_not_a_time_limit() {
+        const ETIMEDOUT: i32 = 110;
+        assert!(!is_retryable(&io::Error::from_raw_os_error(ETIMEDOUT)));
     }
 }

@@ -7,13 +7,16 @@
 //! program ends by that same signal, its default action restored: a shell script
 //! round it sees that it was interrupted, and ends too.
 
+use std::collections::BTreeSet;
+use std::ffi::{OsString, c_int};
 use std::io::{self, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::ops::Bound::{Excluded, Unbounded};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use std::{collections::HashSet, ffi::c_int, fs::File, os::unix::fs::MetadataExt, thread};
+use std::{env, fs::File, os::unix::fs::MetadataExt, process, thread};
 
 use super::{REPEATED, Signal};
 
@@ -28,20 +31,65 @@ unsafe extern "C" {
     safe fn listen(fd: c_int, backlog: c_int) -> c_int;
 }
 
-/// What systems number differently: SIGURG, the limits of open files and of the
-/// address space (RLIMIT_NOFILE, RLIMIT_AS), SOL_SOCKET and SO_ACCEPTCONN. Where the
-/// number of a limit is wrong, the system refuses it.
-const NUMBERS: [c_int; 5] = if cfg!(target_vendor = "apple") {
-    [16, 8, 5, 0xffff, 0x0002]
-} else if cfg!(not(any(target_os = "linux", target_os = "android"))) {
-    [16, 8, 10, 0xffff, 0x0002]
-} else if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
-    [21, 5, 6, 0xffff, 0x1009]
-} else if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
-    [16, 6, 9, 0xffff, 0x8000]
-} else {
-    [23, 7, 9, 1, 30]
-};
+// What systems number differently. The crate does not guess: a wrong number would act on
+// another signal or limit, and say nothing.
+#[cfg(all(
+    target_os = "linux",
+    not(any(target_arch = "mips", target_arch = "mips64")),
+    not(any(target_arch = "mips32r6", target_arch = "mips64r6")),
+    not(any(target_arch = "sparc", target_arch = "sparc64")),
+    // x32 has two other structures.
+    not(all(target_arch = "x86_64", target_pointer_width = "32")),
+))]
+mod numbers {
+    use std::ffi::c_int;
+
+    pub(super) const SIGURG: c_int = 23;
+    pub(super) const RLIMIT_NOFILE: c_int = 7;
+    pub(super) const RLIMIT_AS: c_int = 9;
+    pub(super) const SOL_SOCKET: c_int = 1;
+    pub(super) const SO_ACCEPTCONN: c_int = 30;
+}
+
+#[cfg(target_os = "macos")]
+mod numbers {
+    use std::ffi::c_int;
+
+    pub(super) const SIGURG: c_int = 16;
+    pub(super) const RLIMIT_NOFILE: c_int = 8;
+    pub(super) const RLIMIT_AS: c_int = 5;
+    pub(super) const SOL_SOCKET: c_int = 0xffff;
+    pub(super) const SO_ACCEPTCONN: c_int = 2;
+}
+
+// OpenBSD has no RLIMIT_AS, and refuses its number.
+#[cfg(any(target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
+mod numbers {
+    use std::ffi::c_int;
+
+    pub(super) const SIGURG: c_int = 16;
+    pub(super) const RLIMIT_NOFILE: c_int = 8;
+    pub(super) const RLIMIT_AS: c_int = 10;
+    pub(super) const SOL_SOCKET: c_int = 0xffff;
+    pub(super) const SO_ACCEPTCONN: c_int = 2;
+}
+
+#[cfg(not(any(
+    all(
+        target_os = "linux",
+        not(any(target_arch = "mips", target_arch = "mips64")),
+        not(any(target_arch = "mips32r6", target_arch = "mips64r6")),
+        not(any(target_arch = "sparc", target_arch = "sparc64")),
+        not(all(target_arch = "x86_64", target_pointer_width = "32")),
+    ),
+    target_os = "macos",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+)))]
+compile_error!(
+    "tcp-chat does not know this system's numbers of signals, limits and socket options"
+);
 
 // Signals.
 
@@ -134,11 +182,14 @@ pub fn end_by(signal: Signal) -> ! {
 
 /// Threads that may be blocked in a read or write, and can be interrupted there.
 #[derive(Default)]
-pub struct Interruptible(Mutex<HashSet<usize>>);
+pub struct Interruptible(Mutex<BTreeSet<usize>>);
 
 impl Interruptible {
     /// Whether this system can do so.
     pub const IS_SUPPORTED: bool = true;
+
+    /// How many threads are interrupted while the list is locked.
+    const AT_A_TIME: usize = 64;
 
     /// Runs this in the calling thread, which can be interrupted as long as it lasts.
     pub fn run<T>(&self, act: impl FnOnce() -> T) -> T {
@@ -164,17 +215,27 @@ impl Interruptible {
         unsafe extern "C" {
             fn pthread_kill(thread: usize, number: c_int) -> c_int;
         }
-        const SIGURG: c_int = NUMBERS[0];
-        set_action(Signal(SIGURG), do_nothing as extern "C" fn(c_int) as usize);
-        siginterrupt(SIGURG, 1);
-        for &thread in self.lock().iter() {
-            // SAFETY: The thread has not ended: it is in `run`, and before it leaves that,
-            // it takes itself off the list, which is locked here.
-            unsafe { pthread_kill(thread, SIGURG) };
+        set_action(Signal(numbers::SIGURG), do_nothing as extern "C" fn(c_int) as usize);
+        siginterrupt(numbers::SIGURG, 1);
+        // A few at a time: a thread that has noticed needs the lock to leave the list.
+        let mut last = None;
+        loop {
+            let threads = self.lock();
+            let after_last = (last.map_or(Unbounded, Excluded), Unbounded);
+            last = None;
+            for &thread in threads.range(after_last).take(Self::AT_A_TIME) {
+                // SAFETY: The thread has not ended: it is in `run`, and before it leaves
+                // that, it takes itself off the list, which is locked here.
+                unsafe { pthread_kill(thread, numbers::SIGURG) };
+                last = Some(thread);
+            }
+            if last.is_none() {
+                return;
+            }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<usize>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -242,16 +303,22 @@ pub(super) const NOBODY_READS: &[c_int] = &[];
 /// system allows less, it takes its own limit.
 const BACKLOG: c_int = 4096;
 
-/// The listening socket at standard input, which the program that started this
-/// one has opened. It outlives the server: while the server is replaced by
-/// another one, clients wait in the socket's queue, and none is refused. systemd
-/// gives it so (`StandardInput=socket`), as inetd did (`wait`).
+/// What a read returns whose time limit has passed.
+pub const READ_TIMEOUT: io::ErrorKind = io::ErrorKind::WouldBlock;
+
+/// The listening socket that the program which started this one has opened. It outlives
+/// the server: while one server replaces another, clients wait in the socket's queue, and
+/// none is refused.
+///
+/// With `LISTEN_PID` set to this process, it is descriptor 3, as systemd's socket units
+/// pass it. Otherwise it is standard input, as inetd (`wait`) and systemd
+/// (`StandardInput=socket`) give it.
 ///
 /// # Errors
 ///
-/// Standard input is no IP socket, or one that does not listen.
+/// It is closed, no IP socket, or one that does not listen; or `LISTEN_FDS` is not 1.
 pub fn inherited_listener() -> io::Result<TcpListener> {
-    let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let listener = TcpListener::from(inherited_descriptor()?);
     listener.local_addr()?;
     if !listens(&listener)? {
         return Err(io::Error::other("it does not listen"));
@@ -261,15 +328,36 @@ pub fn inherited_listener() -> io::Result<TcpListener> {
     Ok(listener)
 }
 
+#[allow(unsafe_code)]
+fn inherited_descriptor() -> io::Result<OwnedFd> {
+    /// The first descriptor that systemd passes.
+    const FIRST_PASSED: RawFd = 3;
+    let is_for_us = |pid: OsString| pid == *process::id().to_string();
+    if !env::var_os("LISTEN_PID").is_some_and(is_for_us) {
+        return io::stdin().as_fd().try_clone_to_owned();
+    }
+    let count = env::var_os("LISTEN_FDS").unwrap_or_default();
+    if count != "1" {
+        let why = format!("LISTEN_FDS is {count:?}, and this serves exactly 1 socket");
+        return Err(io::Error::other(why));
+    }
+    // SAFETY: Nothing here closes it: whoever set the variables has opened it for this
+    // process. If it is closed all the same, it cannot be cloned, which is the error.
+    let passed = unsafe { BorrowedFd::borrow_raw(FIRST_PASSED) };
+    passed.try_clone_to_owned()
+}
+
 /// Whether a socket accepts connections. A trial `accept` could wait, and not to
 /// wait is a flag that belongs to all who share the socket.
 #[allow(unsafe_code)]
 fn listens(listener: &TcpListener) -> io::Result<bool> {
-    let [_, _, _, level, name] = NUMBERS;
     unsafe extern "C" {
         fn getsockopt(a: c_int, b: c_int, c: c_int, value: &mut c_int, size: &mut u32) -> c_int;
     }
-    let (fd, mut value, mut size) = (listener.as_raw_fd(), 0, size_of::<c_int>() as u32);
+    let fd = listener.as_raw_fd();
+    let mut value = 0;
+    let mut size = size_of::<c_int>() as u32;
+    let (level, name) = (numbers::SOL_SOCKET, numbers::SO_ACCEPTCONN);
     // SAFETY: `size` is that of `value`.
     let result = unsafe { getsockopt(fd, level, name, &mut value, &mut size) };
     if result == 0 { Ok(value != 0) } else { Err(io::Error::last_os_error()) }
@@ -294,7 +382,7 @@ pub fn lengthen_queue(listener: &TcpListener) -> io::Result<()> {
 /// # Errors
 ///
 /// What the system says.
-pub fn limit_writes(_: &TcpStream, _: Duration) -> io::Result<()> {
+pub fn limit_writes(_: &TcpStream, _: Option<Duration>) -> io::Result<()> {
     Ok(())
 }
 
@@ -352,22 +440,21 @@ impl Limit {
 pub fn open_file_limit(needed: usize) -> usize {
     /// What every macOS takes where the hard limit is none at all; most take more.
     const OPEN_MAX: usize = 10_240;
-    let [_, files, ..] = NUMBERS;
     for wanted in [needed, needed.min(OPEN_MAX)] {
-        let Limit { soft, hard } = Limit::of(files);
+        let Limit { soft, hard } = Limit::of(numbers::RLIMIT_NOFILE);
         let wanted = hard.min(wanted as Size);
         if soft < wanted {
-            setrlimit(files, &Limit { soft: wanted, hard });
+            setrlimit(numbers::RLIMIT_NOFILE, &Limit { soft: wanted, hard });
         }
     }
     // Whatever the system has said to that, this is in force.
-    Limit::of(files).soft()
+    Limit::of(numbers::RLIMIT_NOFILE).soft()
 }
 
 /// How many bytes of memory may be mapped, [`usize::MAX`] if any number or nobody
 /// knows.
 pub fn address_space_limit() -> usize {
-    Limit::of(NUMBERS[2]).soft()
+    Limit::of(numbers::RLIMIT_AS).soft()
 }
 
 #[cfg(test)]

@@ -138,6 +138,10 @@ pub(super) const NOBODY_READS: &[i32] = &[233, 10058];
 
 // The connections.
 
+/// What a read returns whose time limit has passed. A connection that TCP has given up
+/// has the same name here.
+pub const READ_TIMEOUT: ErrorKind = ErrorKind::TimedOut;
+
 /// There is none.
 pub fn inherited_listener() -> io::Result<TcpListener> {
     Err(io::Error::new(ErrorKind::Unsupported, "Windows gives none"))
@@ -150,8 +154,8 @@ pub fn lengthen_queue(_: &TcpListener) -> io::Result<()> {
 
 /// Limits how long each write on a connection may block: `shutdown` from another
 /// thread does not end one.
-pub fn limit_writes(stream: &TcpStream, limit: Duration) -> io::Result<()> {
-    stream.set_write_timeout(Some(limit))
+pub fn limit_writes(stream: &TcpStream, limit: Option<Duration>) -> io::Result<()> {
+    stream.set_write_timeout(limit)
 }
 
 /// A time limit that passes leaves unknown what was sent, so it ends the connection.
@@ -198,7 +202,7 @@ mod tests {
     fn a_write_that_is_not_taken_in_time_ends_the_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        limit_writes(&stream, Duration::from_millis(100)).unwrap();
+        limit_writes(&stream, Some(Duration::from_millis(100))).unwrap();
         let error = loop {
             match outgoing(&stream).write(&[0; 200_000]) {
                 Ok(written) => assert!(written <= 65_536),

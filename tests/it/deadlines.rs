@@ -1,15 +1,19 @@
 //! What the server does to who is slow or silent.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Canary, LIMIT, Server, ask, ask_line, despite_load, eventually, last_words, may_start,
-    os_error, read_line, read_once, received,
+    Canary, LIMIT, Pauses, Running, Server, ask, ask_line, client, despite_load, eventually,
+    last_words, may_start, os_error, peer, read_line, read_once, received,
 };
+#[cfg(target_os = "linux")]
+use crate::util::{Network, command, program};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -325,6 +329,93 @@ fn a_notice_is_whole_though_replies_nearly_fill_the_buffer() {
     });
     println!("{whole} notices came");
     assert!(whole > 0);
+}
+
+#[test]
+#[cfg_attr(windows, ignore = "needs signals")]
+fn no_pause_of_the_server_keeps_a_deadline_from_passing() {
+    let server = Server::start(&["--timeout", "1", "--idle-timeout", "1"]);
+    let [idle, begun] = [server.connect(), server.connect()];
+    (&begun).write_all(b"begun").unwrap();
+    // Each pause interrupts the reads, and their own limits begin again.
+    let _pauses = Pauses::start(server.id());
+    let notice = |why| format!("Server closed your connection: {why}\n");
+    assert_eq!(last_words(idle), notice("idle for 1 s"));
+    let expected = notice("a line was not ended within 1 s");
+    // Alone, the line may be late first: both limits are the same.
+    let words = last_words(begun);
+    assert!(words == expected || words == notice("idle for 1 s"), "{words}");
+}
+
+#[test]
+#[cfg_attr(windows, ignore = "needs signals")]
+fn no_pause_of_the_client_keeps_a_deadline_from_passing() {
+    let silent = peer(|mut stream| _ = stream.read_to_end(&mut Vec::new()));
+    let mut running = Running::start(&mut client(silent, &["--timeout", "1"]));
+    let _pauses = Pauses::start(running.id());
+    running.send("hello\n");
+    running.process.await_end();
+    let outcome = running.finish();
+    outcome.assert_code(1);
+    assert!(outcome.stderr.contains("no reply within 1 s"), "{outcome}");
+}
+
+#[test]
+#[cfg_attr(windows, ignore = "needs signals")]
+fn an_idle_client_whose_bytes_came_during_a_pause_is_served_on() {
+    let server = Server::start(&["--idle-timeout", "0.5"]);
+    let clients = despite_load(|| {
+        let clients = [(); 2].map(|()| server.connect());
+        let begun = Instant::now();
+        clients.iter().for_each(|client| ask_line(client, "hello"));
+        server.stop();
+        if begun.elapsed() >= 500 * MS {
+            server.go_on();
+            return Err(format!("paused after {:?}", begun.elapsed()));
+        }
+        Ok(clients)
+    });
+    let [line, part] = &clients;
+    writeln!(&mut &*line, "in time").unwrap();
+    write!(&mut &*part, "in").unwrap();
+    thread::sleep(700 * MS);
+    server.go_on();
+    ask(line, "", received("in time"));
+    ask(part, " time\n", received("in time"));
+}
+
+/// TCP gives up by itself, and says so once (`ETIMEDOUT`). After that the stream looks as
+/// if it had ended.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_path_that_vanishes_is_no_end_of_the_stream() {
+    let Some(network) = Network::start(&[]) else {
+        return;
+    };
+    let Some(nc) = program("nc") else {
+        return;
+    };
+    let server = &network.server;
+    let start = |mut command: Command| {
+        let address = server.address;
+        command.args([address.ip().to_string(), address.port().to_string()]);
+        let mut running = Running::start(&mut network.run(&command));
+        running.send("one\n");
+        assert_eq!(running.read_line().trim_start_matches("Server: "), received("one"));
+        running
+    };
+    let mut raw = start(nc);
+    let mut client = start(command(env!("CARGO_BIN_EXE_client")));
+    network.drop_replies();
+    raw.send("two\nbegun");
+    client.send("two\n");
+    client.process.await_end();
+    let outcome = client.finish();
+    outcome.assert_code(1);
+    let timed_out = os_error(110);
+    assert!(outcome.stderr.contains(&format!(": {timed_out} (2 sent, 1 answered)")), "{outcome}");
+    let log = server.log_with(&format!(" disconnected after 2 messages: {timed_out}"));
+    assert!(!log.contains("begun"), "{log}");
 }
 
 #[test]

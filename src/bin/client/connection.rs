@@ -27,7 +27,8 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Resul
         conversation.shortest_limit()
     });
     // Deadlines are judged when a read times out.
-    let set = stream.set_read_timeout(Some(TICK.min(limit / 8)));
+    let tick = limit.map_or(TICK, |limit| TICK.min(limit / 8));
+    let set = stream.set_read_timeout(Some(tick));
     if let Err(error) = set.and_then(|()| system::limit_writes(&stream, limit)) {
         return Ok(Some(Loss::Broken(error.to_string())));
     }

@@ -12,12 +12,13 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{collections::HashSet, io, mem};
 
 use log::Level;
+use tcp_chat::cli::{self, Limit};
 use tcp_chat::lines::{Line, LineReader};
-use tcp_chat::system::is_timeout;
+use tcp_chat::system::is_retryable;
 use tcp_chat::wire::{self, MAX_MESSAGE_LINE};
 
 pub(crate) use connections::Loss;
@@ -199,9 +200,14 @@ impl Conversation {
     }
 
     /// The shortest of the time limits that are judged while a reply is awaited.
-    pub(crate) fn shortest_limit(&self) -> Duration {
-        let (timeout, retry_for) = (self.settings.timeout, self.settings.retry_for);
-        if retry_for.is_zero() { timeout } else { timeout.min(retry_for) }
+    pub(crate) fn shortest_limit(&self) -> Limit {
+        cli::shorter(self.settings.timeout, self.retry_limit())
+    }
+
+    /// How long an outage may last, if it ends the run only then.
+    pub(super) fn retry_limit(&self) -> Limit {
+        let retry_for = self.settings.retry_for;
+        if retry_for.is_zero() { None } else { Some(retry_for) }
     }
 
     /// Once everything is answered: whether each answer was an acknowledgement, and
@@ -296,7 +302,7 @@ impl Conversation {
         }
         match read {
             Ok(0) => return Err(Loss::Closed),
-            Err(error) if !is_timeout(&error) => return Err(Loss::Broken(error.to_string())),
+            Err(error) if !is_retryable(&error) => return Err(Loss::Broken(error.to_string())),
             _ => {}
         }
         self.judge_deadlines(listening_since, now)?;

@@ -1,7 +1,8 @@
 //! The thread that reads the input.
 
+use std::io::{self, ErrorKind, Read};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{io::Read, thread};
 
 use anyhow::anyhow;
 use tcp_chat::{lines::LineReader, wire::MAX_MESSAGE_LINE};
@@ -14,7 +15,7 @@ pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: imp
     let mut lines = LineReader::new(MAX_MESSAGE_LINE);
     loop {
         let waited_since = Instant::now();
-        let read = lines.fill(&mut input);
+        let read = fill_uninterrupted(&mut lines, &mut input);
         // The clock is read once for all lines of a read, and again after a wait.
         let mut now = Instant::now();
         let mut conversation = shared.lock();
@@ -49,5 +50,15 @@ pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: imp
         // Under the lock, or a prompt could come before the line counts.
         output.typed(lines.is_inside_line());
         output.tell(Shared::release(conversation, &shared.changed));
+    }
+}
+
+/// Reads once. There is no time limit, so after an interruption nothing is to be judged.
+fn fill_uninterrupted(lines: &mut LineReader, input: &mut impl Read) -> io::Result<usize> {
+    loop {
+        match lines.fill(input) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }

@@ -8,7 +8,8 @@ use std::{io, sync::Arc, thread};
 
 use anyhow::anyhow;
 use log::Level;
-use tcp_chat::{cli, printable::Printable};
+use tcp_chat::cli::{self, Limit};
+use tcp_chat::printable::Printable;
 
 use crate::{connection, conversation::Loss, shared::Shared};
 
@@ -72,13 +73,16 @@ impl Session {
     /// Makes one attempt to connect: tries all addresses of the name, in their
     /// order. The time that is left is shared among those that are left, so that a
     /// dead one does not take it all. The user is told when one succeeds.
-    fn connect(&mut self, begun: Instant, limit: Duration) -> io::Result<TcpStream> {
+    fn connect(&mut self, begun: Instant, limit: Limit) -> io::Result<TcpStream> {
         let addresses = self.look_up(limit)?;
         let mut result = Err(io::Error::other("the name has no address"));
         for (tried, address) in addresses.iter().enumerate() {
-            let left = limit.saturating_sub(begun.elapsed());
             let untried = (addresses.len() - tried) as u32;
-            result = connect_to(*address, (left / untried).max(Duration::from_millis(1)));
+            let share = limit.map(|limit| {
+                let left = limit.saturating_sub(begun.elapsed());
+                (left / untried).max(Duration::from_millis(1))
+            });
+            result = connect_to(*address, share);
             if let Ok(stream) = &result {
                 let connected = Instant::now();
                 (self.shared).change(|conversation| conversation.connected(connected));
@@ -91,7 +95,7 @@ impl Session {
 
     /// The addresses of the server. A look-up of a name has no time limit of its
     /// own and cannot be interrupted, so it is left to a thread.
-    fn look_up(&mut self, limit: Duration) -> io::Result<Vec<SocketAddr>> {
+    fn look_up(&mut self, limit: Limit) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
@@ -108,12 +112,17 @@ impl Session {
                 answer
             }
         };
-        match answer.recv_timeout(limit) {
+        let answered = match limit {
+            Some(limit) => answer.recv_timeout(limit),
+            None => answer.recv().map_err(RecvTimeoutError::from),
+        };
+        match answered {
             Ok(addresses) => addresses,
             Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the look-up failed")),
             Err(RecvTimeoutError::Timeout) => {
                 self.overdue = Some(answer);
-                let (host, seconds) = (Printable(self.host.as_bytes()), limit.as_secs_f64());
+                let host = Printable(self.host.as_bytes());
+                let seconds = limit.unwrap_or_default().as_secs_f64();
                 let why = format!("the look-up of {host} timed out after {seconds:.3} s");
                 Err(io::Error::other(why))
             }
@@ -139,8 +148,12 @@ fn has_route(address: SocketAddr) -> bool {
 
 /// Connects, and sets `TCP_NODELAY`, or a message could wait until TCP has acknowledged
 /// the one before.
-fn connect_to(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, limit).map_err(|error| {
+fn connect_to(address: SocketAddr, limit: Limit) -> io::Result<TcpStream> {
+    let connected = match limit {
+        Some(limit) => TcpStream::connect_timeout(&address, limit),
+        None => TcpStream::connect(address),
+    };
+    let stream = connected.map_err(|error| {
         // std's own text for a timeout differs from the system's.
         match error.kind() {
             io::ErrorKind::TimedOut => io::Error::other("Connection timed out"),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use tcp_chat::{cli, wire};
+use tcp_chat::cli::{self, Limit};
+use tcp_chat::wire;
 
 /// The flags that the rules depend on.
 #[derive(Clone, Debug, Args)]
@@ -17,11 +18,11 @@ pub(crate) struct Settings {
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536))]
     pub(crate) window: usize,
     /// Longest time without any reply while one is awaited; 0 is for ever
-    #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::timeout)]
-    pub(crate) timeout: Duration,
+    #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::limit)]
+    pub(crate) timeout: Limit,
     /// Longest time for each attempt to connect; 0 is as long as the system tries
-    #[arg(long, value_name = "SECS", default_value = "10", value_parser = cli::timeout)]
-    pub(crate) connect_timeout: Duration,
+    #[arg(long, value_name = "SECS", default_value = "10", value_parser = cli::limit)]
+    pub(crate) connect_timeout: Limit,
     /// Close each connection after so many lines, and open another for the next one; 1 is a connection
     /// for each line
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

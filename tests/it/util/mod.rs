@@ -33,6 +33,13 @@ mod canary;
 // What the kernel says of a process.
 mod kernel;
 
+// A network of a test's own.
+#[cfg(unix)]
+mod network;
+
+// A process that is paused again and again.
+mod pauses;
+
 // What no other test uses.
 mod own;
 
@@ -69,8 +76,11 @@ pub use needs::{
     has_ipv6, may_open, may_start, process_1, program, say, skip, strace, threads_allowed,
     with_threads,
 };
+#[cfg(unix)]
+pub use network::Network;
 pub use numbered::{Numbered, assert_received_once};
 pub use own::{await_refusal, own_ip, own_name, own_user, temporary_file, unused_address};
+pub use pauses::Pauses;
 pub use peer::{answering, answering_at_the_end, fill_queue, peer};
 pub use probe::Probe;
 pub use process::{Process, children, ended_by, signal, spawn, stop};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use log::Level;
-use tcp_chat::cli;
+use tcp_chat::cli::{self, Limit};
 
 use super::{Conversation, Link};
 use crate::outage::{Addresses, Outage, SHORTEST_PAUSE};
@@ -31,16 +31,17 @@ pub(crate) enum Loss {
 
 impl Conversation {
     /// An attempt to connect begins. Returns how long it may take.
-    pub(crate) fn connecting(&mut self, now: Instant) -> Duration {
+    pub(crate) fn connecting(&mut self, now: Instant) -> Limit {
         self.link = Link::Connecting { since: now };
         self.addresses = None;
-        let retry_for = self.settings.retry_for;
         let left = match &self.outage {
-            Some(outage) => outage.left_of(retry_for, now).max(SHORTEST_PAUSE),
-            None if retry_for.is_zero() => Duration::MAX,
-            None => retry_for,
+            Some(outage) => {
+                let left = outage.left_of(self.settings.retry_for, now);
+                Some(left.max(SHORTEST_PAUSE))
+            }
+            None => self.retry_limit(),
         };
-        self.settings.connect_timeout.min(left)
+        cli::shorter(self.settings.connect_timeout, left)
     }
 
     /// There is a new connection, over which nothing was sent yet.
@@ -73,7 +74,10 @@ impl Conversation {
             }
             return Ok(());
         };
-        if now.saturating_duration_since(since.max(listening_since)) >= timeout {
+        let waited = now.saturating_duration_since(since.max(listening_since));
+        if let Some(timeout) = timeout
+            && waited >= timeout
+        {
             return Err(Loss::Broken(format!("no reply within {} s", timeout.as_secs_f64())));
         }
         let is_over = |outage: &Outage| outage.left_of(retry_for, now).is_zero();

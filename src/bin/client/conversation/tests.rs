@@ -33,6 +33,9 @@ mod virtual_time;
 mod world;
 
 use std::fmt;
+use std::time::Duration;
+
+use tcp_chat::system::READ_TIMEOUT;
 
 use super::*;
 use crate::outage::SHORTEST_PAUSE;
@@ -46,8 +49,8 @@ const MAX_REPLY: usize = wire::DEFAULT_PREFIX.len() + MAX_MESSAGE_LINE;
 fn settings() -> Settings {
     Settings {
         window: 16_384,
-        timeout: 10 * SECOND,
-        connect_timeout: 5 * SECOND,
+        timeout: Some(10 * SECOND),
+        connect_timeout: Some(5 * SECOND),
         retry_for: 3600 * SECOND,
         reconnect_every: None,
         reply_prefix: vec![wire::DEFAULT_PREFIX.to_string()],

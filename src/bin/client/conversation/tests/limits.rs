@@ -36,7 +36,7 @@ fn read(conversation: &mut Conversation, bytes: &str, now: Instant) -> Result<bo
 
 /// Lets a read time out.
 fn wait(conversation: &mut Conversation, since: Instant, now: Instant) -> Result<bool, Loss> {
-    let timeout = Err(io::ErrorKind::TimedOut.into());
+    let timeout = Err(READ_TIMEOUT.into());
     conversation.receive(&mut LineReader::new(MAX_REPLY), timeout, since, now)
 }
 
@@ -186,7 +186,7 @@ fn an_outage_begins_with_the_first_reply_that_is_missed() {
 fn an_outage_at_the_start_begins_with_the_first_attempt() {
     let now = Instant::now();
     let mut conversation = Conversation::new("server".to_string(), settings(), now - SECOND);
-    assert_eq!(conversation.connecting(now), 5 * SECOND);
+    assert_eq!(conversation.connecting(now), Some(5 * SECOND));
     let end = Loss::Unreachable("refused".to_string());
     // Two of the three seconds count for the pause, too.
     let later = now + 3 * SECOND;
@@ -202,9 +202,9 @@ fn an_attempt_to_connect_takes_no_longer_than_the_shortest_limit() {
         let settings = Settings { retry_for, ..settings() };
         Conversation::new("server".to_string(), settings, Instant::now()).connecting(Instant::now())
     };
-    assert_eq!(limit(Duration::ZERO), 5 * SECOND);
-    assert_eq!(limit(4 * SECOND), 4 * SECOND);
-    assert_eq!(limit(6 * SECOND), 5 * SECOND);
+    assert_eq!(limit(Duration::ZERO), Some(5 * SECOND));
+    assert_eq!(limit(4 * SECOND), Some(4 * SECOND));
+    assert_eq!(limit(6 * SECOND), Some(5 * SECOND));
 
     let (mut conversation, now) = connected(settings());
     assert!(conversation.lost(&Loss::Closed, now).is_ok());
@@ -212,7 +212,7 @@ fn an_attempt_to_connect_takes_no_longer_than_the_shortest_limit() {
         [(6 * SECOND, 5 * SECOND), (4 * SECOND, 4 * SECOND), (NANOSECOND, SHORTEST_PAUSE)]
     {
         let at = now + settings().retry_for - left;
-        assert_eq!(conversation.connecting(at), limit);
+        assert_eq!(conversation.connecting(at), Some(limit));
         // There is no pause beyond the last moment.
         let pause = conversation.lost(&Loss::Closed, at);
         assert_eq!(pause, Ok(SECOND.min(left)));
@@ -225,9 +225,11 @@ fn deadlines_are_judged_by_the_shortest_limit() {
         let settings = Settings { timeout, retry_for, ..settings() };
         Conversation::new("server".to_string(), settings, Instant::now()).shortest_limit()
     };
-    assert_eq!(limit(2 * SECOND, Duration::ZERO), 2 * SECOND);
-    assert_eq!(limit(2 * SECOND, 3 * SECOND), 2 * SECOND);
-    assert_eq!(limit(4 * SECOND, 3 * SECOND), 3 * SECOND);
+    assert_eq!(limit(Some(2 * SECOND), Duration::ZERO), Some(2 * SECOND));
+    assert_eq!(limit(Some(2 * SECOND), 3 * SECOND), Some(2 * SECOND));
+    assert_eq!(limit(Some(4 * SECOND), 3 * SECOND), Some(3 * SECOND));
+    assert_eq!(limit(None, 3 * SECOND), Some(3 * SECOND));
+    assert_eq!(limit(None, Duration::ZERO), None);
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Network {
     /// Runs to the end, as the loop that connects does.
     pub(super) fn run(&mut self) -> Result<(), String> {
         while !self.conversation.is_done() {
-            let limit = self.conversation.connecting(self.now);
+            let limit = self.conversation.connecting(self.now).unwrap();
             self.attempts.push(self.now);
             assert!(self.attempts.len() < 100_000, "it goes on without end");
             let end = match self.connect(limit) {
@@ -159,7 +159,7 @@ impl Network {
     /// Sends and receives until the connection is lost.
     fn converse(&mut self) -> Result<(), Loss> {
         self.conversation.connected(self.now);
-        let tick = SECOND.min(self.conversation.shortest_limit() / 8);
+        let tick = SECOND.min(self.conversation.shortest_limit().unwrap() / 8);
         let breaks_at = self.breaks_at();
         let mut replies = LineReader::new(MAX_REPLY);
         let mut carried = VecDeque::new();
@@ -203,7 +203,7 @@ impl Network {
                 }
                 (listening_since, reading_since) = (now, now);
             } else if now == times_out {
-                let timeout = Err(io::ErrorKind::WouldBlock.into());
+                let timeout = Err(READ_TIMEOUT.into());
                 conversation.receive(&mut replies, timeout, listening_since, now)?;
                 reading_since = now;
             }

@@ -124,8 +124,8 @@ impl Connection {
                 How::EndOfFile => self.replies.fill(&mut &b""[..]),
                 How::Reset => Err(io::ErrorKind::ConnectionReset.into()),
                 How::Silence => {
-                    *now += conversation.settings.timeout;
-                    Err(io::ErrorKind::WouldBlock.into())
+                    *now += conversation.settings.timeout.unwrap();
+                    Err(READ_TIMEOUT.into())
                 }
             }
         };

@@ -203,7 +203,7 @@ fn it_gives_up_when_the_time_for_it_has_passed_and_not_before() {
         let retry_for = random.time(SECOND / 50, 1800 * SECOND);
         let away = random.one_of([Away::Refuses, Away::Proxy, Away::Vanishes, Away::Mute]);
         let settings = Settings { retry_for, ..settings() };
-        let tick = SECOND.min(retry_for.min(settings.timeout) / 8);
+        let tick = SECOND.min(retry_for.min(settings.timeout.unwrap()) / 8);
         let mut network = Network::new(settings, SECOND, 7200 * SECOND);
         let began = network.now;
         // It may never have been there.

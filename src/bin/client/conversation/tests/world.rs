@@ -59,7 +59,7 @@ impl World {
     pub(super) fn happen(&mut self, event: Event) {
         self.now += Duration::from_millis(1);
         let awaits = self.model.in_flight() > 0;
-        let timeout = self.conversation.settings.timeout;
+        let timeout = self.conversation.settings.timeout.unwrap();
         match event {
             Event::Say => {
                 let text = TEXTS[self.model.lines];
@@ -202,7 +202,8 @@ impl World {
 
     fn begin_attempt(&mut self) {
         let limit = self.conversation.connecting(self.now);
-        assert!(limit > Duration::ZERO && limit <= self.conversation.settings.connect_timeout);
+        let longest = self.conversation.settings.connect_timeout;
+        assert!(limit > Some(Duration::ZERO) && limit <= longest);
     }
 
     fn wait_out_outage(&mut self) {
@@ -273,7 +274,7 @@ impl World {
     }
 
     fn time_out(&mut self, listening_since: Instant, expected: Result<bool, Loss>) {
-        let timeout = Err(io::ErrorKind::WouldBlock.into());
+        let timeout = Err(READ_TIMEOUT.into());
         self.receive(timeout, listening_since, expected);
     }
 

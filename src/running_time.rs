@@ -1,0 +1,80 @@
+//! Time in which this process runs.
+//!
+//! A process can be paused for any time: by SIGSTOP, a container's freezer, a suspended
+//! machine. A limit by the clock alone passes meanwhile, so what was to be finished
+//! within it is cut off as soon as the process goes on.
+
+use std::time::{Duration, Instant};
+
+/// The longest that one wait lasts.
+const STEP: Duration = Duration::from_millis(10);
+
+/// What one wait counts at most. It is more than a busy machine adds to a wait, so load
+/// makes no limit longer.
+const LONGEST_STEP: Duration = Duration::from_millis(200);
+
+/// Calls `wait_for` until it returns true, or until the process has run for this long.
+/// Returns whether it was true. Each call gets the longest time that it may wait; a pause
+/// of the process counts as 200 ms at most.
+pub fn wait_within(limit: Duration, wait_for: impl FnMut(Duration) -> bool) -> bool {
+    wait_by(Instant::now, limit, wait_for)
+}
+
+fn wait_by(
+    mut clock: impl FnMut() -> Instant,
+    limit: Duration,
+    mut wait_for: impl FnMut(Duration) -> bool,
+) -> bool {
+    let mut left = limit;
+    loop {
+        let begun = clock();
+        if wait_for(STEP.min(left)) {
+            return true;
+        }
+        left = left.saturating_sub((clock() - begun).min(LONGEST_STEP));
+        if left.is_zero() {
+            return false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// How often it waits in vain within this limit, where each wait takes so much longer
+    /// than it may, and whether it was over in the end.
+    fn waits(limit: Duration, late: Duration, over_after: u32) -> (u32, bool) {
+        let now = Cell::new(Instant::now());
+        let mut waits = 0;
+        let is_over = wait_by(
+            || now.get(),
+            limit,
+            |step| {
+                now.set(now.get() + step + late);
+                waits += 1;
+                waits > over_after
+            },
+        );
+        (waits, is_over)
+    }
+
+    #[test]
+    fn waits_as_long_as_allowed_and_no_longer_than_needed() {
+        let limit = Duration::from_millis(95);
+        assert_eq!(waits(limit, Duration::ZERO, u32::MAX), (10, false));
+        assert_eq!(waits(limit, Duration::from_millis(10), u32::MAX), (5, false));
+        assert_eq!(waits(limit, Duration::ZERO, 3), (4, true));
+        assert_eq!(waits(Duration::ZERO, Duration::ZERO, u32::MAX), (1, false));
+    }
+
+    #[test]
+    fn a_pause_of_any_length_counts_as_one_long_step() {
+        for pause in [1, 60, 86_400] {
+            let pause = Duration::from_secs(pause);
+            assert_eq!(waits(5 * LONGEST_STEP, pause, u32::MAX), (5, false));
+        }
+    }
+}

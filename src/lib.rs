@@ -115,7 +115,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture read_line_with_a_timeout_loses_bytes
-//! cargo test --lib goes_on_after_a_timeout_in_the_middle_of_a_character
+//! cargo test --lib goes_on_after_an_interrupted_read_and_a_timeout_in_the_middle_of_a_character
 //! ```
 //!
 //! # Connections
@@ -161,7 +161,7 @@
 //! has received and not read yet, and on all of them it fails a client that is
 //! still sending and has not looked. A last line that nobody asked for is a
 //! *notice* here; after one, the server half-closes and drains what still comes,
-//! for a second at most ([`linger.rs`]).
+//! for a second at most ([`drain.rs`]).
 //!
 //! ```
 //! use std::io::{ErrorKind, Read, Write};
@@ -363,6 +363,8 @@
 //! `accept` fails the same way. The server counts its clients so that it comes to that
 //! only if something else takes descriptors ([`limits.rs`]), and then pauses between
 //! attempts ([`accept.rs`]).
+//! An error that belongs to a new connection alone (`EPROTO`, `EOPNOTSUPP` and others
+//! that accept(2) lists) is tried again, too.
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture without_descriptors_the_loop_dies
@@ -424,15 +426,17 @@
 //!
 //! A server is killed after it has read a line and before its reply is out. Its
 //! client sends the line again, and it has come twice: no client can prevent that.
-//! So the server has its part, too: asked to stop, it reads no further than it
-//! answers, and waits until its replies are taken ([`stop.rs`]). What it has read
-//! is then acknowledged, and what is not acknowledged it has not read. Across such
+//! So the server has its part, too: in a shutdown it answers each message that it has
+//! taken up, takes up no more after 2 s, and waits until its replies are taken
+//! ([`shutdown.rs`]). What stands in its log is then acknowledged, and what is not
+//! acknowledged it has not taken up. Across such
 //! a stop each line comes *exactly once*. Against `kill -9`, only a server that
 //! remembers what it has done, by a number in each message, could promise that.
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_line_comes_twice_unless_both_ends_take_care
 //! cargo test --test it across_graceful_restarts_each_line_comes_exactly_once
+//! cargo test --test it at_full_speed_each_line_is_logged_and_answered_or_neither
 //! ```
 //!
 //! ## A reply that is cut looks whole
@@ -481,12 +485,14 @@
 //! is gone, and its clients read a reset. To end well, it would have to wake threads
 //! that wait in `accept` and `read`, and nothing in std does that. Here a connection
 //! to the server's own address wakes `accept`, and a signal to the thread interrupts
-//! `read`; then each client has its replies and a notice, within 5 s in all
-//! ([`stop.rs`]).
+//! `read`; then each client's own thread sends it its replies and a notice, and waits
+//! until it closes, within 5 s in all
+//! ([`shutdown.rs`]).
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture to_stop_it_is_to_lose_what_has_come
 //! cargo test --test it who_is_in_the_queue_is_served_and_who_comes_later_is_refused
+//! cargo test --test it thousands_of_idle_clients_all_get_the_notice_and_none_is_cut_off
 //! ```
 //!
 //! ## Terminal escapes in a log
@@ -518,9 +524,9 @@
 //! | one protocol for both sides | [`wire.rs`] | 90 |
 //! | whatever a peer says is safe to show | [`printable.rs`] | 70 |
 //! | the server waits for nobody for ever | [`server/connection.rs`] | 230 |
-//! | it serves as many as the machine allows | [`accept.rs`], [`limits.rs`] | 180 |
-//! | its last words arrive | [`linger.rs`] | 80 |
-//! | it can be stopped without a loss | [`stop.rs`] | 100 |
+//! | it serves as many as the machine allows | [`accept.rs`], [`limits.rs`] | 240 |
+//! | its notices arrive | [`drain.rs`] | 90 |
+//! | a shutdown loses nothing | [`shutdown.rs`], [`stream.rs`] | 180 |
 //! | the client's rules: window, deadlines, outages, replies | [`conversation.rs`], [`connections.rs`], [`replies.rs`] | 500 |
 //! | nothing is lost | [`outbox.rs`] | 100 |
 //! | input, sending and replies do not block each other | [`shared.rs`], [`input.rs`], [`session.rs`], [`client/connection.rs`] | 340 |
@@ -531,8 +537,8 @@
 //! For Windows, `windows.rs` takes the place of [`unix.rs`], with half of its lines.
 //!
 //! Read [`wire`]'s page and [`lines`] first, then the server: [`server/main.rs`],
-//! [`accept.rs`], [`server/connection.rs`], and of [`stop.rs`] its page and `Stream`. That
-//! is an hour, and [`limits.rs`] and [`linger.rs`] can wait. Of the client, read
+//! [`accept.rs`], [`server/connection.rs`], and of [`shutdown.rs`] its page. That is an
+//! hour, and [`limits.rs`] and [`drain.rs`] can wait. Of the client, read
 //! [`conversation.rs`], [`connections.rs`] and [`replies.rs`] with [`outbox.rs`]: the
 //! rules, without any socket. Then the threads that carry them out: [`shared.rs`],
 //! [`input.rs`], [`session.rs`], which connects again after an outage, and
@@ -558,9 +564,10 @@
 //! [`accept.rs`]: ../src/server/accept.rs.html
 //! [`server/connection.rs`]: ../src/server/connection.rs.html
 //! [`limits.rs`]: ../src/server/limits.rs.html
-//! [`linger.rs`]: ../src/server/linger.rs.html
+//! [`drain.rs`]: ../src/server/drain.rs.html
 //! [`listener.rs`]: ../src/server/listener.rs.html
-//! [`stop.rs`]: ../src/server/stop.rs.html
+//! [`shutdown.rs`]: ../src/server/shutdown.rs.html
+//! [`stream.rs`]: ../src/server/stream.rs.html
 //! [`server/main.rs`]: ../src/server/main.rs.html
 //! [`lines.rs`]: ../src/tcp_chat/lines.rs.html
 //! [`printable.rs`]: ../src/tcp_chat/printable.rs.html
@@ -573,5 +580,6 @@
 pub mod cli;
 pub mod lines;
 pub mod printable;
+pub mod running_time;
 pub mod system;
 pub mod wire;

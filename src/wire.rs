@@ -5,7 +5,8 @@
 //! TCP. The server listens on `127.0.0.1:12345` unless told otherwise, and the
 //! client opens the connection. TCP is a byte stream: how the bytes are cut
 //! into segments means nothing, so one segment may hold many messages and one
-//! message may arrive in many segments.
+//! message may arrive in many segments. Urgent data (`MSG_OOB`) is not part of the
+//! stream: nobody reads it.
 //!
 //! # Messages: client to server
 //!
@@ -80,9 +81,10 @@
 //! by the close, unless the client does not take it: after a notice the server
 //! half-closes and drains for at most a second first.
 //!
-//! A server that is stopped answers what has come from each client, except a line,
-//! or with raw framing a character, that has only begun; then comes the notice.
-//! It drains until the client closes, for 5 s at most.
+//! In a shutdown the server answers each message that it has taken up: what had come from
+//! each client, as far as it gets in 2 s, except a line, or with raw framing a character,
+//! that has only begun. Then comes the notice. The server drains until the client
+//! closes, for 5 s at most.
 //!
 //! # Raw framing
 //!
@@ -96,9 +98,9 @@
 //!
 //! An acknowledgement means that the server had the whole message. Replies
 //! come in the order of their messages. A message without a reply may or may
-//! not have been seen: a client that sends it again loses nothing and may
-//! repeat it. After the notice `Server closed your connection` it was not seen, so
-//! nothing is repeated. A stream cut in mid-line cannot be told from one without its
+//! not have been taken up: a client that sends it again loses nothing and may
+//! repeat it. After a `Server closed your connection` notice it was certainly not taken
+//! up, so nothing is repeated. A stream cut in mid-line cannot be told from one without its
 //! last LF, so the server's log may show a cut message.
 
 use std::fmt;

@@ -202,19 +202,52 @@ fn no_client_can_hold_up_the_refusal_of_others() {
     canary.stop();
 }
 
+/// Starts a server of which the first `accept` fails so. Returns it and its address.
+fn server_with_failing_accept(error: &str) -> Option<(Running, SocketAddr)> {
+    let inject = format!("inject=accept4:error={error}:when=1");
+    let args = ["-e", "trace=accept4", "-e", &inject];
+    let mut traced = Running::start(&mut strace(&args, &server(&["--port", "0"]))?);
+    let announced = traced.read_line();
+    let address = announced.trim_start_matches("Server listening on ").trim_end().parse();
+    Some((traced, address.unwrap()))
+}
+
 #[test]
 fn a_connection_that_is_gone_before_it_is_accepted_is_no_trouble() {
-    let inject = "inject=accept4:error=ECONNABORTED:when=1";
-    let args = ["-e", "trace=accept4", "-e", inject];
-    let Some(mut strace) = strace(&args, &server(&["--port", "0"])) else {
+    let Some((traced, address)) = server_with_failing_accept("ECONNABORTED") else {
         return;
     };
-    let mut traced = Running::start(&mut strace);
-    let announced = traced.read_line();
-    let address = announced.trim_start_matches("Server listening on ");
     // The first connection is what the injected error is about.
-    ask_line(&connect(address.trim_end().parse().unwrap()), "hello");
+    ask_line(&connect(address), "hello");
     traced.signal_child("TERM");
     let outcome = traced.finish();
     assert!(!outcome.stderr.contains("WARN"), "{outcome}");
+}
+
+/// accept(2) lists what Linux passes on of a new connection's own trouble: to be treated
+/// as EAGAIN is.
+#[test]
+fn no_trouble_of_a_new_connection_ends_the_server() {
+    for error in [
+        "ENETDOWN",
+        "EPROTO",
+        "ENOPROTOOPT",
+        "EHOSTDOWN",
+        "ENONET",
+        "EHOSTUNREACH",
+        "EOPNOTSUPP",
+        "ENETUNREACH",
+        "EPERM",
+        "ENOBUFS",
+        "ENOMEM",
+        "ETIMEDOUT",
+    ] {
+        let Some((traced, address)) = server_with_failing_accept(error) else {
+            return;
+        };
+        ask_line(&connect(address), "hello");
+        traced.signal_child("TERM");
+        let outcome = traced.finish();
+        assert!(outcome.stderr.contains("WARN ] Cannot accept a connection: "), "{outcome}");
+    }
 }

@@ -80,6 +80,10 @@ mod every_byte;
 #[cfg(unix)]
 mod stopping;
 
+// A shutdown with many clients.
+#[cfg(unix)]
+mod crowds;
+
 // The server's word against the client's.
 mod server_log;
 

@@ -4,19 +4,21 @@ use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self as unix, UnixListener};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fs, thread};
 
 use crate::util::{
-    Running, Server, ask_line, command, connect, is_ignored, may_open, may_start, number_in_proc,
-    os_error, own_ip, own_name, process_1, program, run, run_from, server, temporary_file,
+    Running, Server, ask_line, command, connect, eventually, is_ignored, may_open, may_start,
+    number_in_proc, os_error, own_ip, own_name, process_1, program, run, run_from, server, signal,
+    temporary_file, unused_address,
 };
 
 #[test]
 fn a_default_shell_allows_as_many_clients_as_its_hard_limit() {
     const CLIENTS: usize = 1200;
-    if !may_open(2000) || !may_start(1200) {
+    if !may_open(6000) || !may_start(1200) {
         return;
     }
     let mut shell = command("sh");
@@ -24,8 +26,8 @@ fn a_default_shell_allows_as_many_clients_as_its_hard_limit() {
     let server = Server::spawn(shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]));
     assert!(!server.log().contains("At most"), "{}", server.log());
     let soft = number_in_proc(server.id(), "limits", "Max open files", 0);
-    // Enough, and not the whole hard limit.
-    assert!((1200 + 256..2000).contains(&soft.unwrap()), "{soft:?}");
+    // Enough, and not more than is needed.
+    assert!((1200 + 256 + 4096..6000).contains(&soft.unwrap()), "{soft:?}");
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     clients.iter().for_each(|client| ask_line(client, "hello"));
 
@@ -89,7 +91,7 @@ fn an_inherited_socket_outlives_the_server_and_refuses_nobody() {
 
 #[test]
 fn inherits_and_announces_nothing_but_a_listening_tcp_socket() {
-    let no_socket = "server: cannot serve standard input, which is no listening TCP socket";
+    let no_socket = "server: no listening TCP socket is inherited, neither as standard input nor as descriptor 3 (LISTEN_PID, LISTEN_FDS=1)";
     run(&mut server(&["--inherit"]), "").assert(1, "", &format!("{no_socket}: {}\n", os_error(88)));
 
     let unix = unix::SocketAddr::from_abstract_name(own_name()).unwrap();
@@ -112,6 +114,67 @@ fn inherits_and_announces_nothing_but_a_listening_tcp_socket() {
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
         assert_eq!(outcome.stdout, b"", "{outcome}");
     }
+}
+
+/// A shell that passes its standard input on as descriptor 3, and says so as systemd does.
+fn passing(listen_pid: &str, listen_fds: &str, redirections: &str) -> Command {
+    let mut shell = command("sh");
+    let script = format!(
+        "LISTEN_PID={listen_pid} LISTEN_FDS={listen_fds} exec \"$0\" --inherit {redirections}"
+    );
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_server")]);
+    shell
+}
+
+#[test]
+fn serves_a_socket_that_systemd_passes() {
+    let listener = || OwnedFd::from(TcpListener::bind((own_ip(), 0)).unwrap());
+    let mut passed = passing("$$", "1", "3<&0 0</dev/null");
+    let server = Server::spawn_with_input(&mut passed, listener());
+    ask_line(&server.connect(), "hello");
+
+    // The variables are another process's: standard input is the socket.
+    for (pid, fds) in [("1", "1"), ("", ""), ("1", "7")] {
+        let server = Server::spawn_with_input(&mut passing(pid, fds, ""), listener());
+        ask_line(&server.connect(), "hello");
+    }
+
+    for (fds, redirections, why) in [
+        (
+            "2",
+            "3<&0 0</dev/null",
+            "LISTEN_FDS is \"2\", and this serves exactly 1 socket".to_string(),
+        ),
+        (
+            "",
+            "3<&0 0</dev/null",
+            "LISTEN_FDS is \"\", and this serves exactly 1 socket".to_string(),
+        ),
+        // By then it has a descriptor of its own there.
+        ("1", "3<&- 0</dev/null", os_error(88)),
+        ("1", "3</dev/null 0</dev/null", os_error(88)),
+    ] {
+        let outcome = run_from(&mut passing("$$", fds, redirections), listener());
+        outcome.assert_code(1);
+        assert!(outcome.stderr.contains("LISTEN_PID, LISTEN_FDS=1"), "{outcome}");
+        assert!(outcome.stderr.ends_with(&format!(": {why}\n")), "{outcome}");
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
+    }
+}
+
+#[test]
+fn systemd_socket_activate_starts_it_at_the_first_connection() {
+    let Some(mut activate) = program("systemd-socket-activate") else {
+        return;
+    };
+    let address = unused_address();
+    activate.arg("-l").arg(address.to_string()).arg(env!("CARGO_BIN_EXE_server"));
+    let mut running = Running::start(activate.args(["--inherit", "-q"]));
+    let client = eventually(|| TcpStream::connect(address).map_err(|error| error.to_string()));
+    ask_line(&client, "hello");
+    drop(client);
+    signal(running.id(), "TERM");
+    running.process.await_end();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A server that is stopped: what has come is answered, who is connected is told,
 //! and across a restart no line is lost and none comes twice.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Numbered, Server, ask, ask_line, assert_received_once, await_refusal, client, command, connect,
-    eventually, exchange, fill_queue, full_pipe, has_ipv6, last_words, may_start, own_ip, program,
-    read_once, received, server, signal, signals, spawn, unused_address,
+    Numbered, Process, Server, ask, ask_line, assert_received_once, await_refusal, client, command,
+    connect, eventually, exchange, fill_queue, full_pipe, has_ipv6, last_words, may_start, own_ip,
+    program, read_once, received, server, signal, signals, spawn, unused_address, with_threads,
 };
 
 const NOTICE: &str = "Server closed your connection: the server is stopping\n";
@@ -336,6 +336,58 @@ fn a_socket_that_accepts_only_who_has_sent_something_is_woken_too() {
     let begun = Instant::now();
     assert_eq!(server.terminate(), "");
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn servers_that_share_a_socket_and_stop_together_do_not_wait_for_each_other() {
+    for servers in [2, 3, 4] {
+        let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+        let mut servers: Vec<Server> = (0..servers).map(|_| inheriting(&listener, &[])).collect();
+        for server in &servers {
+            server.stop();
+            signal(server.id(), "TERM");
+        }
+        // Each takes the connection by which another one wakes itself for a client.
+        servers.iter().for_each(Server::go_on);
+        for server in &mut servers {
+            let (status, log) = (server.wait(), server.log());
+            assert!(status.success() && log.contains("Stopped after "), "{status}: {log}");
+            assert!(!log.contains("cut off"), "{log}");
+        }
+    }
+}
+
+#[test]
+fn without_a_free_thread_and_with_a_log_that_nobody_reads_a_signal_ends_it() {
+    let server = server(&["--host", &own_ip().to_string(), "--port", "0"]);
+    // As few threads as it takes to start.
+    for threads in 1..20 {
+        let Some(mut limited) = with_threads(threads, &server) else {
+            return;
+        };
+        limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = spawn(&mut limited);
+        if announced_address(&mut process).is_none() {
+            continue;
+        }
+        println!("{threads} threads are enough to start");
+        drop(process);
+        let (_reader, full) = full_pipe();
+        let mut process = spawn(limited.stderr(full));
+        let _refused = connect(announced_address(&mut process).unwrap());
+        signal(process.id(), "TERM");
+        process.await_end();
+        assert_eq!(process.wait().unwrap().code(), Some(0));
+        return;
+    }
+    panic!("it did not start");
+}
+
+fn announced_address(server: &mut Process) -> Option<SocketAddr> {
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim_end().strip_prefix("Server listening on ")?;
+    Some(address.parse().unwrap())
 }
 
 /// How a server is restarted, and who goes on meanwhile.

@@ -78,12 +78,12 @@ fn main() {
 }
 
 /// How many descriptors a server with so many clients must be allowed, or it would
-/// refuse some: it has some for itself, and leaves an eighth, or 256 if that is
-/// less, to connections that linger. This process, which has the clients' ends,
-/// has the same limit and needs fewer.
+/// refuse some: it has some for itself, and leaves an eighth each, or 256 and 4096 if
+/// that is less, to connections that are drained and to those that wait for their thread.
+/// This process, which has the clients' ends, has the same limit and needs fewer.
 fn descriptors(clients: usize) -> usize {
     let busy = clients + 10;
-    busy + busy.div_ceil(7).min(256)
+    busy + busy.div_ceil(3).min(256 + 4096)
 }
 
 /// What the figures were measured on.

@@ -1,132 +1,201 @@
 //! Accepting clients: each has a thread of its own, or is refused.
 
-use std::io::ErrorKind::{ConnectionAborted, Interrupted, InvalidInput, Unsupported};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, mpsc::SyncSender};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
 use log::Level;
+use tcp_chat::cli;
 use tcp_chat::wire::ServerLine;
 
 use crate::connection::{self, Settings};
+use crate::drain::{self, Closing};
 use crate::limits::{Limits, Slot};
-use crate::linger::{self, Farewell};
-use crate::stop::{Stop, Stream};
+use crate::shutdown::Shutdown;
+use crate::stream::Stream;
 
 /// Enough for a handler, and for a panic with a full backtrace, which needs more
 /// than 16 KiB. Only what is used of it costs memory.
 const STACK: usize = 64 * 1024;
 
+/// A connection that was accepted.
+type Accepted = (Arc<Stream>, SocketAddr);
+
+/// The server, which accepts already.
 pub(crate) struct Server {
+    accepting: JoinHandle<io::Result<()>>,
+    /// Those that were accepted and are not served or refused yet.
+    waiting: Receiver<Accepted>,
     settings: Settings,
     limits: Limits,
-    stop: Arc<Stop>,
-    linger: SyncSender<Farewell>,
-    /// When the log last had a warning of trouble that may come at any rate.
-    warned: Option<Instant>,
+    drain: SyncSender<Closing>,
+    refusals: Warnings,
 }
 
 /// What a client's thread holds. It is dropped in this order, so that a client
-/// that sees the end of the stream finds a place free.
-struct Client {
-    slot: Slot,
-    stream: Arc<Stream>,
-    peer: SocketAddr,
+/// that sees the end of the stream finds a slot free.
+pub(crate) struct Client {
+    pub(crate) slot: Option<Slot>,
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) peer: SocketAddr,
 }
 
 impl Server {
+    /// Starts to accept from this socket.
+    ///
+    /// One thread accepts, and another one starts a thread for each client. The first is
+    /// the faster one by far, so of many clients that connect at once, none meets a full
+    /// queue of the kernel's and has to repeat its SYN.
+    ///
     /// # Errors
     ///
     /// No thread is available.
-    pub(crate) fn new(settings: Settings, limits: Limits, stop: Arc<Stop>) -> io::Result<Self> {
-        let linger = linger::start(limits.lingering)?;
-        Ok(Server { settings, limits, stop, linger, warned: None })
+    pub(crate) fn start(
+        listener: TcpListener,
+        settings: Settings,
+        limits: Limits,
+        shutdown: &Arc<Shutdown>,
+    ) -> io::Result<Self> {
+        let drain = drain::start(limits.drained)?;
+        let (accepted, waiting) = mpsc::sync_channel(limits.waiting);
+        let shutdown = Arc::clone(shutdown);
+        let thread = thread::Builder::new().name("accept".to_string());
+        let accepting = thread.spawn(move || {
+            let result = accept(&listener, &shutdown, &accepted);
+            drop(listener);
+            shutdown.accepting_ended();
+            result
+        })?;
+        let refusals = Warnings::default();
+        Ok(Server { accepting, waiting, settings, limits, drain, refusals })
     }
 
-    /// Accepts until the server is stopped, and waits for no client.
+    /// Serves until a shutdown has ended accepting, and waits for no client.
     ///
     /// # Errors
     ///
-    /// Nothing can ever be accepted from this socket.
-    pub(crate) fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
-        let mut failures = 0;
-        while !self.stop.is_overdue() {
-            match listener.accept() {
-                Ok((_, peer)) if self.stop.is_own(peer) => break,
-                Ok((stream, peer)) => {
-                    failures = 0;
-                    self.admit(stream, peer);
+    /// Nothing can ever be accepted from the socket.
+    pub(crate) fn serve(mut self) -> io::Result<()> {
+        while let Ok((stream, peer)) = self.waiting.recv() {
+            self.admit(stream, peer);
+        }
+        match self.accepting.join() {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::other("the thread that accepts panicked")),
+        }
+    }
+
+    fn admit(&mut self, stream: Arc<Stream>, peer: SocketAddr) {
+        let slot = match self.limits.take_slot() {
+            Ok(slot) => slot,
+            Err(why) => return self.refuse(stream, peer, &why),
+        };
+        // If the thread cannot be started, its closure is dropped; a second handle lets
+        // the client have a notice all the same.
+        let client = Client { slot: Some(slot), stream: Arc::clone(&stream), peer };
+        let settings = self.settings.clone();
+        let drain = self.drain.clone();
+        let spawned = spawn(client, move |client| connection::serve(client, settings, &drain));
+        if let Err(error) = spawned {
+            self.refuse(stream, peer, &format!("no thread for it: {error}"));
+        }
+    }
+
+    fn refuse(&mut self, stream: Arc<Stream>, peer: SocketAddr, why: &str) {
+        match self.refusals.due(Instant::now()) {
+            None => log::info!("Refused connection from {peer}: {why}"),
+            Some(0) => log::warn!("Refused connection from {peer}: {why}"),
+            Some(others) => {
+                let others = cli::counted(others, "other");
+                log::warn!(
+                    "Refused connection from {peer}: {why} ({others} since the last warning)"
+                );
+            }
+        }
+        let notice = self.settings.framing.notice(ServerLine::Refused(why.as_bytes()));
+        let _ = self.drain.send(Closing::new(stream, notice));
+    }
+}
+
+/// Accepts until a shutdown ends it. Each stream counts as open from here on, or a
+/// shutdown could end while one waits for its thread.
+///
+/// # Errors
+///
+/// Nothing can ever be accepted from this socket.
+fn accept(
+    listener: &TcpListener,
+    shutdown: &Arc<Shutdown>,
+    accepted: &SyncSender<Accepted>,
+) -> io::Result<()> {
+    let mut failures = 0;
+    let mut warnings = Warnings::default();
+    while !shutdown.accept_is_overdue() {
+        match listener.accept() {
+            Ok((_, peer)) if shutdown.is_own(peer) => break,
+            Ok((tcp, peer)) => {
+                failures = 0;
+                let stream = Arc::new(Stream::new(tcp, shutdown));
+                if accepted.send((stream, peer)).is_err() {
+                    break;
                 }
+            }
+            Err(error) => match error.kind() {
                 // The client was gone before it was accepted, or a signal came.
-                Err(error) if matches!(error.kind(), ConnectionAborted | Interrupted) => {}
-                // A socket that was inherited is not listening, or not TCP.
-                Err(error) if matches!(error.kind(), InvalidInput | Unsupported) => {
-                    return Err(error);
-                }
-                // Most likely no descriptor is free, and it takes a while until
-                // one is.
-                Err(error) => {
-                    let level = self.warning_or(Level::Debug);
+                ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+                // The socket does not listen, and never will.
+                ErrorKind::InvalidInput => return Err(error),
+                // Most likely no descriptor is free, and it takes a while until one is.
+                _ => {
+                    let level = match warnings.due(Instant::now()) {
+                        Some(_) => Level::Warn,
+                        None => Level::Debug,
+                    };
                     log::log!(level, "Cannot accept a connection: {error}");
                     thread::sleep(pause_after(failures));
                     failures += 1;
                 }
-            }
-        }
-        Ok(())
-    }
-
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let stream = Arc::new(Stream::new(stream, &self.stop));
-        let slot = match self.limits.take_slot() {
-            Ok(slot) => slot,
-            Err(why) => return self.refuse(stream, peer, Level::Info, &why),
-        };
-        // If the thread cannot be started, its closure is dropped; with a second
-        // handle the client can still be told.
-        let client = Client { slot, stream: Arc::clone(&stream), peer };
-        let (settings, linger) = (self.settings.clone(), self.linger.clone());
-        let stop = Arc::clone(&self.stop);
-        let spawned = spawn(client, move |client| {
-            let serve = || connection::serve(&client.stream, peer, settings);
-            if let Some(notice) = stop.threads.run(serve) {
-                let Client { slot, stream, .. } = client;
-                let _ = linger.send(Farewell::new(Some(slot), stream, notice));
-            }
-        });
-        if let Err(error) = spawned {
-            let level = self.warning_or(Level::Info);
-            self.refuse(stream, peer, level, &format!("no thread for it: {error}"));
+            },
         }
     }
-
-    fn refuse(&self, stream: Arc<Stream>, peer: SocketAddr, level: Level, why: &str) {
-        log::log!(level, "Refused connection from {peer}: {why}");
-        let notice = self.settings.framing.notice(ServerLine::Refused(why.as_bytes()));
-        let _ = self.linger.send(Farewell::new(None, stream, notice));
-    }
-
-    /// The level for a line of the log about trouble that may repeat at any
-    /// rate: a warning once a second, else the level given.
-    fn warning_or(&mut self, level: Level) -> Level {
-        let warned_lately = |at: Instant| at.elapsed() < Duration::from_secs(1);
-        if self.warned.is_some_and(warned_lately) {
-            return level;
-        }
-        self.warned = Some(Instant::now());
-        Level::Warn
-    }
+    Ok(())
 }
 
 /// How long to wait after a failure to accept that came right after so many others:
 /// each pause is twice the one before.
 fn pause_after(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(5);
-    // Then it also sees in time that the server is to stop.
+    // Then it also sees in time that there is a shutdown.
     const LONGEST: Duration = Duration::from_millis(100);
     LONGEST.min(FIRST * 2_u32.saturating_pow(failures))
+}
+
+/// Limits the warnings about trouble that may come at any rate to one a second.
+#[derive(Default)]
+struct Warnings {
+    last: Option<Instant>,
+    /// How often there was trouble since the last warning.
+    others: u64,
+}
+
+impl Warnings {
+    /// There is trouble now. If a warning is due, returns how much other trouble there
+    /// was since the last one.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        let is_early = |last: Instant| now.saturating_duration_since(last) < Duration::from_secs(1);
+        if self.last.is_some_and(is_early) {
+            self.others += 1;
+            return None;
+        }
+        self.last = Some(now);
+        let others = self.others;
+        self.others = 0;
+        Some(others)
+    }
 }
 
 /// Runs a client's handler in a thread of its own, named after the peer. A panic
@@ -144,6 +213,7 @@ fn spawn(client: Client, handler: impl FnOnce(Client) + Send + 'static) -> io::R
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
     use std::sync::Mutex;
     use std::sync::mpsc;
 
@@ -158,6 +228,24 @@ mod tests {
         let expected = [5, 10, 20, 40, 80, 100, 100, 100, 100, 100];
         assert_eq!(pauses.collect::<Vec<_>>(), expected);
         assert_eq!(pause_after(u32::MAX), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn trouble_is_warned_of_once_a_second_and_counted_in_between() {
+        let begin = Instant::now();
+        let mut warnings = Warnings::default();
+        for (millis, due) in [
+            (0, Some(0)),
+            (1, None),
+            (999, None),
+            (1000, Some(2)),
+            (1001, None),
+            (5000, Some(1)),
+            (6000, Some(0)),
+        ] {
+            let now = begin + Duration::from_millis(millis);
+            assert_eq!(warnings.due(now), due, "after {millis} ms");
+        }
     }
 
     #[test]
@@ -178,11 +266,11 @@ mod tests {
 
         let limits = limits::limits(Some(1)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stop = Arc::new(Stop::default());
+        let shutdown = Arc::new(Shutdown::default());
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let client = Client {
-            slot: limits.take_slot().unwrap(),
-            stream: Arc::new(Stream::new(stream, &stop)),
+            slot: Some(limits.take_slot().unwrap()),
+            stream: Arc::new(Stream::new(stream, &shutdown)),
             peer: "192.0.2.1:7".parse().unwrap(),
         };
         assert!(limits.take_slot().is_err());

@@ -16,7 +16,12 @@ use tcp_chat::system;
 const DEFAULT_CLIENTS: usize = 10_000;
 
 /// How many connections at most are kept open for a moment after their notice.
-const MOST_LINGERING: usize = 256;
+const MOST_DRAINED: usize = 256;
+
+/// How many connections at most are accepted and wait for their thread. More come at
+/// once than threads can be started, and the kernel lets the rest repeat their SYN after
+/// a second.
+const MOST_WAITING: usize = 4096;
 
 /// Descriptors for a connection just accepted and one just closing, with a few
 /// to spare.
@@ -33,21 +38,23 @@ pub(crate) struct Limits {
     clients: usize,
     /// What that number comes from.
     cause: String,
-    /// Kept open for a moment after their notice.
-    pub(crate) lingering: usize,
+    /// Kept open for a moment after their notice, to be drained.
+    pub(crate) drained: usize,
+    /// Accepted, and not served or refused yet.
+    pub(crate) waiting: usize,
     /// One reference for each slot that is taken, besides this one.
     slots: Arc<()>,
 }
 
-/// One client's place among those that are served at once. It is given back by
-/// its drop, however its client's thread ends.
+/// One client's share of those that are served at once. Its drop gives it back,
+/// however its client's thread ends.
 #[derive(Debug)]
 pub(crate) struct Slot {
     _counted: Arc<()>,
 }
 
 impl Limits {
-    /// A place for one more client.
+    /// Takes a slot for one more client.
     ///
     /// # Errors
     ///
@@ -78,7 +85,7 @@ pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
         );
     }
     let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
-    let others = MOST_LINGERING + SPARE_FILES + open_files(usize::MAX);
+    let others = MOST_DRAINED + MOST_WAITING + SPARE_FILES + open_files(usize::MAX);
     let files = system::open_file_limit(wanted.saturating_add(others));
     allow(asked, files, open_files(files), max_map_count())
 }
@@ -86,8 +93,9 @@ pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
 /// The rule: how many clients the limits of descriptors, of which some are open
 /// already, and of memory mappings allow.
 fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow::Result<Limits> {
-    let lingering = MOST_LINGERING.min(files / 8);
-    let by_files = files.saturating_sub(lingering + open + SPARE_FILES);
+    let drained = MOST_DRAINED.min(files / 8);
+    let waiting = MOST_WAITING.min(files / 8);
+    let by_files = files.saturating_sub(drained + waiting + open + SPARE_FILES);
     // An eighth is left to what else is mapped and to threads about to end.
     let by_maps = maps / 4 / 8 * 7;
 
@@ -109,7 +117,7 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
         let served = clients_are(clients);
         log::log!(level, "At most {served} served, not {wanted}, because of {cause} ({remedy})");
     }
-    Ok(Limits { clients, cause, lingering, slots: Arc::default() })
+    Ok(Limits { clients, cause, drained, waiting, slots: Arc::default() })
 }
 
 /// A number of clients, as the beginning of a sentence about them.
@@ -139,25 +147,25 @@ mod tests {
     const NONE: usize = usize::MAX;
 
     /// The numbers and what they come from, for these limits.
-    fn allowed(asked: Option<usize>, files: usize, maps: usize) -> (usize, usize, String) {
+    fn allowed(asked: Option<usize>, files: usize, maps: usize) -> (usize, [usize; 2], String) {
         let limits = allow(asked, files, 4, maps).unwrap();
-        (limits.clients, limits.lingering, limits.cause)
+        (limits.clients, [limits.drained, limits.waiting], limits.cause)
     }
 
     #[test]
     fn allows_what_was_asked_for_or_the_lowest_of_the_machines_limits() {
         let default = "the default limit".to_string();
-        assert_eq!(allowed(None, NONE, NONE), (10_000, 256, default));
-        let asked = "--max-clients 46".to_string();
-        assert_eq!(allowed(Some(46), 64, NONE), (46, 8, asked));
+        assert_eq!(allowed(None, NONE, NONE), (10_000, [256, 4096], default));
+        let asked = "--max-clients 38".to_string();
+        assert_eq!(allowed(Some(38), 64, NONE), (38, [8, 8], asked));
         let files = "the hard open-file limit of 64".to_string();
-        assert_eq!(allowed(Some(47), 64, NONE), (46, 8, files.clone()));
-        assert_eq!(allowed(None, 64, NONE), (46, 8, files));
+        assert_eq!(allowed(Some(39), 64, NONE), (38, [8, 8], files.clone()));
+        assert_eq!(allowed(None, 64, NONE), (38, [8, 8], files));
         // As by default on Linux: 57,330 mappings of 65,530, four for a thread.
         let maps = "vm.max_map_count".to_string();
-        assert_eq!(allowed(Some(20_000), 100_000, 65_530), (14_329, 256, maps));
+        assert_eq!(allowed(Some(20_000), 100_000, 65_530), (14_329, [256, 4096], maps));
         let asked = "--max-clients 1".to_string();
-        assert_eq!(allowed(Some(1), 12, 64), (1, 1, asked));
+        assert_eq!(allowed(Some(1), 13, 64), (1, [1, 1], asked));
     }
 
     #[test]
@@ -177,7 +185,7 @@ mod tests {
     #[test]
     fn refuses_to_serve_nobody() {
         for (files, maps, why) in [
-            (11, NONE, "the hard open-file limit of 11 (ulimit -Hn raises it)"),
+            (12, NONE, "the hard open-file limit of 12 (ulimit -Hn raises it)"),
             (NONE, 31, "vm.max_map_count (sysctl raises it)"),
         ] {
             let error = allow(None, files, 4, maps).unwrap_err().to_string();

@@ -15,7 +15,7 @@ pub(crate) struct Endpoint {
     /// The port to listen on; 0 is any free one
     #[arg(short, long, default_value_t = cli::DEFAULT_PORT)]
     port: u16,
-    /// Serve the listening socket at standard input instead, as a service manager gives it
+    /// Serve a listening socket that a service manager passes, as standard input or by LISTEN_FDS
     #[arg(long, conflicts_with_all = ["host", "port"])]
     inherit: bool,
 }
@@ -26,7 +26,8 @@ impl Endpoint {
     /// The address cannot be listened on, or nothing that listens is inherited.
     pub(crate) fn open(&self) -> anyhow::Result<TcpListener> {
         if self.inherit {
-            let why = "cannot serve standard input, which is no listening TCP socket";
+            let why = "no listening TCP socket is inherited, neither as standard input nor as \
+                       descriptor 3 (LISTEN_PID, LISTEN_FDS=1)";
             return system::inherited_listener().context(why);
         }
         TcpListener::bind((self.host.as_str(), self.port))

@@ -1,0 +1,202 @@
+//! A shutdown with many clients, idle or at full speed: all get the notice, and what is
+//! logged is answered.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::util::{
+    Server, ask_line, last_words, may_open, may_start, own_ip, server, signal, spawn,
+    temporary_file,
+};
+
+const NOTICE: &str = "Server closed your connection: the server is stopping";
+
+#[test]
+fn thousands_of_idle_clients_all_get_the_notice_and_none_is_cut_off() {
+    const CLIENTS: u64 = 3000;
+    if !may_open(CLIENTS + 100) || !may_start(CLIENTS + 100) {
+        return;
+    }
+    let mut server = Server::start(&[]);
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    // It is served, so all before it are.
+    ask_line(clients.last().unwrap(), "hello");
+    signal(server.id(), "TERM");
+    let notices = clients.into_iter().map(last_words);
+    assert_eq!(notices.filter(|words| words.trim_end() == NOTICE).count() as u64, CLIENTS);
+    let (status, log) = (server.wait(), server.log());
+    let last = log.lines().last().unwrap();
+    assert!(status.success() && last.contains("Stopped after "), "{status}: {last}");
+    assert!(!last.contains("cut off"), "{last}");
+}
+
+#[test]
+fn a_refused_client_does_not_hold_a_shutdown_up() {
+    let mut server = Server::start(&["--max-clients", "1"]);
+    let served = server.connect();
+    ask_line(&served, "hello");
+    let refused = server.connect();
+    server.log_with("Refused connection");
+    signal(server.id(), "TERM");
+    assert_eq!(last_words(served).trim_end(), NOTICE);
+    let (status, log) = (server.wait(), server.log());
+    drop(refused);
+    // Otherwise it would be the one that is cut off after 5 s.
+    assert!(status.success() && !log.contains("cut off"), "{status}: {log}");
+}
+
+#[test]
+fn at_full_speed_each_line_is_logged_and_answered_or_neither() {
+    if !may_start(500) {
+        return;
+    }
+    let mut server = Server::start(&[]);
+    let crowd = Crowd::connect(&server, 100);
+    crowd.assert_shutdown(&mut server);
+}
+
+#[test]
+fn with_a_slow_log_each_line_is_logged_and_answered_or_neither_too() {
+    if !may_start(600) {
+        return;
+    }
+    let (log, stderr) = io::pipe().unwrap();
+    let host = own_ip().to_string();
+    let mut command = server(&["--host", &host, "--port", "0"]);
+    let (announced, stdout) = io::pipe().unwrap();
+    let process = spawn(command.stdout(stdout).stderr(stderr));
+    // Its copies of the pipes' ends would keep them open.
+    drop(command);
+    let mut line = String::new();
+    BufReader::new(announced).read_line(&mut line).unwrap();
+    let address = line.trim_end().trim_start_matches("Server listening on ").parse().unwrap();
+    let file = temporary_file();
+    let slow_reader = {
+        let to = File::create(&file).unwrap();
+        thread::spawn(move || copy_slowly(log, to))
+    };
+    let mut server = Server::new(process, address, file);
+    let crowd = Crowd::connect(&server, 150);
+    crowd.assert_shutdown_with(&mut server, || slow_reader.join().unwrap());
+}
+
+/// Takes 6 MB a second.
+fn copy_slowly(mut from: PipeReader, mut to: File) {
+    let mut part = [0; 60_000];
+    loop {
+        match from.read(&mut part).unwrap() {
+            0 => return,
+            read => to.write_all(&part[..read]).unwrap(),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Clients that send as fast as they can, and read all the while.
+struct Crowd {
+    clients: Vec<TcpStream>,
+}
+
+/// What one of them has seen at its end.
+struct Seen {
+    replies: u64,
+    sent: u64,
+    last_line: String,
+}
+
+impl Crowd {
+    fn connect(server: &Server, clients: usize) -> Self {
+        let clients = (0..clients).map(|_| server.connect()).collect();
+        Crowd { clients }
+    }
+
+    fn assert_shutdown(self, server: &mut Server) {
+        self.assert_shutdown_with(server, || ());
+    }
+
+    /// Lets all send, shuts the server down meanwhile, and asserts that each line which
+    /// the log has was answered, that each client got the notice, and that none was cut
+    /// off. `await_log` returns once the log is whole.
+    fn assert_shutdown_with(self, server: &mut Server, await_log: impl FnOnce()) {
+        let replies_so_far = AtomicU64::new(0);
+        let clients = self.clients.len() as u64;
+        let seen: HashMap<String, Seen> = thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .clients
+                .iter()
+                .map(|client| {
+                    let sent = scope.spawn(|| send_without_end(client));
+                    let replies_so_far = &replies_so_far;
+                    scope.spawn(move || {
+                        let (replies, last_line) = read_replies(client, replies_so_far);
+                        // The server reads no more, or is gone: the other thread notices.
+                        let _ = client.shutdown(Shutdown::Both);
+                        let sent = sent.join().unwrap();
+                        let address = client.local_addr().unwrap().to_string();
+                        (address, Seen { replies, sent, last_line })
+                    })
+                })
+                .collect();
+            // All are at it.
+            while replies_so_far.load(Ordering::Relaxed) < clients * 200 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            signal(server.id(), "TERM");
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let status = server.wait();
+        await_log();
+        let log = server.log();
+        let last = log.lines().last().unwrap();
+        assert!(status.success() && last.contains("Stopped after "), "{status}: {last}");
+        assert!(!last.contains("cut off"), "{last}");
+
+        let mut logged: HashMap<&str, u64> = HashMap::new();
+        for line in log.lines() {
+            if let Some((before, _)) = line.split_once(": Received message: ") {
+                let (_, address) = before.rsplit_once("] ").unwrap();
+                *logged.entry(address).or_default() += 1;
+            }
+        }
+        assert_eq!(seen.len() as u64, clients);
+        for (address, seen) in &seen {
+            let logged = logged.get(address.as_str()).copied().unwrap_or_default();
+            assert_eq!(seen.replies, logged, "{address} had so many replies for lines logged");
+            assert_eq!(seen.last_line, NOTICE, "{address}");
+            assert!(seen.sent > seen.replies, "{address} was not sending any more");
+        }
+        println!("{} replies, {last}", replies_so_far.into_inner());
+    }
+}
+
+/// Returns how many lines were sent, the last one perhaps in part.
+fn send_without_end(mut client: &TcpStream) -> u64 {
+    const LINES: u64 = 4096;
+    let lines = "a line\n".repeat(LINES as usize);
+    let mut sent = 0;
+    while client.write_all(lines.as_bytes()).is_ok() {
+        sent += LINES;
+    }
+    sent + LINES
+}
+
+/// Returns the number of replies, and the line after them.
+fn read_replies(client: &TcpStream, so_far: &AtomicU64) -> (u64, String) {
+    let mut replies = 0;
+    for line in BufReader::with_capacity(65_536, client).lines() {
+        match line {
+            Ok(line) if line == "Server received your message: a line" => {
+                replies += 1;
+                so_far.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(line) => return (replies, line),
+            Err(error) => return (replies, error.to_string()),
+        }
+    }
+    (replies, "the end of the stream".to_string())
+}

@@ -341,8 +341,9 @@ fn inherited_descriptor() -> io::Result<OwnedFd> {
         let why = format!("LISTEN_FDS is {count:?}, and this serves exactly 1 socket");
         return Err(io::Error::other(why));
     }
-    // SAFETY: Nothing here closes it: whoever set the variables has opened it for this
-    // process. If it is closed all the same, it cannot be cloned, which is the error.
+    // SAFETY: It stays open. Either it is the socket that was passed, which nothing here
+    // closes, or it was closed at the start and is the pipe of signals, which lives as
+    // long as the process. If it is closed all the same, it cannot be cloned.
     let passed = unsafe { BorrowedFd::borrow_raw(FIRST_PASSED) };
     passed.try_clone_to_owned()
 }

@@ -189,8 +189,8 @@ impl<'a> Connection<'a> {
     fn run(&mut self) -> io::Result<End> {
         let (idle_timeout, timeout) = (self.settings.idle_timeout, self.settings.timeout);
         self.stream.tcp.set_nodelay(true)?;
-        // Deadlines cost no system call: they are judged after each read, and so may be
-        // late by as much as the shorter of the two.
+        // Deadlines cost no system call: they are judged after each read. So each may be
+        // late by as much as the shorter one of the two limits.
         self.stream.tcp.set_read_timeout(cli::shorter(idle_timeout, timeout))?;
         self.stream.tcp.set_write_timeout(timeout)?;
 
@@ -270,8 +270,8 @@ impl<'a> Connection<'a> {
         if self.lines.is_inside_line() { End::Shutdown } else { End::ClientEnded }
     }
 
-    /// Answers what has come by the time that a shutdown is noticed, of a flood no more
-    /// than a part. A line begun is not answered: the client is to send it again
+    /// Answers what had come when the shutdown was noticed. Of a flood, that is only the
+    /// beginning. A line begun is not answered: the client is to send it again
     /// elsewhere, from its beginning.
     fn answer_last(&mut self) -> io::Result<End> {
         let begun = Instant::now();
@@ -279,6 +279,7 @@ impl<'a> Connection<'a> {
         // Once messages are left unanswered, there may be no room to read more.
         while left > 0 && begun.elapsed() < LAST_READS && !self.takes_up_no_more() {
             let Ok(read) = self.read_here() else { break };
+            let read = read + self.read_rest();
             left = left.saturating_sub(read);
             self.answer()?;
             if read == 0 {
@@ -300,7 +301,9 @@ impl<'a> Connection<'a> {
         };
         // To send a message without its end is a tutorial's first bug.
         let is_lines = self.settings.framing == Framing::Lines;
-        let ends_no_line = is_lines && self.messages == 0 && self.lines.is_inside_line();
+        let is_answered = !matches!(end, Ok(End::Shutdown));
+        let ends_no_line =
+            is_lines && is_answered && self.messages == 0 && self.lines.is_inside_line();
         let hint =
             if ends_no_line { " (a client that ends no line needs --framing raw)" } else { "" };
         log::info!("{peer} disconnected after {messages}{why}{hint}");

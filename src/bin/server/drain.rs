@@ -5,8 +5,8 @@
 //! half-closed after the notice, and what the client still sends is drained.
 //!
 //! Usually one thread does this for all clients, for at most a second each, with
-//! sockets that do not block, so that no client delays another or the threads that
-//! accept. In a shutdown each client's own thread does it, and waits for its client.
+//! sockets that do not block, so no client delays another, or the thread that
+//! accepts. In a shutdown each client's own thread does it, and waits for its client.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -123,6 +123,7 @@ impl Closing {
 #[inline(never)]
 pub(crate) fn close_in_shutdown(stream: &Stream, notice: &[u8]) -> io::Result<()> {
     let mut tcp = &stream.tcp;
+    tcp.set_write_timeout(None)?;
     tcp.write_all(notice)?;
     tcp.shutdown(Shutdown::Write)?;
     tcp.set_read_timeout(None)?;

@@ -9,7 +9,8 @@
 //! a reset, which destroys replies in transit.)
 //!
 //! 1. The server accepts all who are in the listener's queue, up to its own
-//!    connection, and no more: dropping the listener resets all who are left in it.
+//!    connection, and no more: dropping the listener resets all who are left in it. (An
+//!    inherited socket stays open, and its queue is the next owner's.)
 //! 2. Each client's thread answers what has come, sends the notice, half-closes, and
 //!    drains until its client closes, so no reset destroys a reply. The threads exist
 //!    already, so nothing is handed over and nothing polls.
@@ -34,19 +35,19 @@ use tcp_chat::{cli, running_time};
 use crate::limits::clients_are;
 
 /// How long `accept` is waited for. The server's own connection may not come: the
-/// queue is full, a firewall is in the way, no descriptor is free, or another
-/// process that shares the socket has taken it. A slow machine needs a while for a
+/// queue is full, a firewall is in the way, no descriptor is free, or other
+/// processes that share the socket take it each time. A slow machine needs a while for a
 /// long queue.
 const ACCEPTING: Duration = Duration::from_millis(500);
 
 /// How long messages are taken up. The rest of the shutdown is left to the replies.
 const TAKING_UP: Duration = Duration::from_secs(2);
 
-/// How long a shutdown takes at most. Those who run containers and services kill what
+/// How long the clients are waited for at most. Those who run containers and services kill what
 /// has not ended 10 s after they asked it to.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How long the last line of the log may take.
+/// How long the last line of the log may take after that.
 const LAST_LINE: Duration = Duration::from_millis(500);
 
 /// How long each attempt to connect may take, so that `accept` makes room in its
@@ -81,22 +82,21 @@ pub(crate) struct Shutdown {
     begun: OnceLock<Instant>,
     listener: Mutex<Listener>,
     accept_ended: Condvar,
-    /// The threads of the clients that are served. A thread that has noticed the
-    /// shutdown is none of them.
+    /// The clients' threads, each until it has noticed the shutdown.
     pub(crate) threads: Interruptible,
     /// How many streams are open, each from `accept` until it is dropped.
     open_streams: Mutex<usize>,
     all_closed: Condvar,
 }
 
-/// What is known of the socket that listens. It is locked as long as an attempt to
-/// connect to it lasts, so that `accept` is not ahead of the attempt.
+/// What is known of the socket that listens. An attempt to connect to it holds the lock,
+/// because `accept` may return the connection before `connect` has told its address.
 #[derive(Default)]
 struct Listener {
     /// Its address, while the server accepts.
     accepts_on: Option<SocketAddr>,
-    /// Where the server's own connection to it comes from.
-    own: Option<SocketAddr>,
+    /// Where the server's own connections to it come from.
+    own: Vec<SocketAddr>,
 }
 
 /// A stream's share of the count of those that are open.
@@ -184,7 +184,7 @@ impl Shutdown {
 
     /// Whether this is where the server's own connection comes from.
     pub(crate) fn is_own(&self, peer: SocketAddr) -> bool {
-        self.is_begun() && self.listener().own == Some(peer)
+        self.is_begun() && self.listener().own.contains(&peer)
     }
 
     /// Lets all see that there is a shutdown.
@@ -232,45 +232,52 @@ impl Shutdown {
 
     /// Returns when the server accepts no more, or should have noticed.
     ///
-    /// Servers that share the socket and stop together accept each other's connections:
-    /// each then waits for the other's to close. So it closes as soon as `accept` was
-    /// waited for. (A server that goes on takes it for a client that sends one byte.)
+    /// Servers that share the socket may accept each other's connections. One that shuts
+    /// down, too, takes this connection for a client, and waits until it closes: so each
+    /// new attempt closes the one before. One that goes on logs a client that sends
+    /// nothing, or one byte.
     fn end_accepting(&self) {
-        let _own = self.wake_accept();
-        let mut listener = self.listener();
-        while listener.accepts_on.is_some() && !self.accept_is_overdue() {
-            let waited = self.accept_ended.wait_timeout(listener, LONGEST_PAUSE);
-            listener = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let mut own = self.connect_to_itself(b"");
+        while self.await_end_of_accepting(LONGEST_PAUSE) && !self.accept_is_overdue() {
+            drop(own);
+            // With TCP_DEFER_ACCEPT, only who has sent something is accepted. If it is by
+            // another process, the byte is no text.
+            own = self.connect_to_itself(b"\xff");
         }
     }
 
-    /// Makes the server's own connection. It must stay until it is accepted.
-    fn wake_accept(&self) -> Option<TcpStream> {
-        let mut address = self.listener().accepts_on?;
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
-        }
-        while !self.accept_is_overdue() {
+    /// Waits for this long. Returns whether the server still accepts.
+    fn await_end_of_accepting(&self, limit: Duration) -> bool {
+        let accepts = |listener: &mut Listener| listener.accepts_on.is_some();
+        let waited = self.accept_ended.wait_timeout_while(self.listener(), limit, accepts);
+        let listener = waited.unwrap_or_else(PoisonError::into_inner).0;
+        listener.accepts_on.is_some()
+    }
+
+    /// Connects to the server's own address while the server accepts there. The
+    /// connection must stay until it is accepted.
+    fn connect_to_itself(&self, sends: &[u8]) -> Option<TcpStream> {
+        loop {
             let mut listener = self.listener();
+            let address = reachable(listener.accepts_on?);
             if let Ok(mut own) = TcpStream::connect_timeout(&address, ATTEMPT) {
-                listener.own = own.local_addr().ok();
-                // With TCP_DEFER_ACCEPT, only who has sent something is accepted. If it is
-                // by another process, the byte is no text.
-                let _ = own.write_all(b"\xff");
+                listener.own.extend(own.local_addr());
+                let _ = own.write_all(sends);
                 return Some(own);
             }
             drop(listener);
+            if self.accept_is_overdue() {
+                return None;
+            }
             thread::sleep(SHORTEST_PAUSE);
         }
-        None
     }
 
     /// Interrupts the clients' threads until each has noticed, and waits until their
     /// streams are closed. Returns how many are left to be cut off.
     fn await_clients(&self) -> usize {
         let mut pause = SHORTEST_PAUSE;
+        let mut own = None;
         loop {
             // A thread that was only about to wait has not noticed the last time. One
             // that starts later sees the shutdown before it waits.
@@ -280,7 +287,14 @@ impl Shutdown {
             let waited = self.all_closed.wait_timeout_while(open, pause, is_open);
             let left = *waited.unwrap_or_else(PoisonError::into_inner).0;
             if left == 0 || self.has_reached(Phase::CutOff) {
+                // If `accept` was never woken, it may still bring a client. Its messages
+                // are not taken up: nobody would wait for their replies.
+                self.enter(Phase::CutOff);
                 return left;
+            }
+            if self.await_end_of_accepting(Duration::ZERO) {
+                drop(own);
+                own = self.connect_to_itself(b"\xff");
             }
             pause = LONGEST_PAUSE.min(pause * 2);
         }
@@ -302,4 +316,14 @@ impl Shutdown {
     fn open_streams(&self) -> MutexGuard<'_, usize> {
         self.open_streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The address at which this machine reaches a socket that listens there.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }

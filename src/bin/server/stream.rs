@@ -8,7 +8,7 @@ use crate::shutdown::{OpenStream, Shutdown};
 /// A client's stream. A shutdown waits until it is dropped.
 pub(crate) struct Stream {
     pub(crate) tcp: TcpStream,
-    /// Dropped after the stream, so that none is open once none is counted.
+    /// Dropped after `tcp`: when the count is zero, no stream is open any more.
     open: OpenStream,
 }
 

@@ -47,7 +47,8 @@ fn serve_across_shutdown(
     }
     let begin = |mut client: &TcpStream, stream: Arc<Stream>| {
         let unread = if reads_first { 0 } else { parts[0].len() };
-        let here = || without_waiting(&stream.tcp, || stream.tcp.peek(&mut [0; 64]));
+        let mut room = vec![0; 1 << 17];
+        let mut here = || without_waiting(&stream.tcp, || stream.tcp.peek(&mut room));
         while here().unwrap_or(0) != unread {
             thread::yield_now();
         }
@@ -176,5 +177,14 @@ fn once_no_message_is_taken_up_none_is_answered_and_the_client_gets_the_notice()
             drop(client);
             thread.join().unwrap();
         }
+    }
+}
+
+#[test]
+fn with_raw_framing_a_message_that_a_shutdown_finds_unread_has_one_reply() {
+    for length in [1, 1024, 1025, 3000, 65_536] {
+        let text = "x".repeat(length);
+        let sent = serve_across_shutdown(Framing::Raw, (false, false), [text.as_bytes(), b"", b""]);
+        assert!(sent == format!("{REPLY}{text}{NOTICE}"), "{length}: {} bytes", sent.len());
     }
 }

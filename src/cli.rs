@@ -20,22 +20,43 @@ pub const DEFAULT_HOST: &str = "127.0.0.1";
 ///
 /// # Errors
 ///
-/// One line that says where the port belongs, if the text is one or ends in one.
+/// One line that says what to write, if the text is a port or a URL, or ends in a port.
 pub fn host(text: &str) -> Result<String, String> {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if text.is_empty() || text == "-" {
+        return Err("not a name or an address".to_string());
+    }
+    if text.contains('/') {
+        return Err(format!("a host has no '/'; write: {}", of_url(text)));
+    }
     // The resolver would take it for an address: 12345 for 0.0.48.57.
     if is_number(text) {
-        return Err(format!("a number alone is no host; for a port: --port {text}"));
+        return Err(format!("this looks like a port; use --port {text}"));
     }
     if let Some((host, port)) = text.rsplit_once(':')
         && is_number(port)
         && (host.ends_with(']') || !host.contains(':'))
     {
-        return Err(format!("the port, {port}, is an argument of its own"));
+        return Err(format!("give the port separately: {host} {port}"));
     }
     let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = inside.filter(|inside| inside.contains(':'));
     Ok(address.unwrap_or(text).to_string())
+}
+
+/// The host and the port of a URL, as they are to be written.
+fn of_url(text: &str) -> String {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match authority.rsplit_once(':') {
+        Some((host, port)) if is_number(port) => format!("{host} {port}"),
+        _ if authority.is_empty() => "HOST PORT".to_string(),
+        _ => format!("{authority} PORT"),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A host and a port as one text to be shown, an IPv6 address in brackets:
@@ -159,6 +180,9 @@ mod tests {
 
     #[test]
     fn takes_an_ipv6_address_in_brackets_too() {
+        for text in ["", "-"] {
+            assert_eq!(host(text), Err("not a name or an address".to_string()));
+        }
         for (text, taken) in [("::1", "::1"), ("[::1]", "::1"), ("[a]", "[a]"), ("[", "[")] {
             assert_eq!(host(text), Ok(taken.to_string()));
         }
@@ -166,8 +190,20 @@ mod tests {
 
     #[test]
     fn takes_no_port_for_a_host_or_a_part_of_it() {
-        for (text, port) in [("80", "--port 80"), ("127.0.0.1:80", "80"), ("[::1]:80", "80")] {
-            assert!(host(text).is_err_and(|why| why.contains(port)), "{text}");
+        for (text, remedy) in [
+            ("80", "--port 80"),
+            ("127.0.0.1:80", "127.0.0.1 80"),
+            ("[::1]:80", "[::1] 80"),
+            ("tcp://h:1", "h 1"),
+            ("http://h:1/path", "h 1"),
+            ("http://h", "h PORT"),
+            ("tcp://[::1]:80/", "[::1] 80"),
+            ("http://u:p@h:1/x", "h 1"),
+            ("h/1", "h PORT"),
+            ("/", "HOST PORT"),
+        ] {
+            let why = host(text).unwrap_err();
+            assert!(why.ends_with(&format!(" {remedy}")), "{text}: {why}");
         }
         for text in ["::80", "fe80::1:80", "h:http", "1.2", "localhost:"] {
             assert_eq!(host(text), Ok(text.to_string()));

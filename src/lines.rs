@@ -185,6 +185,18 @@ impl LineReader {
         self.filled && self.buffer.len() < self.most_room
     }
 
+    /// Whether the last read left nothing behind in its source: it had more room than
+    /// bytes.
+    pub fn has_read_all(&self) -> bool {
+        !self.filled
+    }
+
+    /// The bytes of a line that has begun and not ended; none if the line is over the
+    /// limit.
+    pub fn begun_line(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
     /// What was read since the last time, whatever it holds; but a UTF-8 character
     /// that the last read cut waits for its other bytes, unless the stream has ended.
     pub fn next_read(&mut self) -> Option<&[u8]> {

@@ -17,9 +17,10 @@ mod windows;
 use windows as imp;
 
 pub use imp::{
-    Interruptible, READ_TIMEOUT, Stdout, address_space_limit, end_by, inherited_listener,
-    is_standard_error, is_standard_stream, lengthen_queue, limit_writes, open_file_limit, outgoing,
-    stdin, stdout, watch,
+    Interruptible, READ_TIMEOUT, Stdout, address_space_limit, end_by, ignore_file_size_signal,
+    inherited_listener, is_same_file, is_standard_error, is_standard_input_or_output,
+    is_standard_stream, lengthen_queue, limit_writes, open_file_limit, outgoing, stdin, stdout,
+    watch,
 };
 
 /// Within this time, another signal is the first one repeated: `timeout` signals

@@ -9,14 +9,17 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsString, c_int};
-use std::io::{self, PipeWriter, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use std::{env, fs::File, os::unix::fs::MetadataExt, process, thread};
+use std::{env, process, thread};
 
 use super::{REPEATED, Signal};
 
@@ -178,6 +181,13 @@ pub fn end_by(signal: Signal) -> ! {
     _exit(signal.exit_code().into())
 }
 
+/// From now on, a write over the limit of a file's size (`ulimit -f`) fails. By default the
+/// system ends the process by SIGXFSZ.
+pub fn ignore_file_size_signal() {
+    const SIGXFSZ: c_int = 25;
+    set_action(Signal(SIGXFSZ), IGNORE);
+}
+
 // Threads that wait.
 
 /// Threads that may be blocked in a read or write, and can be interrupted there.
@@ -277,6 +287,30 @@ fn duplicate(stream: &impl AsFd) -> io::Result<File> {
 pub fn is_standard_stream(file: &File) -> io::Result<bool> {
     let streams = [id(&stdin()?)?, id(&stdout()?)?];
     Ok(streams.contains(&id(file)?) || is_standard_error(file)?)
+}
+
+/// Whether the file with this path is also standard input or output. A device other than
+/// a terminal, as `/dev/null`, belongs to nobody.
+pub fn is_standard_input_or_output(path: &Path) -> bool {
+    let Ok(file) = fs::metadata(path) else {
+        return false;
+    };
+    let is_device = file.file_type().is_char_device();
+    [stdin(), stdout()].into_iter().flatten().any(|stream| {
+        let is_same = stream
+            .metadata()
+            .is_ok_and(|data| (data.dev(), data.ino()) == (file.dev(), file.ino()));
+        is_same && (!is_device || stream.is_terminal())
+    })
+}
+
+/// Whether two are the same file.
+///
+/// # Errors
+///
+/// The system does not say.
+pub fn is_same_file(one: &File, other: &File) -> io::Result<bool> {
+    Ok(id(one)? == id(other)?)
 }
 
 /// Whether a file is also standard error.

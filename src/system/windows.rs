@@ -6,6 +6,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::windows::io::{AsHandle, BorrowedHandle};
+use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 use std::{fs::File, process, sync::OnceLock, thread};
@@ -78,6 +79,9 @@ extern "system" fn handle(event: u32) -> i32 {
     1
 }
 
+/// There is none.
+pub fn ignore_file_size_signal() {}
+
 // Threads that wait. Nothing interrupts them here.
 
 /// Threads that may be blocked in a read or write, and can be interrupted there.
@@ -117,6 +121,16 @@ pub fn stdout() -> io::Result<Stdout> {
 pub fn is_standard_stream(file: &File) -> io::Result<bool> {
     let streams = [id(&io::stdin()), id(&io::stdout()), id(&io::stderr())];
     Ok(id(file).is_some() && streams.contains(&id(file)))
+}
+
+/// No path names one here.
+pub fn is_standard_input_or_output(_: &Path) -> bool {
+    false
+}
+
+/// Whether two are the same file.
+pub fn is_same_file(one: &File, other: &File) -> io::Result<bool> {
+    Ok(id(one).is_some() && id(one) == id(other))
 }
 
 /// Whether a file is also standard error. This waits while another thread writes to a

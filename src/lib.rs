@@ -331,14 +331,17 @@
 //!
 //! The figures say that replies took a second, and the server is blamed. But stop
 //! the *client* for that second (Ctrl-Z, a suspended laptop, a test machine with
-//! too much to do), and it reads late what came in time, and reports the very same.
-//! So a thread of the client does nothing but wake every 10 ms, and records how
-//! late it does ([`own_delay.rs`]). A reply time or an outage is the path's only as
-//! far as it exceeds the client's own delays.
+//! too much to do), and it reads late what came in time, and reports the very same. So
+//! does a client whose output nobody reads: it waits until it can print, and reads no
+//! reply meanwhile. So a thread of the client does nothing but wake every 10 ms, and
+//! each time that counts as noticed when a reply that came then would have been
+//! ([`own_delay.rs`]). A reply time or an outage is the path's only as far as it exceeds
+//! the client's own delays.
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_stopped_client_looks_like_a_stopped_server
 //! cargo test --test it a_stopped_client_shows_in_its_own_delays_and_a_stopped_server_does_not
+//! cargo test --test it whoever_reads_the_output_slowly_shows_in_the_own_delay
 //! ```
 //!
 //! # Limits of the machine
@@ -523,16 +526,16 @@
 //! | a message is whole, and memory bounded | [`lines.rs`] | 140 |
 //! | one protocol for both sides | [`wire.rs`] | 90 |
 //! | whatever a peer says is safe to show | [`printable.rs`] | 70 |
-//! | the server waits for nobody for ever | [`server/connection.rs`] | 230 |
+//! | the server waits for nobody for ever | [`server/connection.rs`] | 300 |
 //! | it serves as many as the machine allows | [`accept.rs`], [`limits.rs`] | 240 |
 //! | its notices arrive | [`drain.rs`] | 90 |
-//! | a shutdown loses nothing | [`shutdown.rs`], [`stream.rs`] | 180 |
-//! | the client's rules: window, deadlines, outages, replies | [`conversation.rs`], [`connections.rs`], [`replies.rs`] | 500 |
+//! | a shutdown loses nothing | [`shutdown.rs`], [`stream.rs`] | 220 |
+//! | the client's rules: window, deadlines, outages, replies | [`conversation.rs`], [`connections.rs`], [`replies.rs`] | 650 |
 //! | nothing is lost | [`outbox.rs`] | 100 |
-//! | input, sending and replies do not block each other | [`shared.rs`], [`input.rs`], [`session.rs`], [`client/connection.rs`] | 340 |
-//! | the figures are true | [`schedule.rs`], [`histogram.rs`], [`outage.rs`], [`own_delay.rs`] | 150 |
-//! | the end is reported, whatever it is | [`client/main.rs`], [`output.rs`], [`report.rs`] | 410 |
-//! | what differs by system is in one room | [`system.rs`], [`unix.rs`] | 240 |
+//! | input, sending and replies do not block each other | [`shared.rs`], [`input.rs`], [`session.rs`], [`connect.rs`], [`client/connection.rs`] | 560 |
+//! | the figures are true | [`schedule.rs`], [`histogram.rs`], [`outage.rs`], [`own_delay.rs`] | 220 |
+//! | the end is reported, whatever it is | [`client/main.rs`], [`output.rs`], [`report.rs`] | 460 |
+//! | what differs by system is in one place | [`system.rs`], [`unix.rs`] | 340 |
 //!
 //! For Windows, `windows.rs` takes the place of [`unix.rs`], with half of its lines.
 //!
@@ -541,12 +544,13 @@
 //! hour, and [`limits.rs`] and [`drain.rs`] can wait. Of the client, read
 //! [`conversation.rs`], [`connections.rs`] and [`replies.rs`] with [`outbox.rs`]: the
 //! rules, without any socket. Then the threads that carry them out: [`shared.rs`],
-//! [`input.rs`], [`session.rs`], which connects again after an outage, and
-//! [`client/connection.rs`]. How a run ends is judged in [`conversation.rs`], sent on
+//! [`input.rs`], [`session.rs`], which connects again after an outage by [`connect.rs`],
+//! and [`client/connection.rs`]. How a run ends is judged in [`conversation.rs`], sent on
 //! by the thread that comes to know it first, and settled in [`client/main.rs`].
 //! [`output.rs`], [`report.rs`] and whatever else counts or shows can wait.
 //!
 //! [`client/connection.rs`]: ../src/client/connection.rs.html
+//! [`connect.rs`]: ../src/client/connect.rs.html
 //! [`conversation.rs`]: ../src/client/conversation.rs.html
 //! [`connections.rs`]: ../src/client/conversation/connections.rs.html
 //! [`replies.rs`]: ../src/client/conversation/replies.rs.html

@@ -38,9 +38,13 @@ fn the_client_takes_the_host_and_the_port_in_order_too() {
     for (args, why) in [
         (&["127.0.0.1", "--port", &port][..], "cannot be used with"),
         (&["127.0.0.1", "--host", "127.0.0.1"], "cannot be used with"),
-        (&[&port], "a number alone is no host; for a port: --port "),
-        (&["localhost:80"], "the port, 80, is an argument of its own"),
-        (&["--host", "[::1]:80"], "the port, 80, is an argument of its own"),
+        (&[&port], "this looks like a port; use --port "),
+        (&["tcp://h:1"], "a host has no '/'; write: client h 1"),
+        (&["--host", "h/1"], "a host has no '/'; write: client h PORT"),
+        (&["--report", "-"], "'-' is no file; use /dev/stdout or /dev/stderr"),
+        (&["--series", "-"], "'-' is no file; use /dev/stderr"),
+        (&["localhost:80"], "give the port separately: localhost 80"),
+        (&["--host", "[::1]:80"], "give the port separately: [::1] 80"),
         (&["localhost", "0"], "0 is not in 1..=65535"),
     ] {
         let outcome = run(&mut client_with(args), "");
@@ -50,7 +54,7 @@ fn the_client_takes_the_host_and_the_port_in_order_too() {
     // Not only the client's user forgets that the port has a flag of its own.
     let outcome = run(&mut server(&["--host", "localhost:80"]), "");
     outcome.assert_code(2);
-    assert!(outcome.stderr.contains("the port, 80, is"), "{outcome}");
+    assert!(outcome.stderr.contains("give the port separately: localhost 80"), "{outcome}");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_rejected_line_is_printed_reported_and_exits_1() {
         1,
         printed(["one"]) + rejected + &printed(["three"]),
         "client: line 2: rejected: not UTF-8 at byte 2\n\
-         client: 1 of 3 lines were not acknowledged: 0 not sent, 1 rejected, 0 with a wrong reply\n",
+         client: 1 of 3 lines were not acknowledged: 0 too long, 1 rejected, 0 with a wrong reply\n",
     );
 }
 
@@ -98,8 +98,8 @@ fn a_line_over_the_limit_is_reported_and_not_sent() {
     outcome.assert(
         1,
         printed(["one", &longest, "last"]),
-        "client: line 2: longer than 65536 bytes: not sent\n\
-         client: 1 of 4 lines were not acknowledged: 1 not sent, 0 rejected, 0 with a wrong reply\n",
+        "client: line 2: not sent: longer than 65536 bytes\n\
+         client: 1 of 4 lines were not acknowledged: 1 too long, 0 rejected, 0 with a wrong reply\n",
     );
 }
 
@@ -165,8 +165,8 @@ fn a_server_that_goes_away_ends_it_at_once_though_the_input_is_open() {
     client.send("one\n");
     assert_eq!(client.read_line(), printed(["one"]));
     server.kill();
-    let why = "lost with every message answered, so nothing is missing: closed by the server (1 sent, 1 answered)";
-    client.finish().assert(1, "", &format!("client: {address} {why}\n"));
+    let why = "closed; all messages so far have replies: closed by the server";
+    client.finish().assert(1, "", &format!("client: connection to {address} {why}\n"));
 }
 
 #[test]
@@ -213,8 +213,8 @@ fn at_a_terminal_a_lost_server_is_told_on_a_line_of_its_own() {
     terminal.send("hello\n");
     terminal.read_until(PROMPT);
     server.kill();
-    let why = "lost with every message answered, so nothing is missing: closed by the server (1 sent, 1 answered)";
-    terminal.finish().assert(1, format!("\r\nclient: {address} {why}\r\n"), "");
+    let why = "closed; all messages so far have replies: closed by the server";
+    terminal.finish().assert(1, format!("\r\nclient: connection to {address} {why}\r\n"), "");
 }
 
 #[test]

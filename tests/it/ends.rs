@@ -5,12 +5,20 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
+#[cfg(unix)]
+use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+#[cfg(unix)]
+use std::thread;
 
 use crate::util::{
     Json, LIMIT, Process, Running, Server, answering, client, command, ended_by, eventually,
     full_pipe, received, run, signal, spawn, strace, take_report, temporary_file, unused_address,
 };
+#[cfg(unix)]
+use crate::util::{Probe, os_error};
 
 /// What stands before the report at the end of a file, and the report.
 #[track_caller]
@@ -147,7 +155,7 @@ fn what_is_wrong_with_a_line_is_told_though_the_run_ends_with_it() {
     let long = "x".repeat(65_537);
     for _ in 0..30 {
         let outcome = run(&mut server.client(&[]), &*long);
-        let why = "client: line 1: longer than 65536 bytes: not sent\n";
+        let why = "client: line 1: not sent: longer than 65536 bytes\n";
         assert!(outcome.stderr.starts_with(why), "{outcome}");
         outcome.assert_code(1);
     }
@@ -167,4 +175,81 @@ fn last_words_do_not_wait_for_a_report_that_waits_for_a_reader() {
     let outcome = client.finish();
     assert_eq!(ended_by(outcome.status), Some(15), "{outcome}");
     assert!(outcome.stderr.contains("0 acknowledged"), "{outcome}");
+}
+
+/// The report against the word of a server that counts what it reads.
+#[test]
+#[cfg(unix)]
+fn nothing_is_sent_or_logged_after_the_end_that_the_report_tells_of() {
+    thread::scope(|scope| {
+        for (number, rate) in [(0, "1000"), (1, "1000"), (2, "200000"), (3, "200000")] {
+            scope.spawn(move || assert_nothing_after_the_end(number, rate));
+        }
+    });
+}
+
+#[cfg(unix)]
+fn assert_nothing_after_the_end(number: u64, rate: &str) {
+    let lines = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&lines);
+    let address = answering(move |_, line| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        received(line)
+    });
+    // The end of the run waits for the row, and the threads could go on meanwhile.
+    let fifo = temporary_file();
+    run(command("mkfifo").arg(&fifo), "").assert_code(0);
+    let args = ["--rate", rate, "--retry-for", "5", "--series", fifo.to_str().unwrap()];
+    let probe = Probe::start(address, &args);
+    probe.await_replies(100 + number * 37);
+    let (report, stderr) = probe.interrupt();
+    fs::remove_file(&fifo).unwrap();
+    let count = |name: &str| report["lines"][name].number();
+    let sent = count("acknowledged") + count("unacknowledged") - count("never_sent");
+    let came = lines.load(Ordering::Relaxed) as f64;
+    assert!(came <= sent, "{came} lines came, {sent} went out: {report:?}");
+    let told = stderr.matches("trying again").count() as f64;
+    assert_eq!(told, report["outage_count"].number(), "{stderr}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_over_the_limit_of_its_size_is_an_error_like_any_other() {
+    let server = Server::start(&["-q"]);
+    let path = temporary_file();
+    let (host, port) = (server.address.ip().to_string(), server.address.port().to_string());
+    for (flag, kind) in [("--report", "report"), ("--series", "series")] {
+        let mut shell = command("sh");
+        let script = "ulimit -f 0; exec \"$0\" \"$@\"";
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_client"), &host, &port, flag]);
+        let outcome = run(shell.arg(&path), "hello\n");
+        let why = format!("client: cannot write the {kind} {}: {}\n", path.display(), os_error(27));
+        outcome.assert_code(1);
+        assert_eq!(outcome.stderr, why, "{outcome}");
+    }
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn two_things_never_go_into_one_file() {
+    let server = Server::start(&["-q"]);
+    let path = temporary_file();
+    let name = path.to_str().unwrap();
+    let other_name =
+        format!("{}/./{}", path.parent().unwrap().display(), path.file_name().unwrap().display());
+    for series in [name, &other_name] {
+        let _ = fs::remove_file(&path);
+        let both = run(&mut server.client(&["--report", name, "--series", series]), "hello\n");
+        both.assert_code(1);
+        let why = ": it is also the report's file; name another one\n";
+        assert!(both.stderr.contains(why), "{both}");
+    }
+    #[cfg(unix)]
+    {
+        let series = run(&mut server.client(&["--series", "/dev/stdout"]), "hello\n");
+        series.assert_code(1);
+        let why = ": it is standard input or output; name a file, or /dev/stderr\n";
+        assert!(series.stderr.contains(why), "{series}");
+        run(&mut server.client(&["--series", "/dev/null"]), "hello\n").assert_code(0);
+    }
 }

@@ -25,9 +25,9 @@ fn such_a_server_needs_a_window_as_large_as_the_input() {
     let address = answering_at_the_end(0);
     let args = ["--half-close", "--window", "9", "--timeout", "0.5"];
     let outcome = run(&mut client(address, &args), input(10));
-    let why = "lost with 9 messages unacknowledged, the first is line 1: \
+    let why = "lost with 9 messages in flight, from line 1: \
                no reply within 0.5 s (9 sent, 0 answered)";
-    outcome.assert(1, "", &format!("client: {address} {why}\n"));
+    outcome.assert(1, "", &format!("client: connection to {address} {why}\n"));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_path_that_closes_both_directions_is_found_out() {
     let address = closing_path(server.address);
     run(&mut client(address, &[]), input(3)).assert(0, printed(0..3), "");
     let outcome = run(&mut client(address, &["--half-close"]), input(3));
-    let why = "lost with 3 messages unacknowledged, the first is line 1: \
+    let why = "lost with 3 messages in flight, from line 1: \
                closed by the server (3 sent, 0 answered)";
-    outcome.assert(1, "", &format!("client: {address} {why}\n"));
+    outcome.assert(1, "", &format!("client: connection to {address} {why}\n"));
 }

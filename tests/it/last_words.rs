@@ -64,6 +64,23 @@ fn a_signal_ends_a_client_in_time_whose_last_words_nobody_reads() {
 }
 
 #[test]
+fn a_pause_in_the_last_words_leaves_a_whole_report() {
+    let server = Server::start(&["-q"]);
+    let client = Unheard::start(&server, &["--summary"]);
+    let id = client.process.id();
+    // In this order: it learns of both at once, or stands still in its last words.
+    let mut shell = command("sh");
+    shell.args(["-c", "kill -s TERM $0; kill -s STOP $0", &id.to_string()]);
+    assert!(shell.status().unwrap().success());
+    // Longer than the last words may take.
+    thread::sleep(Duration::from_millis(1500));
+    signal(id, "CONT");
+    let (status, report) = client.end();
+    assert_eq!(ended_by(status), Some(15));
+    assert_eq!(report["exit"].number(), 143.0);
+}
+
+#[test]
 fn a_second_signal_ends_a_client_at_once_with_the_exit_code_of_the_first() {
     let server = Server::start(&["-q"]);
     for (_, second) in signals().into_iter().filter(|(number, _)| *number != 15) {

@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Running, answering, client, despite_load, fill_queue, number_in_proc, os_error, peer, printed,
-    read_once, received, run,
+    Running, answering, client, despite_load, fill_queue, number_in_proc, os_error, own_ip, peer,
+    printed, read_once, received, run, take_report, temporary_file,
 };
 
 #[test]
@@ -21,8 +23,96 @@ fn a_wrong_reply_is_printed_and_reported_with_wanted_and_got() {
         1,
         printed(["one"]) + "Server: hello\n" + &printed(["three"]),
         "client: line 2: wrong reply: expected \"Server received your message: two\", got \"hello\"\n\
-         client: 1 of 3 lines were not acknowledged: 0 not sent, 0 rejected, 1 with a wrong reply\n",
+         client: 1 of 3 lines were not acknowledged: 0 too long, 0 rejected, 1 with a wrong reply\n",
     );
+}
+
+#[test]
+fn a_reply_whose_line_does_not_end_is_told_from_none() {
+    // As many a tutorial's server does: it strips the end of line and sends the rest back.
+    for args in [&["--timeout", "0.5"][..], &["--timeout", "0.5", "--retry-for", "0.8"]] {
+        let address = answering(|_, line| received(line).trim_end().to_string());
+        let outcome = run(&mut client(address, args), "hello\n");
+        outcome.assert_code(1);
+        let why = "no whole reply within 0.5 s: \"Server received your message: hello\" came \
+                   without its LF";
+        assert!(outcome.stderr.contains(why), "{outcome}");
+    }
+}
+
+#[test]
+fn a_reply_that_is_the_message_is_a_hint_at_a_plain_echo_once() {
+    let address = answering(|_, line| format!("{line}\n"));
+    let outcome = run(&mut client(address, &[]), "one\ntwo\n");
+    outcome.assert_code(1);
+    let hint = "got \"one\" (a plain echo? --reply-prefix '')\n";
+    assert!(outcome.stderr.contains(hint), "{outcome}");
+    assert_eq!(outcome.stderr.matches("a plain echo?").count(), 1, "{outcome}");
+}
+
+#[test]
+fn a_peer_that_is_no_line_echo_ends_the_run_and_is_asked_no_more() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    let web_server = peer(move |mut stream| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let _ = read_once(&stream, &mut [0; 4096]);
+        let page = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+        let _ = stream.write_all(page.as_bytes());
+    });
+    let input = "x\n".repeat(1000);
+    let outcome = run(&mut client(web_server, &["--retry-for", "20", "-q"]), input);
+    outcome.assert_code(1);
+    let last = outcome.stderr.lines().last().unwrap();
+    let why = format!("client: {web_server} is no line echo server: it sent 3 replies, all wrong");
+    assert!(last.starts_with(&why), "{outcome}");
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn an_honest_server_behind_a_path_that_cuts_is_asked_again() {
+    let mut connections = 0;
+    let address = peer(move |mut stream| {
+        connections += 1;
+        let mut line = String::new();
+        let _ = BufReader::new(&stream).read_line(&mut line);
+        // Of the first message only a part arrived, and then the path was gone.
+        let text = if connections == 1 { "hel" } else { line.trim_end() };
+        let _ = stream.write_all(received(text).as_bytes());
+        if connections > 1 {
+            let _ = read_once(&stream, &mut [0]);
+        }
+    });
+    let outcome =
+        run(&mut client(address, &["--retry-for", "20", "--window", "1"]), "hello\nnext\n");
+    // The damaged reply is found all the same.
+    outcome.assert_code(1);
+    assert!(!outcome.stderr.contains("no line echo"), "{outcome}");
+    assert!(outcome.stderr.contains("line 1: wrong reply: "), "{outcome}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_connection_that_is_reset_at_once_is_reported_as_that_with_its_addresses() {
+    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let report = temporary_file();
+    let mut client = client(address, &["-v", "--retry-for", "0.5", "--report"]);
+    let mut running = Running::start(client.arg(&report));
+    running.send("hello\n");
+    // It is connected as soon as it is in the queue, which is reset as a whole.
+    thread::sleep(Duration::from_millis(300));
+    drop(listener);
+    running.process.await_end();
+    let outcome = running.finish();
+    outcome.assert_code(1);
+    assert!(!outcome.stderr.contains("endpoint"), "{outcome}");
+    let reset = os_error(104);
+    assert!(outcome.stderr.contains(&format!("in flight, from line 1: {reset} ")), "{outcome}");
+    let report = take_report(&report);
+    let outage = &report["outages"].list()[0];
+    assert_eq!(outage["remote"].text(), address.to_string());
+    assert!(outage["local"].text().starts_with("127."));
 }
 
 #[test]
@@ -66,8 +156,9 @@ fn a_peer_that_closes_before_all_is_answered_is_lost() {
         }
     });
     let outcome = run(&mut client(address, &[]), "1\n2\n3\n4\n5\n");
-    let why = "lost with 2 messages unacknowledged, the first is line 4: closed by the server (5 sent, 3 answered)";
-    outcome.assert(1, printed(1..=3), &format!("client: {address} {why}\n"));
+    let why =
+        "lost with 2 messages in flight, from line 4: closed by the server (5 sent, 3 answered)";
+    outcome.assert(1, printed(1..=3), &format!("client: connection to {address} {why}\n"));
 }
 
 #[test]
@@ -77,8 +168,9 @@ fn a_torn_reply_is_never_printed() {
         let _ = stream.write_all(received("hello").trim_end().as_bytes());
     });
     let outcome = run(&mut client(address, &[]), "hello\n");
-    let why = "lost with 1 message unacknowledged, the first is line 1: closed by the server in the middle of a reply";
-    outcome.assert(1, "", &format!("client: {address} {why} (1 sent, 0 answered)\n"));
+    let why =
+        "lost with 1 message in flight, from line 1: closed by the server in the middle of a reply";
+    outcome.assert(1, "", &format!("client: connection to {address} {why} (1 sent, 0 answered)\n"));
 }
 
 #[test]
@@ -106,7 +198,8 @@ fn more_replies_than_messages_are_an_error() {
     let mut client = Running::start(&mut client(address, &[]));
     client.send("hello\n");
     let outcome = client.finish();
-    let why = "a reply without a message: \"Server received your message: hello\"";
+    let why =
+        "unexpected line: \"Server received your message: hello\"; is this a tcp-chat server?";
     outcome.assert(1, printed(["hello"]), &format!("client: {address}: {why}\n"));
 }
 
@@ -132,8 +225,9 @@ fn a_peer_that_says_nothing_is_lost_in_time() {
     let begun = Instant::now();
     let outcome = run(&mut client(address, &["--timeout", "0.3"]), "hello\n");
     let elapsed = begun.elapsed();
-    let why = "lost with 1 message unacknowledged, the first is line 1: no reply within 0.3 s (1 sent, 0 answered)";
-    outcome.assert(1, "", &format!("client: {address} {why}\n"));
+    let why =
+        "lost with 1 message in flight, from line 1: no reply within 0.3 s (1 sent, 0 answered)";
+    outcome.assert(1, "", &format!("client: connection to {address} {why}\n"));
     assert!((Duration::from_millis(299)..Duration::from_secs(2)).contains(&elapsed), "{elapsed:?}");
 }
 
@@ -146,7 +240,7 @@ fn bytes_that_are_no_whole_reply_do_not_extend_the_timeout() {
     });
     let outcome = run(&mut client(address, &["--timeout", "0.3"]), "hello\n");
     outcome.assert_code(1);
-    assert!(outcome.stderr.contains("no reply within 0.3 s"), "{outcome}");
+    assert!(outcome.stderr.contains("no whole reply within 0.3 s"), "{outcome}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::util::{
     NameServer, Outcome, Running, Server, client_to, despite_load, etc_hosts, fill_queue, os_error,
@@ -44,7 +44,7 @@ fn a_dead_name_server_is_waited_for_no_longer_than_allowed() {
         ),
         (
             &["--retry-for", "0.5"],
-            "cannot reach host.test:7 for 0.5 s, with 1 message unacknowledged, the first is line 1: \
+            "gave up on host.test:7 after 0.5 s (--retry-for); 1 message unacknowledged, from line 1: \
              the look-up of host.test timed out after 0.500 s",
         ),
     ] {
@@ -128,9 +128,9 @@ fn a_connect_without_an_answer_is_given_up_when_the_time_for_an_outage_is_over()
         let args = ["--retry-for", "0.8", "--connect-timeout", limit];
         let client = || Some(crate::util::client(address, &args));
         let outcome = run_for(0.8, client).unwrap();
-        let unacknowledged = "with 1 message unacknowledged, the first is line 1";
+        let unacknowledged = "1 message unacknowledged, from line 1";
         let expected = format!(
-            "client: cannot reach {address} for 0.8 s, {unacknowledged}: Connection timed out\n"
+            "client: gave up on {address} after 0.8 s (--retry-for); {unacknowledged}: Connection timed out\n"
         );
         assert!(outcome.stderr.ends_with(&expected), "{outcome}");
     }
@@ -163,6 +163,60 @@ fn connects_to_the_living(swaps: bool, args: &[&str]) {
     let listener = TcpListener::bind((dead, port)).unwrap();
     let _queue = fill_queue(&listener);
     if let Some(mut client) = etc_hosts(&client(port, args), &[dead, living]) {
-        run(&mut client, "hello\n").assert(0, printed(["hello"]), "");
+        let outcome = run(&mut client, "hello\n");
+        let is_first = outcome.stderr.contains("cannot connect");
+        let dead = SocketAddr::new(dead, port);
+        let news = match is_first && !args.contains(&"-q") {
+            true => {
+                format!("client: cannot connect to {dead}: timed out; trying {}\n", server.address)
+            }
+            false => String::new(),
+        };
+        outcome.assert(0, printed(["hello"]), &news);
+    }
+}
+
+/// The living address refuses at once while its server is away; the dead one must not take
+/// the time that is left.
+#[test]
+#[cfg_attr(windows, ignore = "needs signals")]
+fn a_dead_second_address_falsifies_no_outage_and_fails_no_run() {
+    thread::scope(|scope| {
+        for retry_for in ["5", "20"] {
+            scope.spawn(move || despite_load(|| check_outage_beside_dead_address(retry_for)));
+        }
+    });
+}
+
+fn check_outage_beside_dead_address(retry_for: &str) -> Result<(), String> {
+    let (living, dead) = (own_ip(), own_ip());
+    let mut server = Server::start_at(SocketAddr::new(living, 0), &["-q"]);
+    let address = server.address;
+    let listener = TcpListener::bind((dead, address.port())).unwrap();
+    let _queue = fill_queue(&listener);
+    let report = temporary_file();
+    let mut command = client(address.port(), &["-q", "--retry-for", retry_for, "--report"]);
+    let Some(mut command) = etc_hosts(command.arg(&report), &[living, dead]) else {
+        return Ok(());
+    };
+    let mut client = Running::start(&mut command);
+    client.send("one\n");
+    assert_eq!(client.read_line(), printed(["one"]));
+    let killed = Instant::now();
+    server.kill();
+    thread::sleep(Duration::from_secs(1));
+    let _server = Server::start_at(address, &["-q"]);
+    let truth = killed.elapsed().as_secs_f64();
+    client.send("two\n");
+    client.stdin.take();
+    assert_eq!(client.read_line(), printed(["two"]));
+    client.finish().assert(0, "", "");
+    let report = take_report(&report);
+    let outage = report["outage_seconds"].number();
+    println!("an outage of {truth:.3} s, reported as {outage:.3} s");
+    let most = truth * 1.07 + 0.03 + 0.25;
+    match (truth - 0.03..most + 0.2).contains(&outage) {
+        true => Ok(()),
+        false => Err(format!("{outage} of {truth} s")),
     }
 }

@@ -255,7 +255,7 @@ fn nginx_takes_a_half_close_for_the_end_and_the_client_says_what_is_missing() {
         1,
         "",
         &format!(
-            "client: {address} lost with 3 messages unacknowledged, the first is line 1: {why}\n"
+            "client: connection to {address} lost with 3 messages in flight, from line 1: {why}\n"
         ),
     );
 }
@@ -415,7 +415,7 @@ fn nothing_is_lost_when_servers_behind_haproxy_are_killed_in_turn() {
     outcome.assert_code(0);
     assert!(outcome.stdout == printed(0..lines).as_bytes(), "of {lines} lines: {outcome}");
     let counts =
-        format!("client: {lines} acknowledged, 0 rejected, 0 wrong, 0 unacknowledged, 0 not sent");
+        format!("client: {lines} acknowledged, 0 rejected, 0 wrong, 0 unacknowledged, 0 too long");
     assert!(outcome.stderr.starts_with(&counts), "{outcome}");
     assert!(!outcome.stderr.contains("outages: 0,"), "{outcome}");
 }
@@ -441,7 +441,7 @@ fn a_certificate_for_another_name_is_refused() {
     outcome.assert_code(1);
     assert_eq!(outcome.stdout, b"", "{outcome}");
     // Whether the client meets an end or a reset depends on what stunnel had read.
-    let lost = format!("client: {address} lost with 1 message unacknowledged, ");
+    let lost = format!("client: connection to {address} lost with 1 message in flight, ");
     assert!(outcome.stderr.starts_with(&lost), "{outcome}");
     assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
     // It failed for the name and nothing else, and before anything was sent.

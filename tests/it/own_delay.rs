@@ -2,10 +2,13 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Json, Probe, Server, despite_load, series, signal, stop, temporary_file};
+use crate::util::{
+    Json, Probe, Running, Server, despite_load, series, signal, stop, take_report, temporary_file,
+};
 
 /// By how many seconds scheduling may falsify a figure. A test tries again where it
 /// falsified more.
@@ -95,7 +98,7 @@ fn check_client_stopped_in_an_outage() -> Result<(), String> {
             true => _ = stop_for_a_second(probe.id(), restart),
             false => restart(),
         }
-        probe.await_stderr(" is back after ", number);
+        probe.await_stderr(" again after ", number);
     }
     let (report, _) = probe.interrupt();
     let outages = report["outages"].list();
@@ -117,4 +120,31 @@ fn a_stopped_client_shows_in_its_own_delays_and_a_stopped_server_does_not() {
         scope.spawn(|| despite_load(check_stopped_server));
         scope.spawn(|| despite_load(check_client_stopped_in_an_outage));
     });
+}
+
+/// A client whose output nobody reads for two seconds.
+fn check_slow_reader() -> Result<(), String> {
+    let server = Server::start(&["-q"]);
+    let path = temporary_file();
+    let mut command = server.client(&["--report"]);
+    let mut running = Running::start(command.arg(&path));
+    let mut stdin = running.stdin.take().unwrap();
+    let feeder = thread::spawn(move || {
+        let _ = stdin.write_all("a line\n".repeat(100_000).as_bytes());
+    });
+    thread::sleep(Duration::from_secs(2));
+    let outcome = running.finish();
+    feeder.join().unwrap();
+    outcome.assert_code(0);
+    let report = take_report(&path);
+    let [own, reply] =
+        ["own_delay_ms", "reply_time_ms"].map(|times| seconds(&report, times, "max"));
+    println!("own {own:.3} s, reply {reply:.3} s");
+    check(reply > 1.5, format!("the longest reply time is {reply}"))?;
+    check((own - reply).abs() < reply * 0.05, format!("{own}, {reply}"))
+}
+
+#[test]
+fn whoever_reads_the_output_slowly_shows_in_the_own_delay() {
+    despite_load(check_slow_reader);
 }

@@ -136,7 +136,7 @@ fn a_prefix_that_was_not_given_is_a_wrong_reply() {
         1,
         "Server: two hello\n",
         "client: line 1: wrong reply: expected \"one hello\", got \"two hello\"\n\
-         client: 1 of 1 lines were not acknowledged: 0 not sent, 0 rejected, 1 with a wrong reply\n",
+         client: 1 of 1 lines were not acknowledged: 0 too long, 0 rejected, 1 with a wrong reply\n",
     );
     // What is expected has the prefix that is there.
     let outcome = run(&mut client_of(address, &["one ", "two ", ""]), "hellp\n");

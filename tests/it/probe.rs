@@ -50,9 +50,9 @@ fn an_outage_is_reported_as_long_as_it_was() {
         let (report, stderr) = probe.interrupt();
         let outages = report["outages"].list();
         assert_eq!(outages.len(), 3, "{stderr}");
-        let is_back = format!("client: {address} is back after ");
+        let is_back = format!("client: connected to {address} again after ");
         let told = stderr.lines().filter_map(|line| {
-            let (seconds, _) = line.strip_prefix(&is_back)?.split_once(" s, ")?;
+            let (seconds, _) = line.strip_prefix(&is_back)?.split_once(" s; ")?;
             seconds.parse::<f64>().ok()
         });
         let told: Vec<f64> = told.collect();

@@ -32,7 +32,7 @@ fn a_line_a_second_says_how_far_the_run_is_and_how_long_an_outage_lasts() {
     let in_outage = ", 0/s, 0 in flight, outage for ";
     probe.await_stderr(in_outage, 1);
     let _server = Server::start_at(address, &["-q"]);
-    probe.await_stderr(" is back after ", 1);
+    probe.await_stderr(" again after ", 1);
     let before = probe.stderr().matches(" in flight\n").count();
     probe.await_stderr(" in flight\n", before + 1);
     let (_, stderr) = probe.interrupt();

@@ -124,7 +124,7 @@ fn used_up_ports_are_told_as_that_and_the_run_goes_on() {
     if outcome.status.code() == Some(77) || outcome.stderr.contains("unshare") {
         return crate::util::skip(outcome.stderr.trim_end());
     }
-    let why = "no local port is free, since each connection keeps one for a while: ";
+    let why = "no free local port; closed connections hold theirs for a minute (TIME-WAIT): ";
     assert!(outcome.stderr.contains(why), "{outcome}");
     assert!(outcome.stderr.contains("; trying again for up to 1 s"), "{outcome}");
     assert!(outcome.stdout.ends_with(b"1\n"), "{outcome}");

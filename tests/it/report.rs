@@ -42,6 +42,8 @@ fn after_a_success_the_report_says_so() {
     assert_eq!(report["lines"]["acknowledged"].number(), 1000.0);
     assert_eq!(report["outages"], Json::List(Vec::new()));
     assert_eq!(report["longest_outage_seconds"].number(), 0.0);
+    assert_eq!(report["outage_seconds"].number(), 0.0);
+    assert_eq!(report["rate"], Json::Null);
     let rate = report["replies_per_second"].number() * report["seconds"].number();
     assert!((999.0..1001.0).contains(&rate), "{report:?}");
     let began = report["began"].number();
@@ -62,7 +64,7 @@ fn after_a_failure_the_report_says_what_standard_error_says() {
         (lost, "one\n", "unacknowledged"),
         (wrong, "one\n", "wrong"),
         (server, "nul\0\none\n", ""),
-        (server, &*over_long, "not_sent"),
+        (server, &*over_long, "too_long"),
     ] {
         let (outcome, report) = report(&mut client(address, &[]), input);
         outcome.assert_code(i32::from(!kind.is_empty()));
@@ -114,7 +116,7 @@ fn the_report_says_what_was_run_and_what_never_went_out() {
     let (outcome, report) = report(&mut command, "x\n".repeat(10));
     outcome.assert_code(1);
     assert_eq!(report["lines"]["unacknowledged"].number(), 10.0);
-    assert_eq!(report["lines"]["unsent"].number(), 10.0);
+    assert_eq!(report["lines"]["never_sent"].number(), 10.0);
     assert_eq!(report["version"].text(), env!("CARGO_PKG_VERSION"));
     let arguments = report["arguments"].list();
     let given: Vec<_> = command.get_args().collect();
@@ -148,7 +150,7 @@ fn an_outage_tells_the_addresses_of_the_connection_that_was_lost() {
     };
     assert_eq!(outage["local"].text(), local.to_string());
     assert_eq!(outage["remote"].text(), address.to_string());
-    assert_eq!(report["lines"]["unsent"].number(), 0.0);
+    assert_eq!(report["lines"]["never_sent"].number(), 0.0);
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn replies_that_have_come_are_printed_though_nobody_reads_the_reports() {
     assert_eq!(
         told.trim_start_matches('x'),
         "client: line 2: rejected: not UTF-8 at byte 2\n\
-         client: 1 of 3 lines were not acknowledged: 0 not sent, 1 rejected, 0 with a wrong reply\n"
+         client: 1 of 3 lines were not acknowledged: 0 too long, 1 rejected, 0 with a wrong reply\n"
     );
 }
 
@@ -125,7 +125,7 @@ fn at_a_terminal_a_report_is_on_a_line_of_its_own_though_the_last_line_lacks_its
         1,
         "\r\nServer: Server rejected your message: not UTF-8 at byte 2\r\n\
          client: line 1: rejected: not UTF-8 at byte 2\r\n\
-         client: 1 of 1 lines were not acknowledged: 0 not sent, 1 rejected, 0 with a wrong reply\r\n",
+         client: 1 of 1 lines were not acknowledged: 0 too long, 1 rejected, 0 with a wrong reply\r\n",
         "",
     );
     drop(typed);

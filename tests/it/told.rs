@@ -11,16 +11,16 @@ use crate::util::{
 #[track_caller]
 fn assert_outage(stderr: &str, address: SocketAddr, what: &str, sent_again: &str) {
     let begin = format!("client: {what}; trying again for up to 20 s\n");
-    let end = format!("client: {address} is back after ");
+    let end = format!("client: connected to {address} again after ");
     let seconds = stderr
         .strip_prefix(&begin)
         .and_then(|rest| rest.strip_prefix(&end))
-        .and_then(|rest| rest.split_once(&format!(" s, {sent_again} sent again\n")))
+        .and_then(|rest| rest.split_once(&format!(" s; {sent_again} sent again\n")))
         .and_then(|(seconds, _)| seconds.split_once('.'));
     let is_right = seconds.is_some_and(|(whole, fraction)| {
         whole.parse::<u32>().is_ok() && fraction.parse::<u32>().is_ok() && fraction.len() == 3
     });
-    assert!(is_right, "expected:\n{begin}{end}S.SSS s, {sent_again} sent again\ngot:\n{stderr}");
+    assert!(is_right, "expected:\n{begin}{end}S.SSS s; {sent_again} sent again\ngot:\n{stderr}");
 }
 
 #[test]
@@ -41,9 +41,9 @@ fn an_outage_with_messages_in_flight_is_told_when_it_begins_and_ends() {
     let outcome = run(&mut client(address, &["--retry-for", "20"]), "1\n2\n3\n");
     outcome.assert_code(0);
     assert_eq!(outcome.stdout, printed(1..=3).as_bytes());
-    let what = "lost with 2 messages unacknowledged, the first is line 2: \
+    let what = "lost with 2 messages in flight, from line 2: \
                 closed by the server (3 sent, 1 answered)";
-    assert_outage(&outcome.stderr, address, &format!("{address} {what}"), "2 lines");
+    assert_outage(&outcome.stderr, address, &format!("connection to {address} {what}"), "2 lines");
 }
 
 #[test]
@@ -72,11 +72,14 @@ fn a_close_of_an_idle_connection_is_told_with_nothing_missing() {
     drop(stdin);
     let (status, report, stderr) = client.end();
     assert_eq!(status.code(), Some(0), "{stderr}");
-    let what = "lost with every message answered, so nothing is missing: \
-                Server closed your connection: idle for 0.5 s (1 sent, 1 answered)";
+    let what = "closed; all messages so far have replies: \
+                Server closed your connection: idle for 0.5 s";
     let address = server.address;
-    assert_outage(&stderr, address, &format!("{address} {what}"), "0 lines");
-    assert_eq!(report["outages"].list()[0]["cause"].text(), format!("{address} {what}"));
+    assert_outage(&stderr, address, &format!("connection to {address} {what}"), "0 lines");
+    assert_eq!(
+        report["outages"].list()[0]["cause"].text(),
+        format!("connection to {address} {what}")
+    );
 }
 
 #[test]
@@ -93,7 +96,7 @@ fn a_run_that_was_cut_short_does_not_look_healthy() {
     let lines: Vec<&str> = outcome.stderr.lines().collect();
     assert_eq!(
         lines[0],
-        "client: 1 acknowledged, 0 rejected, 0 wrong, 0 unacknowledged, 0 not sent; \
+        "client: 1 acknowledged, 0 rejected, 0 wrong, 0 unacknowledged, 0 too long; \
          0 sent again; the input was not read to its end"
     );
     for figure in ["reply time p50 ", ", p90 ", ", p99 ", ", p99.9 ", ", max "] {

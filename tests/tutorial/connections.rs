@@ -184,7 +184,7 @@ fn a_write_is_not_a_delivery() {
     die();
     let real = real.finish();
     print!("real:  {}", real.stderr);
-    assert!(real.stderr.contains(" unacknowledged, the first is line 1: "), "{real}");
+    assert!(real.stderr.contains(" in flight, from line 1: "), "{real}");
     real.assert_code(1);
 }
 

@@ -21,11 +21,7 @@ const TICK: Duration = Duration::from_secs(1);
 ///
 /// The output cannot be written, or there is no thread to send from.
 pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Result<Option<Loss>> {
-    let addresses = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
-    let limit = shared.change(|conversation| {
-        conversation.set_addresses(addresses.ok());
-        conversation.shortest_limit()
-    });
+    let limit = shared.lock().shortest_limit();
     // Deadlines are judged when a read times out.
     let tick = limit.map_or(TICK, |limit| TICK.min(limit / 8));
     let set = stream.set_read_timeout(Some(tick));
@@ -46,8 +42,11 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Resul
     let _ = stream.shutdown(Shutdown::Both);
     let write_error = writer.join().ok().flatten().and_then(Result::err);
     match (loss, write_error) {
-        // What broke a connection is told to one of the two threads only.
-        (Ok(Some(Loss::Closed)), Some(error)) if !system::is_broken_pipe(&error) => {
+        // What broke a connection is told to one of the two threads only. (A half-close
+        // of a connection that is gone already says nothing.)
+        (Ok(Some(Loss::Closed)), Some(error))
+            if !system::is_broken_pipe(&error) && error.kind() != io::ErrorKind::NotConnected =>
+        {
             Ok(Some(Loss::Broken(error.to_string())))
         }
         (loss, _) => loss,
@@ -83,23 +82,23 @@ fn read_replies(shared: &Shared, mut stream: impl Read) -> anyhow::Result<Option
     let output = &shared.output;
     let mut replies = LineReader::new(shared.lock().longest_reply());
     let mut printed = Vec::new();
-    let mut listening_since = Instant::now();
+    let mut listens = false;
     loop {
-        output.prompt(|| shared.lock());
+        if !listens {
+            output.prompt(|| shared.lock());
+            shared.lock().begin_to_listen(Instant::now());
+        }
         let read = replies.fill(&mut stream);
         let now = Instant::now();
-        let mut all_printed = output.enter();
-        *all_printed = false;
         let mut conversation = shared.lock();
-        let received = conversation.receive(&mut replies, read, listening_since, now);
+        let received = conversation.receive(&mut replies, read, now);
         conversation.take_output(&mut printed);
         let news = Shared::release(conversation, &shared.answered);
+        listens = printed.is_empty() && news.is_empty();
         if !printed.is_empty() {
             output.print(&printed)?;
-            listening_since = Instant::now();
+            shared.end_printing();
         }
-        *all_printed = true;
-        drop(all_printed);
         output.tell(news);
         match received {
             Ok(false) => {}

@@ -12,7 +12,7 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{collections::HashSet, io, mem};
 
 use log::Level;
@@ -24,8 +24,11 @@ use tcp_chat::wire::{self, MAX_MESSAGE_LINE};
 pub(crate) use connections::Loss;
 
 use crate::counts::{Answers, Counts, Snapshot};
+use crate::histogram::Histogram;
 use crate::outage::{Addresses, Outage};
-use crate::{histogram::Histogram, outbox::Outbox, settings::Settings};
+use crate::outbox::Outbox;
+use crate::own_delay::Replies;
+use crate::settings::Settings;
 
 /// How many bytes of messages are held at most, up to one message more. Enough
 /// to keep a fast path busy, and little enough to forget about.
@@ -60,13 +63,32 @@ pub(crate) struct Conversation {
     awaited_since: Option<Instant>,
     /// The present outage, if there is one.
     outage: Option<Outage>,
+    /// Since when the thread that connects and reads replies would notice what comes;
+    /// `None` while it prints or logs, which can take any time.
+    listening_since: Option<Instant>,
     /// Replies for the user, not handed out yet.
     output: Vec<u8>,
-    /// What counts if those replies cannot be printed: the answers before them, and
-    /// when the oldest message was due.
-    before_output: (Answers, Option<Instant>),
+    /// Whether replies are being printed.
+    is_printing: bool,
+    /// What counts if they cannot be printed.
+    before_output: BeforeOutput,
+    /// How many lines this connection has brought in reply to messages.
+    replies_here: u64,
+    /// How many of them were wrong from their beginning.
+    wrong_here: u64,
+    /// Whether the user knows of `--reply-prefix ''` by now.
+    has_hinted_at_echo: bool,
     /// News for the user, not handed out yet.
     news: Vec<News>,
+}
+
+/// What counted before the replies that are being printed.
+#[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
+struct BeforeOutput {
+    answers: Answers,
+    /// When the oldest message was due.
+    first_due: Option<Instant>,
 }
 
 /// Whether there is a connection.
@@ -106,6 +128,10 @@ impl Conversation {
     pub(crate) fn new(server: String, mut settings: Settings, now: Instant) -> Self {
         let mut known = HashSet::new();
         (settings.reply_prefix).retain(|prefix| known.insert(prefix.clone()));
+        // No more can be in flight, so more that were read would only wait.
+        if let Some(every) = settings.reconnect_every {
+            settings.window = settings.window.min(every.try_into().unwrap_or(usize::MAX));
+        }
         let mut counts = Counts::default();
         counts.answers.by_prefix = vec![0; known.len()];
         Conversation {
@@ -122,17 +148,27 @@ impl Conversation {
             addresses: None,
             awaited_since: None,
             outage: None,
+            listening_since: Some(now),
             output: Vec::new(),
-            before_output: (Answers::default(), None),
+            is_printing: false,
+            before_output: BeforeOutput::default(),
+            replies_here: 0,
+            wrong_here: 0,
+            has_hinted_at_echo: false,
             news: Vec::new(),
         }
     }
 
     // What it knows.
 
+    /// How the run stood at its beginning.
+    pub(crate) fn first_snapshot(&mut self) -> Snapshot {
+        self.snapshot(self.began)
+    }
+
     /// How the run stands.
     pub(crate) fn snapshot(&mut self, now: Instant) -> Snapshot {
-        self.counts.own_delays.notice(now);
+        self.counts.own_delays.catch_up(self.replies(), now);
         let since = |then| now.saturating_duration_since(then);
         Snapshot {
             server: self.server.clone(),
@@ -142,11 +178,41 @@ impl Conversation {
             now,
             input_was_read: matches!(self.input_end, Some(Ok(()))),
             unacknowledged: self.outbox.len() as u64,
-            unsent: self.outbox.never_sent() as u64,
+            never_sent: self.outbox.never_sent() as u64,
             waiting: self.outbox.first_due().map(since),
             in_flight: self.outbox.in_flight() as u64,
-            outage: self.outage.as_ref().map(|outage| since(outage.began)),
+            outage: self.outage_so_far(now),
+            listening_since: self.listening_since,
         }
+    }
+
+    /// How long the present outage has lasted.
+    fn outage_so_far(&self, now: Instant) -> Option<Duration> {
+        let outage = self.outage.as_ref()?;
+        Some(self.outage_ends_at(now).saturating_duration_since(outage.began))
+    }
+
+    /// When the present outage has ended, if the connection works by now.
+    ///
+    /// The server was back at the connect. The time in which nothing was asked of it is
+    /// no part of the outage.
+    fn outage_ends_at(&self, now: Instant) -> Instant {
+        let Some(connected) = self.connected_since() else {
+            return now;
+        };
+        match self.awaited_since {
+            Some(asked) if self.outbox.in_flight() > 0 => {
+                now - asked.saturating_duration_since(connected)
+            }
+            _ => connected,
+        }
+    }
+
+    /// What the own delay depends on.
+    fn replies(&self) -> Replies {
+        let read = self.counts.answers.total();
+        let asked = read + self.outbox.in_flight() as u64;
+        Replies { asked, read, listening_since: self.listening_since }
     }
 
     /// Whether another line may be queued.
@@ -236,9 +302,9 @@ impl Conversation {
         {
             return self.outbox.push(self.lines, sent, due);
         }
-        self.counts.not_sent += 1;
-        let report = format!("line {}: {}: not sent", self.lines, wire::Rejection::TooLong);
-        self.report(self.counts.not_sent, "lines over the limit", report);
+        self.counts.too_long += 1;
+        let report = format!("line {}: not sent: {}", self.lines, wire::Rejection::TooLong);
+        self.report(self.counts.too_long, "lines over the limit", report);
     }
 
     /// The input has come to its end, or cannot be read any further.
@@ -277,9 +343,6 @@ impl Conversation {
     /// and judges the deadlines. Returns whether everything is answered, or all that
     /// the connection was for.
     ///
-    /// `listening_since` is when this side was ready to read: it may have been
-    /// kept from it by a slow reader of its output, and then nothing was missed.
-    ///
     /// # Errors
     ///
     /// The connection is lost.
@@ -287,15 +350,27 @@ impl Conversation {
         &mut self,
         replies: &mut LineReader,
         read: io::Result<usize>,
-        listening_since: Instant,
         now: Instant,
     ) -> Result<bool, Loss> {
-        self.before_output = (self.counts.answers.clone(), self.outbox.first_due());
-        match self.take_replies(replies, now) {
+        let since = self.listening_since.unwrap_or(now);
+        if replies.has_read_all() {
+            self.counts.own_delays.nothing_is_left(since, now);
+        }
+        self.before_output.answers.clone_from(&self.counts.answers);
+        self.before_output.first_due = self.outbox.first_due();
+        self.is_printing = true;
+        let taken = self.take_replies(replies, now);
+        self.counts.own_delays.replies_are_read(self.counts.answers.total(), now);
+        if self.output.is_empty() {
+            self.is_printing = false;
+        } else {
+            self.stop_listening();
+        }
+        match taken {
             Err(violation @ Loss::Violation(_)) => return Err(violation),
             _ if self.is_done() || self.has_done_its_part() => {
                 // An outage that no reply has ended was ended by this connection.
-                self.end_outage(self.connected_since().unwrap_or(now));
+                self.end_outage(self.connected_since().unwrap_or(now), now);
                 return Ok(true);
             }
             taken => taken?,
@@ -305,25 +380,59 @@ impl Conversation {
             Err(error) if !is_retryable(&error) => return Err(Loss::Broken(error.to_string())),
             _ => {}
         }
-        self.judge_deadlines(listening_since, now)?;
+        self.judge_deadlines(replies, since, now)?;
+        if !self.news.is_empty() {
+            self.stop_listening();
+        }
         Ok(false)
+    }
+
+    /// The replies that were taken are printed.
+    pub(crate) fn end_printing(&mut self) {
+        self.is_printing = false;
+    }
+
+    /// Whether replies are being printed.
+    pub(crate) fn is_printing(&self) -> bool {
+        self.is_printing
+    }
+
+    /// The thread that reads replies is about to print or to log.
+    pub(crate) fn stop_listening(&mut self) {
+        self.listening_since = None;
+    }
+
+    /// That is done, and the thread is about to read or to connect. A slow reader of its
+    /// output may have kept it from that: no reply is missed before now.
+    pub(crate) fn begin_to_listen(&mut self, now: Instant) {
+        self.listening_since = Some(now);
+        // What would stand behind no other reply is noticed at once.
+        self.counts.own_delays.replies_are_read(self.counts.answers.total(), now);
     }
 
     /// Measures how late the client itself is; from now on each snapshot and each end of
     /// an outage does so, too. Returns when to measure again.
     pub(crate) fn measure_own_delay(&mut self, now: Instant) -> Instant {
-        self.counts.own_delays.measure(self.began, now)
+        let replies = self.replies();
+        self.counts.own_delays.measure(self.began, replies, now)
     }
 
     // What is for the user.
 
-    /// The run is over: how it ended. Unless all replies were printed,
-    /// those of the last [`receive`](Conversation::receive) do not count.
-    pub(crate) fn conclude(&mut self, all_printed: bool, now: Instant) -> Snapshot {
-        self.close_outage(now);
+    /// The run is over: how it ended. Replies that are still being printed do not count.
+    pub(crate) fn conclude(&mut self, now: Instant) -> Snapshot {
+        if self.outage.is_some() {
+            let ended = self.outage_ends_at(now);
+            self.close_outage(ended, now);
+        }
+        // Ticks that came before this moment are as late as they are by now.
+        self.counts.own_delays.catch_up(self.replies(), now);
+        let noticed = self.listening_since.unwrap_or(now);
+        self.counts.own_delays.nothing_is_left(noticed, now);
         let mut end = self.snapshot(now);
-        if !all_printed {
-            let (printed, due) = self.before_output.clone();
+        if self.is_printing {
+            let printed = self.before_output.answers.clone();
+            let due = self.before_output.first_due;
             end.waiting = due.map(|due| now.saturating_duration_since(due));
             end.unacknowledged += end.counts.answers.total() - printed.total();
             end.counts.answers = printed;

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{histogram::Histogram, longest::Longest, outage::Outage, own_delay::OwnDelays};
+use crate::histogram::Histogram;
+use crate::longest::Longest;
+use crate::outage::Outage;
+use crate::own_delay::{OwnDelays, Replies};
 
 /// How many outages are listed one by one; further ones are only counted.
 const MOST_OUTAGES: usize = 1000;
@@ -13,7 +16,7 @@ const MOST_OUTAGES: usize = 1000;
 pub(crate) struct Counts {
     pub(crate) answers: Answers,
     /// Lines over the limit, which are no messages.
-    pub(crate) not_sent: u64,
+    pub(crate) too_long: u64,
     /// How many messages were sent more than once, each time counted.
     pub(crate) sent_again: u64,
     /// How many connections there were.
@@ -21,6 +24,8 @@ pub(crate) struct Counts {
     /// How long each took to come about, from the beginning of the attempt.
     pub(crate) connect_times: Histogram,
     pub(crate) outages: u64,
+    /// How long all of them took together.
+    pub(crate) outage_time: Duration,
     pub(crate) longest_outage: Longest,
     /// The first ones, [`MOST_OUTAGES`] at most.
     pub(crate) first_outages: Vec<Outage>,
@@ -48,13 +53,24 @@ impl Answers {
 }
 
 impl Counts {
-    /// Counts an outage that is over.
-    pub(crate) fn add_outage(&mut self, outage: &mut Outage, now: Instant) {
-        outage.length = now.saturating_duration_since(outage.began);
-        self.own_delays.notice(now);
-        outage.own_delay = self.own_delays.longest.after(outage.began);
+    /// Counts an outage that is over. It may have ended before it was known to.
+    pub(crate) fn add_outage(
+        &mut self,
+        outage: &mut Outage,
+        ended: Instant,
+        replies: Replies,
+        now: Instant,
+    ) {
+        // As it is reported, so that the figures add up.
+        let length = ended.saturating_duration_since(outage.began);
+        outage.length = Duration::from_micros(length.as_micros() as u64);
+        self.own_delays.catch_up(replies, now);
+        let since = replies.listening_since;
+        let own_delay = self.own_delays.longest_after(outage.began, since, now);
+        outage.own_delay = own_delay.min(outage.length);
         self.longest_outage.add(now, outage.length);
         self.outages += 1;
+        self.outage_time += outage.length;
         if self.first_outages.len() < MOST_OUTAGES {
             self.first_outages.push(outage.clone());
         }
@@ -67,15 +83,15 @@ impl Counts {
     /// Some were not; the error counts them.
     pub(crate) fn verdict(&self) -> Result<(), String> {
         let Answers { acknowledged, rejected, wrong, .. } = self.answers;
-        let not_sent = self.not_sent;
-        let failed = not_sent + rejected + wrong;
+        let too_long = self.too_long;
+        let failed = too_long + rejected + wrong;
         if failed == 0 {
             return Ok(());
         }
         let lines = acknowledged + failed;
         Err(format!(
             "{failed} of {lines} lines were not acknowledged: \
-             {not_sent} not sent, {rejected} rejected, {wrong} with a wrong reply"
+             {too_long} too long, {rejected} rejected, {wrong} with a wrong reply"
         ))
     }
 }
@@ -96,13 +112,15 @@ pub(crate) struct Snapshot {
     /// How many messages are unacknowledged, sent or not.
     pub(crate) unacknowledged: u64,
     /// How many of them were never sent.
-    pub(crate) unsent: u64,
+    pub(crate) never_sent: u64,
     /// How long the oldest of them has waited.
     pub(crate) waiting: Option<Duration>,
     /// How many of them were sent over the present connection.
     pub(crate) in_flight: u64,
     /// How long the present outage has lasted.
     pub(crate) outage: Option<Duration>,
+    /// Since when the thread that reads replies is in a read.
+    pub(crate) listening_since: Option<Instant>,
 }
 
 impl Snapshot {
@@ -119,6 +137,11 @@ impl Snapshot {
         let seconds = self.now.saturating_duration_since(before.now).as_secs_f64();
         let times = self.counts.reply_times.since(&before.counts.reply_times);
         (replies, replies as f64 / seconds.max(1e-6), times)
+    }
+
+    /// How late the client itself was at most since an earlier moment, and still is.
+    pub(crate) fn longest_own_delay(&self, since: Instant) -> Duration {
+        self.counts.own_delays.longest_after(since, self.listening_since, self.now)
     }
 
     /// The longest outage since the run began.

@@ -12,8 +12,10 @@ pub(crate) struct Longest {
 }
 
 impl Longest {
-    /// Takes a duration that has ended now, not before any other.
+    /// Takes a duration that has ended now. (The clock may have been read before that of
+    /// the last one was.)
     pub(crate) fn add(&mut self, now: Instant, duration: Duration) {
+        let now = self.kept.last().map_or(now, |(ended, _)| now.max(*ended));
         while self.kept.pop_if(|(_, kept)| *kept <= duration).is_some() {}
         self.kept.push((now, duration));
     }

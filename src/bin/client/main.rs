@@ -8,6 +8,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod connect;
 mod connection;
 mod conversation;
 mod counts;
@@ -29,15 +30,15 @@ mod shared;
 mod summary;
 
 use std::io::{self, Write};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 use std::{panic, path::PathBuf, process::ExitCode, sync::Arc, thread};
 
 use anyhow::Context;
 use clap::{Parser, value_parser};
 use log::LevelFilter;
-use tcp_chat::cli;
 use tcp_chat::system::{self, Signal};
+use tcp_chat::{cli, running_time};
 
 use crate::shared::{Outcome, Panicked, Shared, start_thread};
 use crate::{conversation::Conversation, named_file::NamedFile, output::Output};
@@ -75,10 +76,10 @@ struct Args {
     #[arg(long)]
     progress: bool,
     /// Write the end of the run to this file, as one JSON object
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = report_file)]
     report: Option<PathBuf>,
     /// Write to this file each second how the run stands, as CSV
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = series_file)]
     series: Option<PathBuf>,
     /// Show errors only: no outages
     #[arg(short, long, conflicts_with = "verbose")]
@@ -92,13 +93,13 @@ struct Args {
 #[derive(clap::Args)]
 struct Endpoint {
     /// The name or address of the server [default: 127.0.0.1]
-    #[arg(value_name = "HOST", value_parser = cli::host, conflicts_with_all = ["host", "port"])]
+    #[arg(value_name = "HOST", value_parser = host, conflicts_with_all = ["host", "port"])]
     first: Option<String>,
     /// The port of the server [default: 12345]
     #[arg(value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
     second: Option<u16>,
     /// The same as HOST
-    #[arg(long, display_order = 100, value_parser = cli::host)]
+    #[arg(long, display_order = 100, value_parser = host)]
     host: Option<String>,
     /// The same as PORT
     #[arg(short, long, display_order = 100, value_parser = value_parser!(u16).range(1..))]
@@ -110,6 +111,27 @@ impl Endpoint {
         let host = self.first.as_deref().or(self.host.as_deref());
         (host.unwrap_or(cli::DEFAULT_HOST), self.second.or(self.port).unwrap_or(cli::DEFAULT_PORT))
     }
+}
+
+/// Reads the name or address of the server.
+fn host(text: &str) -> Result<String, String> {
+    cli::host(text).map_err(|why| why.replace("write: ", "write: client "))
+}
+
+/// Reads the name of the file for the report.
+fn report_file(text: &str) -> Result<PathBuf, String> {
+    if text == "-" {
+        return Err("'-' is no file; use /dev/stdout or /dev/stderr".to_string());
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// Reads the name of the file for the series.
+fn series_file(text: &str) -> Result<PathBuf, String> {
+    if text == "-" {
+        return Err("'-' is no file; use /dev/stderr".to_string());
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// Reads a number of lines a second.
@@ -140,9 +162,14 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let signalled = end.clone();
     let watched = system::watch(move |signal| {
         let _ = signalled.send(Err(signal.into()));
-        thread::sleep(LAST_WORDS);
+        running_time::wait_within(LAST_WORDS, |step| {
+            thread::sleep(step);
+            false
+        });
     });
     watched.context("cannot watch for signals")?;
+    // A file over the limit of its size (ulimit -f) is an error like any other.
+    system::ignore_file_size_signal();
     // Only now, so that a signal does not leave an empty report behind.
     let file = args.report.as_deref().map(|path| NamedFile::create("report", path)).transpose()?;
     let began = SystemTime::now();
@@ -150,8 +177,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let server = cli::address(host, port);
     let conversation = Conversation::new(server, args.settings.clone(), Instant::now());
     let shared = Arc::new(Shared::new(conversation, output, end));
-    let (series, end) = match start(args, began, &shared) {
-        Ok(series) => (series, await_end(&shared, &first_end)),
+    let (series, end) = match start(args, file.as_ref(), began, &shared) {
+        Ok(series) => (series, first_end.recv()?),
         Err(error) => (None, Err(error)),
     };
     let code = conclude(args, &shared, began, &end, file.as_ref(), series);
@@ -175,14 +202,22 @@ fn start_logger(args: &Args) {
 ///
 /// There are not enough threads, or no standard input, or the series cannot be
 /// written.
-fn start(args: &Args, began: SystemTime, shared: &Arc<Shared>) -> anyhow::Result<Option<Series>> {
+fn start(
+    args: &Args,
+    report: Option<&NamedFile>,
+    began: SystemTime,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<Option<Series>> {
     if args.summary || args.report.is_some() || args.series.is_some() {
         // The shortest run has its first tick, too.
         shared.lock().measure_own_delay(Instant::now());
         start_thread("own delay", shared, measure_own_delay)?;
     }
-    let series =
-        args.series.as_deref().map(|path| Series::start(path, began, shared)).transpose()?;
+    let series = args
+        .series
+        .as_deref()
+        .map(|path| Series::start(path, report, began, shared))
+        .transpose()?;
     let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = Schedule::new(args.rate);
     start_thread("input", shared, move |shared| input::read_input(shared, schedule, stdin))?;
@@ -190,7 +225,11 @@ fn start(args: &Args, began: SystemTime, shared: &Arc<Shared>) -> anyhow::Result
         start_thread("progress", shared, progress::show_progress)?;
     }
     let (host, port) = args.server.host_and_port();
-    let mut session = Session::new(host, port, shared);
+    let retries = !args.settings.retry_for.is_zero();
+    if shared.output.is_at_terminal() {
+        start_thread("patience", shared, report_slow_connect)?;
+    }
+    let mut session = Session::new(host, port, retries, shared);
     start_thread("session", shared, move |shared| shared.end(session.run()))?;
     Ok(series)
 }
@@ -204,14 +243,11 @@ fn measure_own_delay(shared: &Shared) {
     }
 }
 
-/// Waits for the first end. A slow connect is reported, as nothing else would show.
-fn await_end(shared: &Shared, first_end: &Receiver<Outcome>) -> Outcome {
-    if let Ok(end) = first_end.recv_timeout(PATIENCE) {
-        return end;
-    }
+/// Reports a first connect that takes long, as nothing else would show.
+fn report_slow_connect(shared: &Shared) {
+    thread::sleep(PATIENCE);
     let first_attempt = shared.lock().first_attempt();
-    shared.output.tell_at_terminal(first_attempt);
-    first_end.recv()?
+    shared.output.tell(first_attempt);
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -231,13 +267,23 @@ fn conclude(
     file: Option<&NamedFile>,
     series: Option<Series>,
 ) -> u8 {
-    let all_printed = shared.output.close();
-    let run = shared.lock().conclude(all_printed, Instant::now());
-    let last_row = series.map_or(Ok(()), |series| series.end(&run));
+    let run = shared.close();
+    // After a signal there is a second for all of this, which the last row may not take
+    // before the report.
+    let is_signalled = end.as_ref().is_err_and(|error| error.is::<Signal>());
+    let mut last_row = Ok(());
+    if let Some(series) = &series {
+        series.end(&run);
+        if !is_signalled {
+            last_row = series.await_last_row();
+        }
+    }
     let error = end.as_ref().err().or(last_row.as_ref().err());
     let exit = error.map_or(0, exit_code);
     let why = error.map(|error| format!("{error:#}"));
-    let write_report = || file?.write(&report::report(&run, began, exit, why.as_deref())).err();
+    let rate = args.rate;
+    let write_report =
+        || file?.write(&report::report(&run, began, rate, exit, why.as_deref())).err();
     let comes_last = file.is_some_and(NamedFile::comes_last);
     let mut unwritten = if comes_last { None } else { write_report() };
     let mut last_words = if args.summary { summary::summary(&run) } else { String::new() };
@@ -250,6 +296,9 @@ fn conclude(
     if comes_last && let Some(error) = write_report() {
         cli::failure("client", &error);
         unwritten = Some(error);
+    }
+    if is_signalled && let Some(series) = &series {
+        let _ = series.await_last_row();
     }
     // A run without its report has failed, too.
     exit.max(u8::from(unwritten.is_some()))

@@ -1,7 +1,8 @@
 //! A file that the user has named, for the report or the series.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::{fs::File, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use tcp_chat::{printable::Printable, system};
@@ -32,6 +33,11 @@ impl NamedFile {
         let is_file = self.file.metadata().is_ok_and(|data| data.is_file());
         let is_error = system::is_standard_error(&self.file).unwrap_or_default();
         is_error || !is_file && system::is_standard_stream(&self.file).unwrap_or_default()
+    }
+
+    /// Whether this is the same file, by whatever name.
+    pub(crate) fn is_same(&self, other: &NamedFile) -> bool {
+        system::is_same_file(&self.file, &other.file).unwrap_or_default()
     }
 
     /// Writes this text at the end of the file, wherever that is by now.

@@ -4,19 +4,17 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{mem, thread};
 
 use anyhow::Context;
 use tcp_chat::printable::Printable;
+use tcp_chat::running_time;
 use tcp_chat::system::{self, Stdout};
 
 use crate::conversation::{Conversation, News};
 
-/// How long the end of the run waits for replies that are being printed.
-const LAST_REPLIES: Duration = Duration::from_millis(250);
-
-/// How long it waits for whatever else is being written.
+/// How long the end of the run waits for what else is being written.
 const OTHER_WORDS: Duration = Duration::from_millis(100);
 
 /// Standard output and standard error.
@@ -31,10 +29,6 @@ pub(crate) struct Output {
     is_mid_line: AtomicBool,
     /// Held while something is written to the terminal.
     terminal: Mutex<()>,
-    /// Held while replies are counted and printed, and taken before the lock of the
-    /// conversation. The flag: whether every reply that is counted is printed.
-    gate: Mutex<bool>,
-    is_over: AtomicBool,
 }
 
 impl Output {
@@ -49,30 +43,7 @@ impl Output {
             rewrites: io::stderr().is_terminal() && !io::stdin().is_terminal(),
             is_mid_line: AtomicBool::new(false),
             terminal: Mutex::new(()),
-            gate: Mutex::new(true),
-            is_over: AtomicBool::new(false),
         })
-    }
-
-    /// Whoever counts and prints replies holds this guard meanwhile. The run ends
-    /// before or after that, never between; after its end, this never returns. The
-    /// guard is to say whether every reply that is counted is printed.
-    pub(crate) fn enter(&self) -> MutexGuard<'_, bool> {
-        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_over.load(Ordering::Relaxed) {
-            drop(gate);
-            loop {
-                thread::park();
-            }
-        }
-        gate
-    }
-
-    /// Lets no more replies be printed. Returns whether every reply that is counted
-    /// is printed: the last write may have failed, or take too long.
-    pub(crate) fn close(&self) -> bool {
-        self.is_over.store(true, Ordering::Relaxed);
-        lock_within(&self.gate, LAST_REPLIES).is_some_and(|all_printed| *all_printed)
     }
 
     /// Writes replies, each a line. Into a file or pipe their bytes go unchanged.
@@ -141,11 +112,9 @@ impl Output {
         let _ = write!(io::stderr(), "{line}{end}");
     }
 
-    /// Tells what only somebody who waits at a terminal wants to know.
-    pub(crate) fn tell_at_terminal(&self, news: Option<News>) {
-        if self.prompts || self.rewrites {
-            self.tell(news);
-        }
+    /// Whether somebody waits at a terminal.
+    pub(crate) fn is_at_terminal(&self) -> bool {
+        self.prompts || self.rewrites
     }
 
     /// Shows the last words, after which nothing else comes. A terminal shows the Ctrl-C
@@ -186,14 +155,17 @@ impl Output {
 
 /// Takes a lock, unless that takes too long or its last holder panicked.
 fn lock_within<T>(lock: &Mutex<T>, limit: Duration) -> Option<MutexGuard<'_, T>> {
-    let begun = Instant::now();
-    loop {
-        match lock.try_lock() {
-            Ok(guard) => return Some(guard),
-            Err(TryLockError::WouldBlock) if begun.elapsed() < limit => {
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(_) => return None,
+    let mut taken = None;
+    running_time::wait_within(limit, |_| match lock.try_lock() {
+        Ok(guard) => {
+            taken = Some(guard);
+            true
         }
-    }
+        Err(TryLockError::WouldBlock) => {
+            thread::sleep(Duration::from_millis(1));
+            false
+        }
+        Err(TryLockError::Poisoned(_)) => true,
+    });
+    taken
 }

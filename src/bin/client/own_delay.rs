@@ -1,13 +1,24 @@
 //! How late the client itself is, whatever the server and the path do.
 //!
-//! A client that is stopped, or starved of a processor, prints late and reads
-//! late, and its reply times look like those of a server that stalls. So a thread
-//! that has nothing else to do wakes on a fixed grid. However late it wakes, the client
-//! is at least that late.
+//! A client that is paused, starved of a processor, or kept from reading by a slow reader
+//! of its output notices replies late. Its reply times look like those of a server that
+//! stalls. So a thread that has nothing else to do wakes on a fixed grid, and each tick of
+//! the grid stands for a reply that comes with it. Such a reply would be noticed
+//!
+//! - by a read that leaves nothing behind, as of when that read began;
+//! - by a read that has lasted for longer than a tick: it waits, so nothing was left. This
+//!   counts as of when the read began, too;
+//! - after the replies that had been asked for before the tick, once these are read.
+//!
+//! A tick is never noticed before the thread has seen it, so a pause of the whole process
+//! counts. To one tick, only the part of a reply time or an outage above the own delay is
+//! the path's.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::{histogram::Histogram, longest::Longest};
+use crate::histogram::Histogram;
+use crate::longest::Longest;
 
 /// How far apart the ticks of the grid are.
 const TICK: Duration = Duration::from_millis(10);
@@ -15,41 +26,141 @@ const TICK: Duration = Duration::from_millis(10);
 /// How late each tick was noticed.
 #[derive(Clone, Default)]
 pub(crate) struct OwnDelays {
-    /// The tick that is noticed next; `None` where nothing is measured.
+    /// The tick that comes next; `None` while nothing is measured.
     next: Option<Instant>,
+    /// Ticks that came and are not noticed yet, the oldest first.
+    waiting: VecDeque<Ticks>,
     pub(crate) all: Histogram,
     /// Of ticks that were noticed together, only the first is kept: the longest.
     pub(crate) longest: Longest,
 }
 
+/// Ticks that follow each other, and before which as many replies had been asked for.
+#[derive(Clone)]
+struct Ticks {
+    first: Instant,
+    count: u32,
+    /// How many replies had been asked for.
+    asked: u64,
+    /// When the last of them was seen, however late the process then was.
+    seen: Instant,
+}
+
+/// What has come of the replies so far.
+#[derive(Clone, Copy)]
+pub(crate) struct Replies {
+    /// How many have been asked for.
+    pub(crate) asked: u64,
+    /// How many have been read.
+    pub(crate) read: u64,
+    /// Since when the thread that reads them would notice one; `None` while it prints or
+    /// logs.
+    pub(crate) listening_since: Option<Instant>,
+}
+
 impl OwnDelays {
-    /// Notices each tick since the run began, missed ones too: as a single late tick,
-    /// a stop of a second would show in no quantile. Returns when the next one is
-    /// due.
-    pub(crate) fn measure(&mut self, began: Instant, now: Instant) -> Instant {
-        let next = self.next.get_or_insert(began);
-        if let Some(longest) = now.checked_duration_since(*next) {
-            self.longest.add(now, longest);
+    /// Takes each tick up to now, missed ones too: counted as one late tick, a pause of
+    /// 1 s would move no percentile. Returns when the next tick is due.
+    pub(crate) fn measure(&mut self, began: Instant, replies: Replies, now: Instant) -> Instant {
+        let first = self.next.unwrap_or(began);
+        let mut next = first;
+        let mut count = 0;
+        while next <= now {
+            next += TICK;
+            count += 1;
         }
-        while let Some(late) = now.checked_duration_since(*next) {
-            self.all.record(late, 1);
-            *next += TICK;
+        self.next = Some(next);
+        if count > 0 {
+            self.add(first, count, replies.asked, now);
         }
-        *next
+        if let Some(since) = replies.listening_since {
+            self.replies_are_read(replies.read, now);
+            if now.saturating_duration_since(since) >= TICK {
+                self.nothing_is_left(since, now);
+            }
+        }
+        next
     }
 
-    /// Does the same ahead of the thread that measures, if there is one: after a stop
-    /// of the client, that thread may not run again at once.
-    pub(crate) fn notice(&mut self, now: Instant) {
+    /// Takes each tick up to now ahead of the thread that measures, if there is one: after
+    /// a pause of the client, that thread may not run again at once.
+    pub(crate) fn catch_up(&mut self, replies: Replies, now: Instant) {
         if let Some(next) = self.next {
-            self.measure(next, now);
+            self.measure(next, replies, now);
         }
+    }
+
+    /// A read that began at `since` has left nothing behind.
+    pub(crate) fn nothing_is_left(&mut self, since: Instant, now: Instant) {
+        while let Some(ticks) = self.waiting.pop_front() {
+            self.record(&ticks, since, now);
+        }
+    }
+
+    /// So many replies have been read, the last of them now.
+    pub(crate) fn replies_are_read(&mut self, replies: u64, now: Instant) {
+        while let Some(ticks) = self.waiting.front()
+            && ticks.asked <= replies
+        {
+            let ticks = ticks.clone();
+            self.waiting.pop_front();
+            self.record(&ticks, now, now);
+        }
+    }
+
+    /// The longest delay that has ended after this time, or goes on.
+    pub(crate) fn longest_after(
+        &self,
+        time: Instant,
+        listening_since: Option<Instant>,
+        now: Instant,
+    ) -> Duration {
+        let noticed = self.longest.after(time);
+        let Some(oldest) = self.waiting.front() else {
+            return noticed;
+        };
+        let so_far = oldest.noticed_at(listening_since.unwrap_or(now));
+        noticed.max(so_far.saturating_duration_since(oldest.first))
+    }
+
+    fn add(&mut self, first: Instant, count: u32, asked: u64, seen: Instant) {
+        match self.waiting.back_mut() {
+            Some(last) if last.asked == asked => {
+                last.count += count;
+                last.seen = seen;
+            }
+            _ => self.waiting.push_back(Ticks { first, count, asked, seen }),
+        }
+    }
+
+    /// A reply that came with these ticks would have been noticed at this time.
+    fn record(&mut self, ticks: &Ticks, noticed: Instant, now: Instant) {
+        let noticed = ticks.noticed_at(noticed);
+        self.longest.add(now, noticed.saturating_duration_since(ticks.first));
+        for number in 0..ticks.count {
+            let tick = ticks.first + number * TICK;
+            self.all.record(noticed.saturating_duration_since(tick), 1);
+        }
+    }
+}
+
+impl Ticks {
+    /// When they were noticed, if a reply would have been at this time.
+    fn noticed_at(&self, time: Instant) -> Instant {
+        self.seen.max(time)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Nothing is asked for, so that each tick is noticed when it is seen.
+    fn idle(since: Instant) -> Replies {
+        Replies { asked: 0, read: 0, listening_since: Some(since) }
+    }
 
     #[test]
     fn every_pattern_of_waking_counts_each_tick_once_by_when_it_was_noticed() {
@@ -61,7 +172,7 @@ mod tests {
             let wakes = (0..=TIMES).filter(|time| (pattern | 1 << TIMES) >> time & 1 == 1);
             let mut delays = OwnDelays::default();
             for wake in wakes.clone() {
-                let next = delays.measure(begin, at(wake));
+                let next = delays.measure(begin, idle(begin), at(wake));
                 assert_eq!(next, at(wake / 2 * 2 + 2), "{pattern:b}");
             }
             let noticed = |tick| wakes.clone().find(|wake| *wake >= tick).unwrap();
@@ -78,7 +189,8 @@ mod tests {
             for after in 0..=TIMES {
                 let since = ticks.clone().filter(|tick| noticed(*tick) > after);
                 let longest = since.map(|tick| at(noticed(tick)) - at(tick)).max();
-                assert_eq!(delays.longest.after(at(after)), longest.unwrap_or_default());
+                let longest_after = delays.longest_after(at(after), Some(begin), at(TIMES));
+                assert_eq!(longest_after, longest.unwrap_or_default());
             }
         }
     }
@@ -88,11 +200,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_of_a_second_shows_in_the_quantiles_as_it_does_in_those_of_reply_times() {
+    fn a_pause_of_a_second_shows_in_the_quantiles_as_it_does_in_those_of_reply_times() {
         let begin = Instant::now();
         let mut delays = OwnDelays::default();
         for tick in (0..200).chain(300..500) {
-            delays.measure(begin, begin + tick * TICK);
+            delays.measure(begin, idle(begin), begin + tick * TICK);
         }
         // Of 500 ticks, 100 were late, by ten milliseconds more each.
         for (share, millis) in [(0.5, 0), (0.9, 500), (0.99, 950), (1.0, 1000)] {
@@ -100,5 +212,91 @@ mod tests {
             let quantile = delays.all.quantile(share).unwrap();
             assert!(quantile >= exact && quantile <= exact.mul_f64(1.02), "{share}: {quantile:?}");
         }
+    }
+
+    /// A client that reads replies, a millisecond a step: a server that sends so many a
+    /// step, in a window, to a reader who takes so many a read and then prints for so
+    /// long. Returns the own delays and the reply times.
+    fn simulate(sends: u64, takes: u64, prints: u32, steps: u32) -> (Histogram, Histogram) {
+        const WINDOW: u64 = 1000;
+        let begin = Instant::now();
+        let mut delays = OwnDelays::default();
+        let mut times = Histogram::default();
+        // When each message was sent that is in flight.
+        let mut in_flight = VecDeque::new();
+        let (mut read, mut arrived) = (0, 0);
+        let mut listening_since = Some(begin);
+        let mut prints_until = 0;
+        for step in 0..steps {
+            let now = begin + step * MS;
+            while in_flight.len() < WINDOW as usize {
+                in_flight.push_back(now);
+            }
+            let asked = read + in_flight.len() as u64;
+            arrived = asked.min(arrived.max(read) + sends);
+            if step >= prints_until {
+                let since = *listening_since.get_or_insert(now);
+                let taken = takes.min(arrived - read);
+                read += taken;
+                for sent in in_flight.drain(..taken as usize) {
+                    times.record(now - sent, 1);
+                }
+                if taken < takes {
+                    delays.nothing_is_left(since, now);
+                } else {
+                    delays.replies_are_read(read, now);
+                }
+                if taken > 0 {
+                    listening_since = None;
+                    prints_until = step + prints.max(1);
+                }
+            }
+            let asked = read + in_flight.len() as u64;
+            delays.measure(begin, Replies { asked, read, listening_since }, now);
+        }
+        (delays.all, times)
+    }
+
+    #[test]
+    fn who_reads_the_output_slowly_all_the_time_shows_as_in_the_reply_times() {
+        for prints in [20, 50, 100] {
+            let (own, replies) = simulate(1000, 100, prints, 100_000);
+            for share in [0.5, 0.9, 0.99] {
+                let [own, reply] = [&own, &replies].map(|times| times.quantile(share).unwrap());
+                let ratio = own.as_secs_f64() / reply.as_secs_f64();
+                assert!((0.9..1.1).contains(&ratio), "{prints}, {share}: {own:?} and {reply:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_server_is_not_taken_for_a_slow_client() {
+        for sends in [1, 3, 10] {
+            let (own, replies) = simulate(sends, 100, 1, 100_000);
+            let own = own.quantile(1.0).unwrap();
+            assert!(own <= TICK, "{sends}: {own:?}");
+            assert!(replies.quantile(0.5).unwrap() >= 90 * MS);
+        }
+    }
+
+    #[test]
+    fn one_long_wait_for_whoever_reads_the_output_is_the_clients_own() {
+        let begin = Instant::now();
+        let mut delays = OwnDelays::default();
+        let at = |millis: u32| begin + millis * MS;
+        let busy = Replies { asked: 8, read: 4, listening_since: None };
+        for tick in 0..=1200 {
+            delays.measure(begin, busy, at(tick * 10));
+        }
+        // It is 12 s old by now, though none of it was noticed.
+        assert_eq!(delays.longest_after(begin, None, at(12_000)), 12_000 * MS);
+        assert_eq!(delays.all.quantile(1.0), None);
+        delays.replies_are_read(7, at(12_001));
+        assert_eq!(delays.all.quantile(1.0), None);
+        delays.replies_are_read(8, at(12_002));
+        assert_eq!(delays.all.quantile(1.0), Some(12_002 * MS));
+        let half = delays.all.quantile(0.5).unwrap();
+        assert!((5_990 * MS..6_200 * MS).contains(&half), "{half:?}");
+        assert!(delays.waiting.is_empty());
     }
 }

@@ -7,7 +7,13 @@ use crate::histogram::{Histogram, milliseconds};
 use crate::{counts::Snapshot, outage::Outage};
 
 /// How a run went and ended; `error` is why it failed, or the signal that ended it.
-pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<&str>) -> String {
+pub(crate) fn report(
+    run: &Snapshot,
+    began: SystemTime,
+    rate: Option<f64>,
+    exit: u8,
+    error: Option<&str>,
+) -> String {
     let (counts, answers) = (&run.counts, &run.counts.answers);
     let began = began.duration_since(UNIX_EPOCH).unwrap_or_default();
     let arguments = env::args_os().skip(1).map(|argument| text(&argument.to_string_lossy()));
@@ -16,8 +22,8 @@ pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<
         ("rejected", answers.rejected),
         ("wrong", answers.wrong),
         ("unacknowledged", run.unacknowledged),
-        ("unsent", run.unsent),
-        ("not_sent", counts.not_sent),
+        ("never_sent", run.never_sent),
+        ("too_long", counts.too_long),
         ("sent_again", counts.sent_again),
     ];
     let lines = lines.map(|(name, count)| (name, count.to_string()));
@@ -36,6 +42,7 @@ pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<
         ("input_ended", run.input_was_read.to_string()),
         ("lines", object(lines)),
         ("answered_by", object(answered_by)),
+        ("rate", or_null(rate.map(|rate| rate.to_string()))),
         ("replies_per_second", format!("{:.1}", run.rate())),
         ("reply_time_ms", times(&counts.reply_times)),
         ("connections", counts.connections.to_string()),
@@ -43,6 +50,7 @@ pub(crate) fn report(run: &Snapshot, began: SystemTime, exit: u8, error: Option<
         ("own_delay_ms", times(&counts.own_delays.all)),
         ("outages", list(outages, ",\n    ")),
         ("outage_count", counts.outages.to_string()),
+        ("outage_seconds", seconds(counts.outage_time)),
         ("longest_outage_seconds", seconds(run.longest_outage())),
     ];
     let fields = fields.map(|(name, value)| format!("  \"{name}\": {value}"));

@@ -1,10 +1,13 @@
 //! The run as a row each second, for `--series`.
 
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, sync::Arc};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
+use tcp_chat::printable::Printable;
+use tcp_chat::{running_time, system};
 
 use crate::shared::{Shared, start_thread};
 use crate::{counts::Snapshot, histogram::milliseconds, named_file::NamedFile};
@@ -12,11 +15,12 @@ use crate::{counts::Snapshot, histogram::milliseconds, named_file::NamedFile};
 const HEADER: &str = "time,acknowledged,replies,replies_per_second,p50_ms,p99_ms,max_ms,\
                       in_flight,waiting_ms,outage_seconds,own_delay_ms\n";
 
-/// How long the end of the run waits for the last row.
-const LAST_ROW: Duration = Duration::from_millis(200);
+/// How long the last row may take.
+const LAST_ROW: Duration = Duration::from_secs(1);
 
 /// The thread that writes the rows.
 pub(crate) struct Series {
+    path: PathBuf,
     end: Sender<Snapshot>,
     written: Receiver<anyhow::Result<()>>,
 }
@@ -26,39 +30,77 @@ impl Series {
     ///
     /// # Errors
     ///
-    /// The file cannot be written, or there is no thread.
+    /// The file cannot be written, is also that of something else, or there is no thread.
     pub(crate) fn start(
         path: &Path,
+        report: Option<&NamedFile>,
         began: SystemTime,
         shared: &Arc<Shared>,
     ) -> anyhow::Result<Self> {
         let (end, is_over) = mpsc::channel();
         let (done, written) = mpsc::channel();
-        let before = shared.lock().snapshot(Instant::now());
+        let before = shared.lock().first_snapshot();
         // A FIFO waits for its reader, and the run does not.
         let is_special = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
-        let path = path.to_owned();
-        let opened = if is_special { None } else { Some(NamedFile::create("series", &path)?) };
+        let name = Printable(path.as_os_str().as_encoded_bytes());
+        // Among the replies, rows would be taken for some of them.
+        if system::is_standard_input_or_output(path) {
+            bail!(
+                "cannot write the series {name}: it is standard input or output; \
+                 name a file, or /dev/stderr"
+            );
+        }
+        let opened = if is_special { None } else { Some(NamedFile::create("series", path)?) };
+        // Two things in one file would overwrite each other.
+        if let (Some(series), Some(report)) = (&opened, report)
+            && series.is_same(report)
+        {
+            bail!("cannot write the series {name}: it is also the report's file; name another one");
+        }
+        let to_open = path.to_owned();
         start_thread("series", shared, move |shared| {
-            let file = opened.map_or_else(|| NamedFile::create("series", &path), Ok);
+            let file = opened.map_or_else(|| NamedFile::create("series", &to_open), Ok);
             let all = file.and_then(|file| write_rows(&file, before, began, shared, &is_over));
             if let Err(error) = &all {
                 shared.end(Err(anyhow!("{error:#}")));
             }
-            // The end of the run waits no longer than LAST_ROW for it.
             let _ = done.send(all);
         })?;
-        Ok(Series { end, written })
+        Ok(Series { path: path.to_owned(), end, written })
     }
 
-    /// Writes the last row, unless nobody takes it.
+    /// Hands out the end of the run, for the last row.
+    pub(crate) fn end(&self, run: &Snapshot) {
+        let _ = self.end.send(run.clone());
+    }
+
+    /// Waits until the last row is written.
     ///
     /// # Errors
     ///
-    /// The file could not be written.
-    pub(crate) fn end(&self, run: &Snapshot) -> anyhow::Result<()> {
-        let _ = self.end.send(run.clone());
-        self.written.recv_timeout(LAST_ROW).unwrap_or(Ok(()))
+    /// A row could not be written, or the last one was not taken within 1 s.
+    pub(crate) fn await_last_row(&self) -> anyhow::Result<()> {
+        let mut result = None;
+        running_time::wait_within(LAST_ROW, |step| match self.written.recv_timeout(step) {
+            Ok(written) => {
+                result = Some(written);
+                true
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            // The thread has panicked, which ends the run by itself.
+            Err(RecvTimeoutError::Disconnected) => {
+                result = Some(Ok(()));
+                true
+            }
+        });
+        result.unwrap_or_else(|| {
+            let name = Printable(self.path.as_os_str().as_encoded_bytes());
+            let seconds = LAST_ROW.as_secs();
+            Err(anyhow!(
+                "cannot write the series {name}: the last row was not taken within {seconds} s; \
+                 does anybody read it?"
+            ))
+        })
     }
 }
 
@@ -77,11 +119,22 @@ fn write_rows(
         let run = match end.recv_timeout(pause) {
             Ok(run) => return file.write(&row(&run, &before, began)),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) => shared.lock().snapshot(Instant::now()),
+            Err(RecvTimeoutError::Timeout) => match snapshot_unless_over(shared) {
+                Some(run) => run,
+                None => match end.recv() {
+                    Ok(run) => return file.write(&row(&run, &before, began)),
+                    Err(_) => return Ok(()),
+                },
+            },
         };
         file.write(&row(&run, &before, began))?;
         before = run;
     }
+}
+
+fn snapshot_unless_over(shared: &Shared) -> Option<Snapshot> {
+    let mut conversation = shared.lock_if_not_over()?;
+    Some(conversation.snapshot(Instant::now()))
 }
 
 /// When the row after this one is due: at the next whole second of the run, so a
@@ -103,7 +156,7 @@ fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
     let ended = run.counts.longest_outage.after(before.now);
     let outage = run.outage.unwrap_or_default().max(ended);
     let (outage, waiting) = (outage.as_secs_f64(), milliseconds(run.waiting.unwrap_or_default()));
-    let own_delay = milliseconds(run.counts.own_delays.longest.after(before.now));
+    let own_delay = milliseconds(run.longest_own_delay(before.now));
     row + &format!(",{},{waiting:.3},{outage:.3},{own_delay:.3}\n", run.in_flight)
 }
 
@@ -128,7 +181,10 @@ mod tests {
         let mut replies = LineReader::new(100);
         let line = "Server received your message: \n".repeat(count);
         let read = replies.fill(&mut line.as_bytes());
-        let taken = conversation.receive(&mut replies, read, now, now);
+        conversation.begin_to_listen(now);
+        let taken = conversation.receive(&mut replies, read, now);
+        conversation.end_printing();
+        conversation.begin_to_listen(now);
         assert_eq!(taken, Ok(false));
     }
 
@@ -162,13 +218,54 @@ mod tests {
         conversation.connected(at(22));
         conversation.take_unsent(&mut Vec::new(), at(22));
         acknowledge(&mut conversation, 1, at(25));
-        let row = "1003.000000,3,1,1.0,2500.000,2500.000,2500.000,1,3000.000,2.000,490.000";
+        // The thread that measures wakes a tick later.
+        conversation.measure_own_delay(at(25) + TENTH / 10);
+        let row = "1003.000000,3,1,1.0,2500.000,2500.000,2500.000,1,3000.000,2.000,500.000";
         assert_row(&mut conversation, 30, row);
         acknowledge(&mut conversation, 1, at(31));
         let row = "1003.200000,4,1,5.0,3100.000,3100.000,3100.000,0,0.000,0.000,190.000";
         assert_row(&mut conversation, 32, row);
         let outage = &before.counts.first_outages[0];
         assert_eq!(outage.own_delay, Duration::from_millis(990));
+    }
+
+    #[test]
+    fn the_first_row_has_the_own_delay_of_the_start() {
+        let began = Instant::now();
+        let mut conversation = conversation(began);
+        // The threads were slow to start.
+        let started = began + 2 * TENTH;
+        conversation.measure_own_delay(started);
+        let before = conversation.first_snapshot();
+        let run = conversation.snapshot(began + 10 * TENTH);
+        assert_eq!(run.longest_own_delay(before.now), 8 * TENTH - TENTH / 10);
+        let row = row(&run, &before, UNIX_EPOCH);
+        assert!(row.starts_with("1.000000,0,0,0.0,"), "{row}");
+    }
+
+    #[test]
+    fn an_outage_in_which_nothing_is_asked_ends_at_the_connect() {
+        let began = Instant::now();
+        let at = |tenths: u32| began + tenths * TENTH;
+        let mut conversation = conversation(began);
+        conversation.connecting(began);
+        conversation.connected(began);
+        assert!(conversation.lost(&Loss::Closed, at(10)).is_ok());
+        assert_eq!(conversation.snapshot(at(12)).outage, Some(2 * TENTH));
+        conversation.connecting(at(12));
+        conversation.connected(at(13));
+        for tenths in [13, 17, 22] {
+            assert_eq!(conversation.snapshot(at(tenths)).outage, Some(3 * TENTH));
+        }
+        // Once something is asked, it goes on until that is answered, without the time
+        // in which nothing was.
+        conversation.enqueue(Line::Whole(b""), at(22));
+        conversation.take_unsent(&mut Vec::new(), at(22));
+        assert_eq!(conversation.snapshot(at(24)).outage, Some(5 * TENTH));
+        acknowledge(&mut conversation, 1, at(25));
+        let end = conversation.snapshot(at(25));
+        assert_eq!((end.outage, end.longest_outage()), (None, 6 * TENTH));
+        assert_eq!(end.counts.outage_time, 6 * TENTH);
     }
 
     #[test]

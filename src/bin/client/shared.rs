@@ -12,15 +12,21 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use tcp_chat::running_time;
 
 use crate::conversation::{Conversation, News};
+use crate::counts::Snapshot;
 use crate::output::Output;
+
+/// How long the end of the run waits for replies that are being printed.
+const LAST_REPLIES: Duration = Duration::from_millis(250);
 
 /// How a run ends.
 pub(crate) type Outcome = anyhow::Result<()>;
@@ -36,13 +42,22 @@ pub(crate) struct Shared {
     pub(crate) changed: Condvar,
     pub(crate) output: Output,
     end: Sender<Outcome>,
+    /// Whether the run is over. It is set under the lock.
+    is_over: AtomicBool,
 }
 
 impl Shared {
     /// The first that `end` receives is how the run ends.
     pub(crate) fn new(conversation: Conversation, output: Output, end: Sender<Outcome>) -> Self {
         let conversation = Mutex::new(conversation);
-        Shared { conversation, answered: Condvar::new(), changed: Condvar::new(), output, end }
+        Shared {
+            conversation,
+            answered: Condvar::new(),
+            changed: Condvar::new(),
+            output,
+            end,
+            is_over: AtomicBool::new(false),
+        }
     }
 
     /// The run is over, unless it already was.
@@ -51,9 +66,56 @@ impl Shared {
         let _ = self.end.send(how);
     }
 
-    /// The conversation, for as long as the guard is held.
+    /// The conversation, for as long as the guard is held. Once the run is over, this
+    /// blocks forever, so that nothing is counted, sent or logged any more.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Conversation> {
+        self.unless_over(self.lock_always())
+    }
+
+    /// The conversation, unless the run is over.
+    pub(crate) fn lock_if_not_over(&self) -> Option<MutexGuard<'_, Conversation>> {
+        let conversation = self.lock_always();
+        if self.is_over.load(Ordering::Relaxed) { None } else { Some(conversation) }
+    }
+
+    /// The replies that were counted last are printed: they count even if the run has
+    /// ended meanwhile.
+    pub(crate) fn end_printing(&self) {
+        self.lock_always().end_printing();
+    }
+
+    /// Ends the run in this moment. Returns how it ended: replies that are being printed
+    /// count if that takes no longer than 0.25 s.
+    pub(crate) fn close(&self) -> Snapshot {
+        let conversation = self.lock_always();
+        self.is_over.store(true, Ordering::Relaxed);
+        let now = Instant::now();
+        drop(conversation);
+        running_time::wait_within(LAST_REPLIES, |_| {
+            if !self.lock_always().is_printing() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(1));
+            false
+        });
+        self.lock_always().conclude(now)
+    }
+
+    fn lock_always(&self) -> MutexGuard<'_, Conversation> {
         self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unless_over<'a>(
+        &self,
+        conversation: MutexGuard<'a, Conversation>,
+    ) -> MutexGuard<'a, Conversation> {
+        if self.is_over.load(Ordering::Relaxed) {
+            drop(conversation);
+            loop {
+                thread::park();
+            }
+        }
+        conversation
     }
 
     /// Gives the conversation back and wakes those who wait for what has happened.
@@ -78,7 +140,8 @@ impl Shared {
     /// The conversation, once another line may be queued.
     pub(crate) fn lock_with_room(&self) -> MutexGuard<'_, Conversation> {
         let is_full = |conversation: &mut Conversation| !conversation.has_room();
-        self.answered.wait_while(self.lock(), is_full).unwrap_or_else(PoisonError::into_inner)
+        let waited = self.answered.wait_while(self.lock(), is_full);
+        self.unless_over(waited.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until `awaited` returns something, or the deadline has passed.
@@ -96,7 +159,7 @@ impl Shared {
                 return value;
             }
             let woken = self.changed.wait_timeout(conversation, left);
-            conversation = woken.unwrap_or_else(PoisonError::into_inner).0;
+            conversation = self.unless_over(woken.unwrap_or_else(PoisonError::into_inner).0);
         }
     }
 }

@@ -10,7 +10,11 @@ use crate::histogram::Histogram;
 /// The lines that `--summary` shows.
 pub(crate) fn summary(run: &Snapshot) -> String {
     let Snapshot { counts, unacknowledged, .. } = run;
-    let Counts { not_sent, sent_again, outages, .. } = counts;
+    let Counts { too_long, sent_again, outages, .. } = counts;
+    let never_sent = match run.never_sent {
+        0 => String::new(),
+        lines => format!(" ({lines} never sent)"),
+    };
     let Answers { acknowledged, rejected, wrong, .. } = &counts.answers;
     let (seconds, rate) = (run.elapsed().as_secs_f64(), run.rate());
     let longest = run.longest_outage().as_secs_f64();
@@ -23,7 +27,7 @@ pub(crate) fn summary(run: &Snapshot) -> String {
     let connect_times = times(&counts.connect_times).map(|times| format!(", connect time {times}"));
     format!(
         "client: {acknowledged} acknowledged, {rejected} rejected, {wrong} wrong, \
-         {unacknowledged} unacknowledged, {not_sent} not sent; {sent_again} sent again{cut_short}\n\
+         {unacknowledged} unacknowledged{never_sent}, {too_long} too long; {sent_again} sent again{cut_short}\n\
          client: {seconds:.3} s, {rate:.0} replies/s; {}{}\n\
          client: outages: {outages}, the longest {longest:.3} s; {connections}{}\n\
          client: its own delays {}\n",

@@ -62,6 +62,8 @@ fn run(args: &Args) -> anyhow::Result<Infallible> {
         .format_target(false)
         .format_timestamp_millis()
         .init();
+    // A log over the limit of a file's size (ulimit -f) does not end the server.
+    system::ignore_file_size_signal();
     let shutdown = Arc::new(Shutdown::default());
     // Where threads cannot be interrupted, a signal ends the server at once.
     if Interruptible::IS_SUPPORTED {

@@ -15,10 +15,11 @@ pub fn take_report(path: &Path) -> Json {
     assert_eq!(
         names,
         "server version arguments began seconds exit error input_ended lines answered_by \
-         replies_per_second reply_time_ms connections connect_time_ms own_delay_ms outages outage_count longest_outage_seconds"
+         rate replies_per_second reply_time_ms connections connect_time_ms own_delay_ms outages outage_count \
+         outage_seconds longest_outage_seconds"
     );
     let lines = report["lines"].names().join(" ");
-    assert_eq!(lines, "acknowledged rejected wrong unacknowledged unsent not_sent sent_again");
+    assert_eq!(lines, "acknowledged rejected wrong unacknowledged never_sent too_long sent_again");
     let answered_by = &report["answered_by"];
     let counts = answered_by.names().into_iter();
     let total: f64 = counts.map(|prefix| answered_by[prefix].number()).sum();
@@ -32,7 +33,12 @@ pub fn take_report(path: &Path) -> Json {
         }
     }
     assert_ne!(report["own_delay_ms"], Json::Null);
-    for outage in report["outages"].list() {
+    let outages = report["outages"].list();
+    let seconds: f64 = outages.iter().map(|outage| outage["seconds"].number()).sum();
+    assert!((report["outage_seconds"].number() - seconds).abs() < 0.001, "{report:?}");
+    for outage in outages {
+        let own_delay = outage["own_delay_ms"].number() / 1000.0;
+        assert!(own_delay <= outage["seconds"].number() + 1e-6, "{report:?}");
         assert_eq!(
             outage.names().join(" "),
             "began seconds cause sent_again own_delay_ms local remote"

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 use tcp_chat::cli::{self, Limit};
+use tcp_chat::lines::LineReader;
+use tcp_chat::printable::Excerpt;
 
 use super::{Conversation, Link};
 use crate::outage::{Addresses, Outage, SHORTEST_PAUSE};
@@ -34,6 +36,8 @@ impl Conversation {
     pub(crate) fn connecting(&mut self, now: Instant) -> Limit {
         self.link = Link::Connecting { since: now };
         self.addresses = None;
+        self.replies_here = 0;
+        self.wrong_here = 0;
         let left = match &self.outage {
             Some(outage) => {
                 let left = outage.left_of(self.settings.retry_for, now);
@@ -63,6 +67,7 @@ impl Conversation {
     /// stayed while none is.
     pub(super) fn judge_deadlines(
         &mut self,
+        replies: &LineReader,
         listening_since: Instant,
         now: Instant,
     ) -> Result<(), Loss> {
@@ -70,7 +75,7 @@ impl Conversation {
         let Some(since) = self.awaited_since.filter(|_| self.outbox.in_flight() > 0) else {
             let stays = |at: &Instant| now.saturating_duration_since(*at) >= STAYS;
             if let Some(connected) = self.connected_since().filter(stays) {
-                self.end_outage(connected);
+                self.end_outage(connected, now);
             }
             return Ok(());
         };
@@ -78,11 +83,16 @@ impl Conversation {
         if let Some(timeout) = timeout
             && waited >= timeout
         {
-            return Err(Loss::Broken(format!("no reply within {} s", timeout.as_secs_f64())));
+            let seconds = timeout.as_secs_f64();
+            let begun = begun_reply(replies);
+            let whole = if begun.is_empty() { "" } else { "whole " };
+            let why = format!("no {whole}reply within {seconds} s{begun}");
+            return Err(Loss::Broken(why));
         }
         let is_over = |outage: &Outage| outage.left_of(retry_for, now).is_zero();
         if self.outage.as_ref().is_some_and(is_over) {
-            return Err(Loss::Broken("no complete reply".to_string()));
+            let why = "no complete reply before --retry-for ran out";
+            return Err(Loss::Broken(format!("{why}{}", begun_reply(replies))));
         }
         Ok(())
     }
@@ -106,6 +116,10 @@ impl Conversation {
     pub(crate) fn lost(&mut self, loss: &Loss, now: Instant) -> Result<Duration, String> {
         let attempt = if let Link::Connecting { since } = self.link { Some(since) } else { None };
         self.link = Link::Down;
+        // Nothing more comes of this connection, and all that came was noticed by now. Ticks
+        // that wait for replies which had been asked for here would wait for others.
+        let noticed = self.listening_since.unwrap_or(now);
+        self.counts.own_delays.nothing_is_left(noticed, now);
         let retry_for = self.settings.retry_for;
         let is_violation = matches!(loss, Loss::Violation(_));
         if self.is_done() && !is_violation {
@@ -115,6 +129,16 @@ impl Conversation {
         let what = self.describe(loss);
         let was_in_flight = self.outbox.in_flight() > 0;
         self.outbox.rewind();
+        if !is_violation && self.is_no_line_echo() {
+            let (server, why) = (&self.server, loss.why());
+            let replies = match self.replies_here {
+                1 => "1 reply".to_string(),
+                replies => format!("{replies} replies"),
+            };
+            return Err(format!(
+                "{server} is no line echo server: it sent {replies}, all wrong, and then: {why}"
+            ));
+        }
         if retry_for.is_zero() || is_violation {
             return Err(what);
         }
@@ -129,8 +153,10 @@ impl Conversation {
         let left = outage.left_of(retry_for, now);
         let pause = outage.pause(now).min(left);
         if left.is_zero() {
-            let (server, missing, why) = (&self.server, self.what_is_unacknowledged(), loss.why());
-            return Err(format!("cannot reach {server} for {seconds} s, with {missing}: {why}"));
+            let (server, missing, why) = (&self.server, self.what_is_missing(), loss.why());
+            return Err(format!(
+                "gave up on {server} after {seconds} s (--retry-for); {missing}: {why}"
+            ));
         }
         if is_new {
             let news = format!("{}; trying again for up to {seconds} s", outage.cause);
@@ -139,20 +165,29 @@ impl Conversation {
         Ok(pause)
     }
 
+    /// Whether the connection has brought replies, all of them wrong, and no line of the
+    /// run was ever acknowledged.
+    fn is_no_line_echo(&self) -> bool {
+        let all_are_wrong = self.wrong_here > 0 && self.wrong_here == self.replies_here;
+        all_are_wrong && self.counts.answers.acknowledged == 0
+    }
+
     /// An outage, if there is one, has ended, and the user is told so.
-    pub(super) fn end_outage(&mut self, at: Instant) {
-        if let Some(past) = self.close_outage(at) {
+    pub(super) fn end_outage(&mut self, ended: Instant, now: Instant) {
+        if let Some(past) = self.close_outage(ended, now) {
             let (server, seconds) = (&self.server, past.length.as_secs_f64());
             let lines = cli::counted(past.sent_again, "line");
-            let news = format!("{server} is back after {seconds:.3} s, {lines} sent again");
+            let news =
+                format!("connected to {server} again after {seconds:.3} s; {lines} sent again");
             self.news.push((Level::Warn, news));
         }
     }
 
     /// Counts the outage that goes on, if there is one, among the past ones.
-    pub(super) fn close_outage(&mut self, now: Instant) -> Option<Outage> {
+    pub(super) fn close_outage(&mut self, ended: Instant, now: Instant) -> Option<Outage> {
         let mut outage = self.outage.take()?;
-        self.counts.add_outage(&mut outage, now);
+        let replies = self.replies();
+        self.counts.add_outage(&mut outage, ended, replies, now);
         Some(outage)
     }
 
@@ -162,25 +197,55 @@ impl Conversation {
         match loss {
             Loss::Unreachable(why) => format!("cannot connect to {server}: {why}"),
             Loss::Refused(why) | Loss::Violation(why) => format!("{server}: {why}"),
-            Loss::Closed | Loss::Broken(_) => {
-                let answered = self.counts.answers.total();
-                let sent = answered + self.outbox.in_flight() as u64;
-                let (missing, why) = (self.what_is_unacknowledged(), loss.why());
-                format!("{server} lost with {missing}: {why} ({sent} sent, {answered} answered)")
-            }
+            Loss::Closed | Loss::Broken(_) => self.describe_lost_connection(loss.why()),
         }
     }
 
-    fn what_is_unacknowledged(&self) -> String {
+    fn describe_lost_connection(&self, why: &str) -> String {
+        let server = &self.server;
+        let answered = self.counts.answers.total();
+        let in_flight = self.outbox.in_flight() as u64;
+        if in_flight == 0 && answered == 0 {
+            return format!("connection to {server} lost before anything was sent: {why}");
+        }
+        let Some(line) = self.outbox.first_line().filter(|_| in_flight > 0) else {
+            return format!(
+                "connection to {server} closed; all messages so far have replies: {why}"
+            );
+        };
+        let messages = cli::counted(in_flight, "message");
+        let waiting = match self.outbox.len() as u64 {
+            all if all == in_flight => String::new(),
+            all => format!(" ({all} unacknowledged)"),
+        };
+        let sent = answered + in_flight;
+        format!(
+            "connection to {server} lost with {messages} in flight{waiting}, \
+             from line {line}: {why} ({sent} sent, {answered} answered)"
+        )
+    }
+
+    /// What is unacknowledged once the client gives up.
+    fn what_is_missing(&self) -> String {
         match self.outbox.first_line() {
             Some(line) => {
                 let messages = cli::counted(self.outbox.len() as u64, "message");
-                format!("{messages} unacknowledged, the first is line {line}")
+                format!("{messages} unacknowledged, from line {line}")
             }
-            None if self.counts.answers.total() == 0 => "no message sent yet".to_string(),
-            None => "every message answered, so nothing is missing".to_string(),
+            None if self.counts.answers.total() == 0 => "nothing was sent".to_string(),
+            None => "all messages so far have replies".to_string(),
         }
     }
+}
+
+/// What there is to say of a reply that has begun and whose line did not end.
+fn begun_reply(replies: &LineReader) -> String {
+    let begun = replies.begun_line();
+    if begun.is_empty() {
+        return String::new();
+    }
+    let shown = Excerpt::start(begun);
+    format!(": \"{shown}\" came without its LF")
 }
 
 impl Loss {

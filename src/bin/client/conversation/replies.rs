@@ -69,7 +69,8 @@ impl Conversation {
     ) -> Result<(), Loss> {
         let in_flight = self.outbox.messages_in_flight().next();
         let Some((sent, number)) = in_flight.zip(self.outbox.first_line()) else {
-            let why = format!("a reply without a message: \"{}\"", Excerpt::start(line));
+            let shown = Excerpt::start(line);
+            let why = format!("unexpected line: \"{shown}\"; is this a tcp-chat server?");
             return Err(Loss::Violation(why));
         };
         if let Some(ServerLine::Rejected(why)) = reply {
@@ -78,7 +79,14 @@ impl Conversation {
             self.report(self.counts.answers.rejected, "rejections", report);
         } else {
             let difference = difference(&self.expected(line, sent), line);
-            let report = format!("line {number}: wrong reply: {difference}");
+            let mut report = format!("line {number}: wrong reply: {difference}");
+            if self.is_plain_echo(line, sent) && !self.has_hinted_at_echo {
+                self.has_hinted_at_echo = true;
+                report += " (a plain echo? --reply-prefix '')";
+            }
+            if !self.is_beginning_of_acknowledgement(line, sent) {
+                self.wrong_here += 1;
+            }
             self.counts.answers.wrong += 1;
             self.report(self.counts.answers.wrong, "wrong replies", report);
         }
@@ -99,6 +107,20 @@ impl Conversation {
         [prefix.as_bytes(), wire::text(sent).unwrap_or_default()].concat()
     }
 
+    /// Whether a wrong reply is the message itself.
+    fn is_plain_echo(&self, line: &[u8], sent: &[u8]) -> bool {
+        wire::is_acknowledgement(line, "", sent)
+    }
+
+    /// Whether a wrong reply acknowledges the beginning of the message. A path that cuts
+    /// makes an honest server send that.
+    fn is_beginning_of_acknowledgement(&self, line: &[u8], sent: &[u8]) -> bool {
+        self.settings.reply_prefix.iter().any(|prefix| {
+            let text = line.strip_prefix(prefix.as_bytes());
+            !line.is_empty() && text.is_some_and(|text| sent.starts_with(text))
+        })
+    }
+
     fn print(&mut self, line: &[u8]) {
         self.output.extend_from_slice(b"Server: ");
         self.output.extend_from_slice(line);
@@ -117,6 +139,7 @@ impl Conversation {
         if count == 0 {
             return;
         }
+        let back_at = self.outage_ends_at(now);
         if !self.has_room() {
             self.room_since = now;
         }
@@ -124,12 +147,9 @@ impl Conversation {
         self.outbox.pop(count, |due, messages| {
             times.record(now.saturating_duration_since(due), messages);
         });
-        // The server was back at the connect; the time in which there was nothing to
-        // ask of it is no part of the outage.
-        let asked = self.awaited_since.zip(self.connected_since());
-        let unasked = asked.map(|(asked, connected)| asked.saturating_duration_since(connected));
+        self.replies_here += count as u64;
         self.awaited_since = Some(now);
-        self.end_outage(now - unasked.unwrap_or_default());
+        self.end_outage(back_at, now);
     }
 
     /// Reports trouble with a single line, the first few times that it is of its

@@ -57,3 +57,19 @@ fn settings() -> Settings {
         half_close: false,
     }
 }
+
+impl Conversation {
+    /// Takes what a read has brought that began at `since`.
+    fn receive_since(
+        &mut self,
+        replies: &mut LineReader,
+        read: io::Result<usize>,
+        since: Instant,
+        now: Instant,
+    ) -> Result<bool, Loss> {
+        self.begin_to_listen(since);
+        let received = self.receive(replies, read, now);
+        self.end_printing();
+        received
+    }
+}

@@ -20,7 +20,7 @@ const CAUSES: [&str; 4] = [
     "closed by the server (",
     "closed by the server in the middle of a reply",
     "connection reset",
-    "no reply within 10 s",
+    "reply within 10 s",
 ];
 
 /// What a run comes to.

@@ -62,7 +62,7 @@ fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_ac
     let unreached = EVENTS.iter().filter(|event| !events.contains(event));
     assert_eq!(unreached.collect::<Vec<_>>(), Vec::<&Event>::new());
     assert_eq!(ends.len(), 5, "{ends:?}");
-    assert_eq!(outcomes.len(), 5, "{outcomes:?}");
+    assert_eq!(outcomes.len(), 6, "{outcomes:?}");
 }
 
 /// Goes breadth-first through all states. Of more lost connections than these, it
@@ -116,7 +116,8 @@ fn outcome_of(world: &World) -> Option<&'static str> {
         Ok(()) => "success",
         Err(why) if why.contains("were not acknowledged") => "not all acknowledged",
         Err(why) if why.starts_with("cannot read standard input") => "bad input",
-        Err(why) if why.starts_with("cannot reach") => "given up",
+        Err(why) if why.starts_with("gave up on ") => "given up",
+        Err(why) if why.contains(" is no line echo server") => "no echo",
         Err(_) => "lost",
     })
 }
@@ -132,7 +133,7 @@ impl World {
         assert_eq!(counts.answers.by_prefix, by_prefix);
         assert_eq!(counts.answers.rejected, model.count(Answer::Rejected));
         assert_eq!(counts.answers.wrong, model.count(Answer::Wrong));
-        assert_eq!(counts.not_sent, model.not_sent);
+        assert_eq!(counts.too_long, model.too_long);
         assert_eq!(counts.sent_again, model.sent_again);
         assert_eq!(counts.outages, model.outages);
         assert_eq!(counts.connections, model.connections);
@@ -143,7 +144,9 @@ impl World {
             None => model.in_flight(),
         };
         assert_eq!(conversation.outbox.in_flight(), in_flight);
+        // No more can be in flight than a connection is for.
         let window = conversation.settings.window;
+        assert!(window <= model.reconnect_every.unwrap_or(usize::MAX));
         assert_eq!(conversation.has_room(), model.unacknowledged() < window);
         let is_users_turn = model.unacknowledged() == 0 && model.input.is_none();
         assert_eq!(
@@ -163,11 +166,11 @@ impl World {
         };
         let began = model.outages + u64::from(model.is_outage);
         assert_eq!(told("; trying again for up to 3600 s"), began);
-        assert_eq!(told("server is back after "), model.outages);
+        assert_eq!(told("connected to server again after "), model.outages);
         let errors = self.told.iter().filter(|told| matches!(told, (Level::Error, _)));
         assert_eq!(
             errors.count() as u64,
-            counts.not_sent + counts.answers.rejected + counts.answers.wrong
+            counts.too_long + counts.answers.rejected + counts.answers.wrong
         );
 
         // Nothing is sent unless it is time for it.
@@ -222,7 +225,8 @@ impl World {
         };
         (
             (model.lines, model.messages.len(), model.input),
-            (model.answers.len(), model.answers.len() == acknowledged),
+            (model.answers.len(), model.answers.len() == acknowledged, acknowledged > 0),
+            (model.replies_here > 0, model.replies_here == model.wrong_here),
             (model.sent, model.ever_sent, self.is_mid_reply),
             (model.is_resting, model.reconnect_every.map(|_| model.asked)),
             model.connections > 0,

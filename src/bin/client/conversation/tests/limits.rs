@@ -31,13 +31,13 @@ fn without_retry() -> Settings {
 fn read(conversation: &mut Conversation, bytes: &str, now: Instant) -> Result<bool, Loss> {
     let mut replies = LineReader::new(MAX_REPLY);
     let read = replies.fill(&mut bytes.as_bytes());
-    conversation.receive(&mut replies, read, now, now)
+    conversation.receive_since(&mut replies, read, now, now)
 }
 
 /// Lets a read time out.
 fn wait(conversation: &mut Conversation, since: Instant, now: Instant) -> Result<bool, Loss> {
     let timeout = Err(READ_TIMEOUT.into());
-    conversation.receive(&mut LineReader::new(MAX_REPLY), timeout, since, now)
+    conversation.receive_since(&mut LineReader::new(MAX_REPLY), timeout, since, now)
 }
 
 fn acknowledgement(text: &str) -> String {
@@ -103,6 +103,7 @@ fn what_was_read_and_not_sent_does_not_count_as_sent_on_a_lost_connection() {
     conversation.disconnected();
     let why = conversation.lost(&Loss::Closed, now).unwrap_err();
     assert!(why.ends_with(" (2 sent, 0 answered)"), "{why}");
+    assert!(why.contains(" with 2 messages in flight (3 unacknowledged), from line 1: "), "{why}");
 }
 
 #[test]
@@ -129,12 +130,13 @@ fn a_connection_that_is_not_used_ends_an_outage_when_it_has_stayed_for_a_second(
     conversation.connected(back);
     let last = back + SECOND - NANOSECOND;
     assert_eq!(wait(&mut conversation, back, last), Ok(false));
-    assert_eq!(outage(&mut conversation, last), Some(last - now));
+    // While nothing is asked, its length ends at the connect.
+    assert_eq!(outage(&mut conversation, last), Some(3 * SECOND));
     assert_eq!(wait(&mut conversation, back, last + NANOSECOND), Ok(false));
     assert_eq!(outage(&mut conversation, last), None);
     let told = conversation.take_news();
     let told = told.last().unwrap();
-    let back = "server is back after 3.000 s, 0 lines sent again";
+    let back = "connected to server again after 3.000 s; 0 lines sent again";
     assert_eq!(told, &(Level::Warn, back.to_string()));
 }
 
@@ -147,13 +149,13 @@ fn a_connection_in_an_outage_has_no_longer_for_its_first_reply_than_is_left() {
     conversation.take_unsent(&mut Vec::new(), now + 5 * SECOND);
     let last = now + 12 * SECOND - NANOSECOND;
     assert_eq!(wait(&mut conversation, now, last), Ok(false));
-    let end = Loss::Broken("no complete reply".to_string());
+    let end = Loss::Broken("no complete reply before --retry-for ran out".to_string());
     assert_eq!(wait(&mut conversation, now, last + NANOSECOND), Err(end.clone()));
     let why = conversation.lost(&end, last + NANOSECOND).unwrap_err();
     assert_eq!(
         why,
-        "cannot reach server for 12 s, with 1 message unacknowledged, the first is line 1: \
-         no complete reply"
+        "gave up on server after 12 s (--retry-for); 1 message unacknowledged, from line 1: \
+         no complete reply before --retry-for ran out"
     );
 }
 
@@ -174,9 +176,9 @@ fn an_outage_begins_with_the_first_reply_that_is_missed() {
     assert_eq!(
         conversation.take_news(),
         [
-            "server lost with 1 message unacknowledged, the first is line 2: \
+            "connection to server lost with 1 message in flight, from line 2: \
              closed by the server (2 sent, 1 answered); trying again for up to 3600 s",
-            "server is back after 4.000 s, 1 line sent again",
+            "connected to server again after 4.000 s; 1 line sent again",
         ]
         .map(|line| (Level::Warn, line.to_string()))
     );
@@ -192,7 +194,7 @@ fn an_outage_at_the_start_begins_with_the_first_attempt() {
     let later = now + 3 * SECOND;
     assert_eq!(conversation.lost(&end, later), Ok(3 * SECOND / 16));
     assert_eq!(outage(&mut conversation, later), Some(3 * SECOND));
-    let outage = conversation.close_outage(later).unwrap();
+    let outage = conversation.close_outage(later, later).unwrap();
     assert_eq!((outage.began, outage.length), (now, 3 * SECOND));
 }
 
@@ -249,7 +251,7 @@ fn ten_errors_of_a_kind_are_told_and_then_that_there_are_more() {
     }
     let told = errors(&mut conversation);
     assert_eq!(told.len(), 11);
-    assert_eq!(told[9], "line 10: longer than 65536 bytes: not sent");
+    assert_eq!(told[9], "line 10: not sent: longer than 65536 bytes");
     assert_eq!(told[10], "further lines over the limit are only counted");
 
     for (reply, first, more) in [
@@ -280,7 +282,7 @@ fn the_verdict_counts_what_was_not_acknowledged() {
         acknowledgement("x").repeat(2) + "Server rejected your message: no\n" + "?\n?\n?\n";
     assert_eq!(read(&mut conversation, &replies, now), Ok(false));
     let counted =
-        "5 of 7 lines were not acknowledged: 1 not sent, 1 rejected, 3 with a wrong reply";
+        "5 of 7 lines were not acknowledged: 1 too long, 1 rejected, 3 with a wrong reply";
     assert_eq!(conversation.verdict(), Err(counted.to_string()));
     conversation.end_input(Err(io::Error::other("bad")));
     let unread = "cannot read standard input: bad";
@@ -312,28 +314,27 @@ fn without_retries_the_end_says_what_is_missing() {
             &["one", "two"][..],
             1,
             Loss::Broken("reset".to_string()),
-            "server lost with 1 message unacknowledged, the first is line 2: \
+            "connection to server lost with 1 message in flight, from line 2: \
              reset (2 sent, 1 answered)",
         ),
         (
             &["one", "two"],
             0,
             Loss::Closed,
-            "server lost with 2 messages unacknowledged, the first is line 1: \
+            "connection to server lost with 2 messages in flight, from line 1: \
              closed by the server (2 sent, 0 answered)",
         ),
         (
             &["one"],
             1,
             Loss::Closed,
-            "server lost with every message answered, so nothing is missing: \
-             closed by the server (1 sent, 1 answered)",
+            "connection to server closed; all messages so far have replies: closed by the server",
         ),
         (
             &[],
             0,
             Loss::Closed,
-            "server lost with no message sent yet: closed by the server (0 sent, 0 answered)",
+            "connection to server lost before anything was sent: closed by the server",
         ),
         (&[], 0, Loss::Refused("full".to_string()), "server: full"),
         (&[], 0, Loss::Unreachable("refused".to_string()), "cannot connect to server: refused"),
@@ -354,7 +355,7 @@ fn a_reply_of_more_than_the_longest_is_no_reply_before_its_end_and_after_it() {
         let (mut source, mut replies) = (bytes.as_bytes(), LineReader::new(MAX_REPLY));
         let received = loop {
             let read = replies.fill(&mut source);
-            match conversation.receive(&mut replies, read, now, now) {
+            match conversation.receive_since(&mut replies, read, now, now) {
                 Ok(false) => {}
                 received => break received,
             }
@@ -385,10 +386,11 @@ fn replies_that_could_not_be_printed_do_not_count() {
     assert_eq!(read(&mut conversation, &acknowledgement("one"), at(1)), Ok(false));
     let replies = acknowledgement("two") + &acknowledgement("three");
     assert_eq!(read(&mut conversation, &replies, at(2)), Ok(false));
-    for (all_printed, acknowledged, unacknowledged, waiting) in
-        [(true, 3, 0, None), (false, 1, 2, Some(3 * SECOND))]
+    for (is_printing, acknowledged, unacknowledged, waiting) in
+        [(false, 3, 0, None), (true, 1, 2, Some(3 * SECOND))]
     {
-        let end = conversation.conclude(all_printed, at(3));
+        conversation.is_printing = is_printing;
+        let end = conversation.conclude(at(3));
         assert_eq!(
             (end.counts.answers.acknowledged, end.unacknowledged),
             (acknowledged, unacknowledged)
@@ -400,7 +402,127 @@ fn replies_that_could_not_be_printed_do_not_count() {
     // Where none is left, none has a reply time.
     let (mut conversation, now) = in_flight(settings(), &["one"]);
     assert_eq!(read(&mut conversation, &acknowledgement("one"), now), Ok(false));
-    let end = conversation.conclude(false, now);
+    conversation.is_printing = true;
+    let end = conversation.conclude(now);
     assert_eq!((end.counts.answers.total(), end.unacknowledged), (0, 1));
     assert_eq!(end.counts.reply_times.figures(), None);
+}
+
+/// The client prints replies, and nobody reads them for five seconds. Meanwhile the server
+/// is away for a moment.
+#[test]
+fn of_an_outage_what_the_output_took_is_the_clients_own() {
+    const TICK: Duration = Duration::from_millis(10);
+    let (mut conversation, began) = in_flight(settings(), &["one", "two"]);
+    let at = |millis| began + Duration::from_millis(millis);
+    let mut replies = LineReader::new(MAX_REPLY);
+    conversation.begin_to_listen(began);
+    for millis in (0..1000).step_by(10) {
+        conversation.measure_own_delay(at(millis));
+    }
+    let read = replies.fill(&mut acknowledgement("one").as_bytes());
+    assert_eq!(conversation.receive(&mut replies, read, at(1000)), Ok(false));
+    for millis in (1000..6000).step_by(10) {
+        conversation.measure_own_delay(at(millis));
+    }
+    let so_far = conversation.snapshot(at(5995));
+    let own_delay = so_far.longest_own_delay(at(1000));
+    assert!(own_delay + 2 * TICK > 5 * SECOND && own_delay < 5 * SECOND, "{own_delay:?}");
+
+    conversation.end_printing();
+    conversation.begin_to_listen(at(6000));
+    let end = replies.fill(&mut &b""[..]);
+    assert_eq!(conversation.receive(&mut replies, end, at(6000)), Err(Loss::Closed));
+    conversation.disconnected();
+    assert!(conversation.lost(&Loss::Closed, at(6000)).is_ok());
+    conversation.connecting(at(6100));
+    conversation.connected(at(6200));
+    conversation.take_unsent(&mut Vec::new(), at(6200));
+    let mut replies = LineReader::new(MAX_REPLY);
+    conversation.begin_to_listen(at(6200));
+    let read = replies.fill(&mut acknowledgement("two").as_bytes());
+    assert_eq!(conversation.receive(&mut replies, read, at(6200)), Ok(false));
+    let outage = &conversation.counts.first_outages[0];
+    let of_the_path = outage.length - outage.own_delay;
+    assert_eq!(outage.length, Duration::from_millis(5200));
+    assert!(of_the_path.abs_diff(SECOND / 5) <= 2 * TICK, "{of_the_path:?}");
+}
+
+/// One that waits in a read notices each reply at once, however long none comes.
+#[test]
+fn a_silent_server_is_no_delay_of_the_client() {
+    let (mut conversation, began) = in_flight(settings(), &["one"]);
+    conversation.measure_own_delay(began);
+    conversation.begin_to_listen(began);
+    for ticks in 1..900 {
+        let now = began + ticks * SECOND / 100;
+        conversation.measure_own_delay(now);
+        if ticks % 100 == 0 {
+            let waited = Err(READ_TIMEOUT.into());
+            let received = conversation.receive(&mut LineReader::new(MAX_REPLY), waited, now);
+            assert_eq!(received, Ok(false));
+        }
+        let so_far = conversation.snapshot(now);
+        assert!(so_far.longest_own_delay(began) <= SECOND / 100, "after {ticks} ticks");
+    }
+}
+
+/// Replies and a notice come together. While the replies are printed, ticks come.
+#[test]
+fn ticks_that_wait_when_a_connection_is_lost_do_not_hold_up_those_of_the_outage() {
+    let (mut conversation, began) = in_flight(settings(), &["one", "two"]);
+    let at = |millis: u64| began + Duration::from_millis(millis);
+    let measure = |conversation: &mut Conversation, from: u64, to: u64| {
+        for millis in (from..to).step_by(10) {
+            conversation.measure_own_delay(at(millis));
+        }
+    };
+    let mut replies = LineReader::new(MAX_REPLY);
+    conversation.begin_to_listen(began);
+    let bytes = acknowledgement("one") + "Server closed your connection: bye\n";
+    let read = replies.fill(&mut bytes.as_bytes());
+    assert!(conversation.receive(&mut replies, read, at(0)).is_err());
+    measure(&mut conversation, 0, 500);
+    conversation.end_printing();
+    conversation.disconnected();
+    let end = Loss::Broken("bye".to_string());
+    assert!(conversation.lost(&end, at(500)).is_ok());
+    conversation.begin_to_listen(at(500));
+    measure(&mut conversation, 500, 3000);
+    conversation.connecting(at(3000));
+    conversation.connected(at(3000));
+    conversation.take_unsent(&mut Vec::new(), at(3000));
+    let mut replies = LineReader::new(MAX_REPLY);
+    conversation.begin_to_listen(at(3000));
+    let read = replies.fill(&mut acknowledgement("two").as_bytes());
+    assert_eq!(conversation.receive(&mut replies, read, at(3001)), Ok(false));
+    let outage = &conversation.counts.first_outages[0];
+    assert_eq!(outage.length, Duration::from_millis(3001));
+    let own_delay = outage.own_delay;
+    assert!(own_delay.abs_diff(SECOND / 2) <= SECOND / 100, "{own_delay:?}");
+}
+
+/// Standard error takes nothing for a while, and a line is logged.
+#[test]
+fn what_logging_takes_is_the_clients_own() {
+    for in_flight in [false, true] {
+        let (mut conversation, began) = connected(settings());
+        let at = |millis: u64| began + Duration::from_millis(millis);
+        conversation.measure_own_delay(began);
+        if in_flight {
+            conversation.enqueue(Line::Whole(b"one"), began);
+            conversation.take_unsent(&mut Vec::new(), began);
+        }
+        conversation.stop_listening();
+        for millis in (10..2000).step_by(10) {
+            conversation.measure_own_delay(at(millis));
+        }
+        conversation.begin_to_listen(at(2000));
+        if in_flight {
+            assert_eq!(read(&mut conversation, &acknowledgement("one"), at(2000)), Ok(false));
+        }
+        let end = conversation.conclude(at(2000));
+        let own_delay = end.longest_own_delay(began);
+        assert!(own_delay.abs_diff(2 * SECOND) <= SECOND / 100, "{in_flight}: {own_delay:?}");
+    }
 }

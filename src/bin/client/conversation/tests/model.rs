@@ -23,7 +23,7 @@ pub(super) enum InputEnd {
 pub(super) struct Model {
     /// The lines of the input, of which some are too long to be sent.
     pub(super) lines: usize,
-    pub(super) not_sent: u64,
+    pub(super) too_long: u64,
     /// The texts of all messages, answered or not.
     pub(super) messages: Vec<&'static [u8]>,
     pub(super) answers: Vec<Answer>,
@@ -43,6 +43,9 @@ pub(super) struct Model {
     /// How many messages were sent over any connection.
     pub(super) ever_sent: usize,
     pub(super) sent_again: u64,
+    /// How many replies came over it, and how many of them were wrong.
+    pub(super) replies_here: usize,
+    pub(super) wrong_here: usize,
     pub(super) is_half_closed: bool,
     pub(super) is_outage: bool,
     pub(super) outages: u64,
@@ -79,11 +82,22 @@ impl Model {
         self.is_done() && self.input == Some(InputEnd::Good) && acknowledged == self.lines
     }
 
+    /// Whether the other end has shown that it echoes no lines.
+    pub(super) fn is_no_line_echo(&self) -> bool {
+        self.acknowledged() == 0 && self.wrong_here > 0 && self.wrong_here == self.replies_here
+    }
+
+    /// An attempt to connect begins.
+    pub(super) fn begin_attempt(&mut self) {
+        self.replies_here = 0;
+        self.wrong_here = 0;
+    }
+
     pub(super) fn enqueue(&mut self, text: Option<&'static [u8]>) {
         self.lines += 1;
         match text {
             Some(text) => self.messages.push(text),
-            None => self.not_sent += 1,
+            None => self.too_long += 1,
         }
     }
 
@@ -135,6 +149,8 @@ impl Model {
     /// The oldest message in flight is answered by this line.
     pub(super) fn answer(&mut self, answer: Answer, line: &[u8]) {
         self.answers.push(answer);
+        self.replies_here += 1;
+        self.wrong_here += usize::from(answer == Answer::Wrong);
         self.printed.extend_from_slice(b"Server: ");
         self.printed.extend_from_slice(line);
         self.end_outage();

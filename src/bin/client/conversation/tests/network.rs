@@ -190,21 +190,21 @@ impl Network {
             assert!(now < self.last_line + 60 * SECOND, "it goes on too long");
             if breaks_at == Some(now) {
                 let reset = Err(io::ErrorKind::ConnectionReset.into());
-                conversation.receive(&mut replies, reset, listening_since, now)?;
+                conversation.receive_since(&mut replies, reset, listening_since, now)?;
             } else if arrives == Some(now) {
                 let messages = carried.pop_front().map(|(_, batch)| batch);
                 let messages = messages.unwrap_or_default().len() / b"line\n".len();
                 let line = b"Server received your message: line\n";
                 for _ in 0..messages {
                     let read = replies.fill(&mut &line[..]);
-                    if conversation.receive(&mut replies, read, listening_since, now)? {
+                    if conversation.receive_since(&mut replies, read, listening_since, now)? {
                         return Ok(());
                     }
                 }
                 (listening_since, reading_since) = (now, now);
             } else if now == times_out {
                 let timeout = Err(READ_TIMEOUT.into());
-                conversation.receive(&mut replies, timeout, listening_since, now)?;
+                conversation.receive_since(&mut replies, timeout, listening_since, now)?;
                 reading_since = now;
             }
             self.told.extend(self.conversation.take_news());

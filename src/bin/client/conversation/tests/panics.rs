@@ -41,7 +41,7 @@ fn assert_ends_by_panic(name: &str, counts: Counts, run: impl FnOnce(&Arc<Shared
     assert_eq!(error.to_string(), format!("the thread \"{name}\" panicked"));
     // It would wait for a reader that is gone, if it waited.
     let is_reader = name == "session" && shared.lock().outbox.in_flight() > 0;
-    assert_eq!(shared.output.close(), !is_reader);
+    assert_eq!(shared.lock().is_printing(), is_reader);
 }
 
 /// Connects to a server that reads a line on each connection, and answers unless
@@ -58,7 +58,7 @@ fn connect(unanswered: usize, shared: &Arc<Shared>) {
             }
         }
     });
-    let mut session = session::Session::new("127.0.0.1", address.port(), shared);
+    let mut session = session::Session::new("127.0.0.1", address.port(), false, shared);
     start_thread("session", shared, move |shared| shared.end(session.run())).unwrap();
 }
 

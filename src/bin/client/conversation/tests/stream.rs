@@ -94,7 +94,7 @@ impl Connection {
         let mut batch = Vec::new();
         if conversation.take_unsent(&mut batch, *now) == Some(ToSend::Over) {
             // Whoever sends then shuts the connection, which ends the read.
-            return conversation.receive(&mut self.replies, Ok(0), *now, *now);
+            return conversation.receive_since(&mut self.replies, Ok(0), *now, *now);
         }
         let mut batch = &batch[..batch.len().min(self.there)];
         self.there -= batch.len();
@@ -129,7 +129,7 @@ impl Connection {
                 }
             }
         };
-        conversation.receive(&mut self.replies, read, listening_since, *now)
+        conversation.receive_since(&mut self.replies, read, listening_since, *now)
     }
 
     fn answer(&mut self) {

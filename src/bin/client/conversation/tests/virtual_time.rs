@@ -132,7 +132,7 @@ fn assert_outages(network: &Network) {
             lines => format!("{lines} lines"),
         };
         let back = format!(
-            "server is back after {:.3} s, {again} sent again",
+            "connected to server again after {:.3} s; {again} sent again",
             outage.length.as_secs_f64()
         );
         assert_eq!(
@@ -212,7 +212,10 @@ fn it_gives_up_when_the_time_for_it_has_passed_and_not_before() {
         network.absences.push(Absence { from, to, away });
         let why = network.run().unwrap_err();
         let seconds = retry_for.as_secs_f64();
-        assert!(why.starts_with(&format!("cannot reach server for {seconds} s, ")), "{why}");
+        assert!(
+            why.starts_with(&format!("gave up on server after {seconds} s (--retry-for); ")),
+            "{why}"
+        );
         let late = match away {
             Away::Refuses | Away::Proxy => Duration::from_millis(1),
             // An attempt is not worth it without some time.

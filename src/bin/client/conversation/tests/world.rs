@@ -150,7 +150,10 @@ impl World {
             Event::Wait => self.time_out(self.now, Ok(self.model.has_done_its_part())),
             Event::WaitLong => {
                 self.now += timeout;
-                let end = Loss::Broken("no reply within 10 s".to_string());
+                let end = Loss::Broken(match self.is_mid_reply {
+                    true => format!("no whole reply within 10 s{}", self.begun_reply()),
+                    false => "no reply within 10 s".to_string(),
+                });
                 let expected = match awaits {
                     true => Err(end),
                     false => Ok(self.model.is_done()),
@@ -163,7 +166,10 @@ impl World {
             }
             Event::WaitOutOutage => {
                 self.wait_out_outage();
-                let end = Loss::Broken("no complete reply".to_string());
+                let end = Loss::Broken(format!(
+                    "no complete reply before --retry-for ran out{}",
+                    self.begun_reply()
+                ));
                 self.time_out(self.now, Err(end));
             }
             Event::EndStream => {
@@ -204,6 +210,7 @@ impl World {
         let limit = self.conversation.connecting(self.now);
         let longest = self.conversation.settings.connect_timeout;
         assert!(limit > Some(Duration::ZERO) && limit <= longest);
+        self.model.begin_attempt();
     }
 
     fn wait_out_outage(&mut self) {
@@ -220,6 +227,7 @@ impl World {
         let is_final = !is_done
             && (self.conversation.settings.retry_for.is_zero()
                 || is_violation
+                || self.model.is_no_line_echo()
                 || self.is_waited_out);
         let pause = self.conversation.lost(end, self.now);
         assert_eq!(pause.is_err(), is_final, "{end:?}: {pause:?}");
@@ -232,6 +240,14 @@ impl World {
             assert!(why.contains(end.why()), "{end:?}: {why}");
             self.is_given_up = true;
             self.outcome = Some(Err(why));
+        }
+    }
+
+    /// What is said of a reply that has begun.
+    fn begun_reply(&self) -> &'static str {
+        match self.is_mid_reply {
+            true => ": \"Server rec\" came without its LF",
+            false => "",
         }
     }
 
@@ -256,7 +272,7 @@ impl World {
         let received = loop {
             let read = self.replies.fill(&mut bytes);
             let replies = &mut self.replies;
-            let received = self.conversation.receive(replies, read, self.now, self.now);
+            let received = self.conversation.receive_since(replies, read, self.now, self.now);
             if received != Ok(false) {
                 break received;
             }
@@ -285,7 +301,7 @@ impl World {
         expected: Result<bool, Loss>,
     ) {
         let (replies, now) = (&mut self.replies, self.now);
-        let received = self.conversation.receive(replies, read, listening_since, now);
+        let received = self.conversation.receive_since(replies, read, listening_since, now);
         assert_eq!(received, expected);
         self.take(received);
     }

@@ -38,7 +38,9 @@ pub fn host(text: &str) -> Result<String, String> {
     {
         return Err(format!("give the port separately: {host} {port}"));
     }
-    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let inside = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
     let address = inside.filter(|inside| inside.contains(':'));
     Ok(address.unwrap_or(text).to_string())
 }
@@ -47,7 +49,9 @@ pub fn host(text: &str) -> Result<String, String> {
 fn of_url(text: &str) -> String {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let authority = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     match authority.rsplit_once(':') {
         Some((host, port)) if is_number(port) => format!("{host} {port}"),
         _ if authority.is_empty() => "HOST PORT".to_string(),
@@ -63,7 +67,11 @@ fn is_number(text: &str) -> bool {
 /// `[::1]:12345`.
 pub fn address(host: &str, port: u16) -> String {
     let host = Printable(host.as_bytes()).to_string();
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// Reads a number of seconds: 0, or from 0.001 on, fractions allowed.
@@ -144,7 +152,9 @@ mod tests {
 
     #[test]
     fn refuses_anything_else_as_seconds() {
-        for text in ["", "-1", "-0", "0.0009", "inf", "-inf", "nan", "1e300", "five", "1s"] {
+        for text in [
+            "", "-1", "-0", "0.0009", "inf", "-inf", "nan", "1e300", "five", "1s",
+        ] {
             assert!(seconds(text).is_err(), "{text:?} was taken");
         }
     }

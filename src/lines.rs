@@ -148,7 +148,11 @@ impl LineReader {
             self.scanned = self.start;
             let line = &self.buffer[line..lf];
             let is_too_long = mem::take(&mut self.over_limit);
-            return Some(if is_too_long { Line::TooLong } else { Line::Whole(line) });
+            return Some(if is_too_long {
+                Line::TooLong
+            } else {
+                Line::Whole(line)
+            });
         }
 
         self.scanned = self.end;
@@ -255,7 +259,10 @@ fn find_lf(bytes: &[u8]) -> Option<usize> {
 
 /// How many bytes at the end are the beginning of a UTF-8 character.
 fn cut_character(bytes: &[u8]) -> usize {
-    let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    let last = bytes
+        .utf8_chunks()
+        .last()
+        .map_or(&[][..], |chunk| chunk.invalid());
     match str::from_utf8(last) {
         Err(error) if error.error_len().is_none() => last.len(),
         _ => 0,
@@ -271,7 +278,9 @@ mod tests {
 
     impl Read for Parts<'_> {
         fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-            let Some(part) = self.0.first_mut() else { return Ok(0) };
+            let Some(part) = self.0.first_mut() else {
+                return Ok(0);
+            };
             let read = part.read(room)?;
             if part.is_empty() {
                 self.0.remove(0);
@@ -332,7 +341,10 @@ mod tests {
             let input = |length| [&line(length), &b"\nnext\n"[..]].concat();
             let next = || if limit < 4 { TooLong } else { whole("next") };
             for length in [limit.saturating_sub(1), limit] {
-                assert_eq!(found(limit, &input(length)[..]), [Whole(line(length)), next()]);
+                assert_eq!(
+                    found(limit, &input(length)[..]),
+                    [Whole(line(length)), next()]
+                );
             }
             for length in [limit + 1, limit + 2, limit * 5 + 9] {
                 assert_eq!(found(limit, &input(length)[..]), [TooLong, next()]);

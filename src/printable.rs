@@ -149,7 +149,10 @@ mod tests {
 
     #[test]
     fn shows_marks_that_change_the_direction_or_end_a_line_escaped() {
-        assert_eq!(shown("\u{202e}abc\u{2066}".as_bytes()), "\\u{202e}abc\\u{2066}");
+        assert_eq!(
+            shown("\u{202e}abc\u{2066}".as_bytes()),
+            "\\u{202e}abc\\u{2066}"
+        );
         assert_eq!(shown("a\u{2028}\u{200f}".as_bytes()), "a\\u{2028}\\u{200f}");
     }
 
@@ -199,7 +202,10 @@ mod tests {
         let start = |text: &str| Excerpt::start(text.as_bytes()).to_string();
         assert_eq!(start("\n"), "\\u{a}");
         assert_eq!(start(&"x".repeat(1024)), "x".repeat(1024));
-        assert_eq!(start(&"x".repeat(1025)), "x".repeat(1024) + "… (1025 bytes)");
+        assert_eq!(
+            start(&"x".repeat(1025)),
+            "x".repeat(1024) + "… (1025 bytes)"
+        );
         let text = "€".repeat(1000);
         assert_eq!(start(&text), "€".repeat(341) + "… (3000 bytes)");
     }
@@ -216,10 +222,19 @@ mod tests {
         assert_eq!(around(&text, 5), format!("{}… (201 bytes)", "x".repeat(80)));
         // The text may end before the offset does.
         for offset in [201, 300] {
-            assert_eq!(around(&text, offset), format!("…{}… (201 bytes)", "y".repeat(20)));
+            assert_eq!(
+                around(&text, offset),
+                format!("…{}… (201 bytes)", "y".repeat(20))
+            );
         }
         let text = "€".repeat(1000);
-        assert_eq!(around(&text, 2999), format!("…{}… (3000 bytes)", "€".repeat(7)));
-        assert_eq!(around(&text, 300), format!("…{}… (3000 bytes)", "€".repeat(26)));
+        assert_eq!(
+            around(&text, 2999),
+            format!("…{}… (3000 bytes)", "€".repeat(7))
+        );
+        assert_eq!(
+            around(&text, 300),
+            format!("…{}… (3000 bytes)", "€".repeat(26))
+        );
     }
 }

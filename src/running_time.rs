@@ -65,7 +65,10 @@ mod tests {
     fn waits_as_long_as_allowed_and_no_longer_than_needed() {
         let limit = Duration::from_millis(95);
         assert_eq!(waits(limit, Duration::ZERO, u32::MAX), (10, false));
-        assert_eq!(waits(limit, Duration::from_millis(10), u32::MAX), (5, false));
+        assert_eq!(
+            waits(limit, Duration::from_millis(10), u32::MAX),
+            (5, false)
+        );
         assert_eq!(waits(limit, Duration::ZERO, 3), (4, true));
         assert_eq!(waits(Duration::ZERO, Duration::ZERO, u32::MAX), (1, false));
     }

@@ -92,12 +92,18 @@ mod tests {
     fn a_time_limit_is_what_a_read_that_waits_in_vain_returns_and_no_other_error() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
         let error = stream.read(&mut [0]).unwrap_err();
         assert!(is_timeout(&error) && is_retryable(&error), "{error:?}");
 
         assert!(is_retryable(&ErrorKind::Interrupted.into()));
-        for kind in [ErrorKind::ConnectionReset, ErrorKind::TimedOut, ErrorKind::WouldBlock] {
+        for kind in [
+            ErrorKind::ConnectionReset,
+            ErrorKind::TimedOut,
+            ErrorKind::WouldBlock,
+        ] {
             if kind != READ_TIMEOUT {
                 assert!(!is_retryable(&kind.into()), "{kind:?}");
             }

@@ -230,7 +230,11 @@ pub fn text(line: Line<'_>) -> TextResult<'_> {
         Line::Cut(line) => line,
         Line::TooLong => return Err(Rejection::TooLong),
     };
-    if text.len() > MAX_MESSAGE { Err(Rejection::TooLong) } else { Ok(text) }
+    if text.len() > MAX_MESSAGE {
+        Err(Rejection::TooLong)
+    } else {
+        Ok(text)
+    }
 }
 
 /// Appends the server's reply to a message to `out`, LF included. An acknowledgement is
@@ -285,17 +289,27 @@ mod tests {
     /// What the server answers to these bytes.
     fn replies(bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        lines(bytes, |line| _ = reply(DEFAULT_PREFIX, text(line), &mut out));
+        lines(bytes, |line| {
+            _ = reply(DEFAULT_PREFIX, text(line), &mut out)
+        });
         out
     }
 
     #[test]
     fn reads_what_it_writes() {
-        for text in ["", "hello", "\r", "Server received your message: forged", "a\0b"] {
+        for text in [
+            "",
+            "hello",
+            "\r",
+            "Server received your message: forged",
+            "a\0b",
+        ] {
             let text = text.as_bytes();
-            for said in
-                [ServerLine::Rejected(text), ServerLine::Refused(text), ServerLine::Closed(text)]
-            {
+            for said in [
+                ServerLine::Rejected(text),
+                ServerLine::Refused(text),
+                ServerLine::Closed(text),
+            ] {
                 let mut out = Vec::new();
                 said.write(&mut out);
                 let line = out.strip_suffix(b"\n").unwrap();
@@ -336,8 +350,14 @@ mod tests {
         }
         assert_eq!(answer(Line::TooLong), Err(Rejection::TooLong));
         let mut out = Vec::new();
-        assert_eq!(reply("", Err(Rejection::TooLong), &mut out), Err(Rejection::TooLong));
-        assert_eq!(out, b"Server rejected your message: longer than 65536 bytes\n");
+        assert_eq!(
+            reply("", Err(Rejection::TooLong), &mut out),
+            Err(Rejection::TooLong)
+        );
+        assert_eq!(
+            out,
+            b"Server rejected your message: longer than 65536 bytes\n"
+        );
     }
 
     #[test]
@@ -351,7 +371,10 @@ mod tests {
         assert_eq!(text(Line::Cut(&with_cr)), Err(Rejection::TooLong));
         assert_eq!(text(Line::Whole(&over)), Err(Rejection::TooLong));
         // A reader with this limit gives all that may be a message.
-        for (line, found) in [(&with_cr, Line::Whole(&with_cr)), (&over, Line::Whole(&over))] {
+        for (line, found) in [
+            (&with_cr, Line::Whole(&with_cr)),
+            (&over, Line::Whole(&over)),
+        ] {
             let bytes = [&line[..], b"\n"].concat();
             let (mut source, mut lines) = (&bytes[..], LineReader::new(MAX_MESSAGE_LINE));
             while !source.is_empty() {
@@ -390,7 +413,11 @@ mod tests {
                 };
                 sent.extend_from_slice(line);
                 sent.push(b'\n');
-                write_line(DEFAULT_PREFIX, text(Line::Whole(line)).unwrap(), &mut expected);
+                write_line(
+                    DEFAULT_PREFIX,
+                    text(Line::Whole(line)).unwrap(),
+                    &mut expected,
+                );
             });
             assert_eq!(replies(&sent), expected, "{}", input.escape_ascii());
         }
@@ -398,7 +425,13 @@ mod tests {
 
     #[test]
     fn takes_no_prefix_that_is_long_or_holds_an_end_of_line() {
-        for text in ["", " ", "one ", "Server rejected your message: ", "\0\u{fc}"] {
+        for text in [
+            "",
+            " ",
+            "one ",
+            "Server rejected your message: ",
+            "\0\u{fc}",
+        ] {
             assert_eq!(prefix(text), Ok(text.to_string()));
         }
         let longest = "x".repeat(MAX_PREFIX);

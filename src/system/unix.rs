@@ -163,7 +163,9 @@ fn set_action(Signal(number): Signal, action: usize) -> usize {
 /// allows here. `errno` stays what the interrupted code expects, since no call
 /// fails: the pipe is open at both ends, and empty.
 extern "C" fn handle(number: c_int) {
-    let Some((pipe, since)) = WATCH.get() else { return };
+    let Some((pipe, since)) = WATCH.get() else {
+        return;
+    };
     let now = since.elapsed().as_millis() as u64;
     let this = now << 8 | number as u64;
     match FIRST.compare_exchange(NONE, this, Ordering::Relaxed, Ordering::Relaxed) {
@@ -225,7 +227,10 @@ impl Interruptible {
         unsafe extern "C" {
             fn pthread_kill(thread: usize, number: c_int) -> c_int;
         }
-        set_action(Signal(numbers::SIGURG), do_nothing as extern "C" fn(c_int) as usize);
+        set_action(
+            Signal(numbers::SIGURG),
+            do_nothing as extern "C" fn(c_int) as usize,
+        );
         siginterrupt(numbers::SIGURG, 1);
         // A few at a time: a thread that has noticed needs the lock to leave the list.
         let mut last = None;
@@ -395,7 +400,11 @@ fn listens(listener: &TcpListener) -> io::Result<bool> {
     let (level, name) = (numbers::SOL_SOCKET, numbers::SO_ACCEPTCONN);
     // SAFETY: `size` is that of `value`.
     let result = unsafe { getsockopt(fd, level, name, &mut value, &mut size) };
-    if result == 0 { Ok(value != 0) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(value != 0)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Lengthens the queue of connections that wait to be accepted. With the 128
@@ -407,7 +416,11 @@ fn listens(listener: &TcpListener) -> io::Result<bool> {
 /// What the system says.
 pub fn lengthen_queue(listener: &TcpListener) -> io::Result<()> {
     let result = listen(listener.as_raw_fd(), BACKLOG);
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Limits how long each write on a connection may block, where
@@ -453,7 +466,10 @@ unsafe extern "C" {
 impl Limit {
     /// The one in force; none at all where there is no such resource.
     fn of(resource: c_int) -> Self {
-        let mut limit = Limit { soft: Size::MAX, hard: Size::MAX };
+        let mut limit = Limit {
+            soft: Size::MAX,
+            hard: Size::MAX,
+        };
         getrlimit(resource, &mut limit);
         limit
     }
@@ -523,7 +539,9 @@ mod tests {
     fn play(role: &str, command: &str) -> (String, ExitStatus) {
         let mut shell = Command::new("sh");
         let script = format!("{command} \"$0\" --exact system::unix::tests::player --nocapture");
-        shell.args(["-c", &script]).arg(std::env::current_exe().unwrap());
+        shell
+            .args(["-c", &script])
+            .arg(std::env::current_exe().unwrap());
         let output = shell.env(VARIABLE, role).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let said = said.lines().filter(|line| line.starts_with("played"));
@@ -532,7 +550,9 @@ mod tests {
 
     #[test]
     fn player() {
-        let Ok(role) = std::env::var(VARIABLE) else { return };
+        let Ok(role) = std::env::var(VARIABLE) else {
+            return;
+        };
         if role == "limits" {
             let [low, middle, high] = [20, 35, 50].map(open_file_limit);
             writeln!(io::stdout(), "\nplayed {low} {middle} {high}").unwrap();

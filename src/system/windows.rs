@@ -47,7 +47,11 @@ pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
         }
     })?;
     let result = SetConsoleCtrlHandler(handle, 1);
-    if result == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Ends the program with the signal's exit code.

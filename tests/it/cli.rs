@@ -9,16 +9,30 @@ fn help_of_both_shows_an_example() {
     for mut program in [server(&["--help"]), client_with(&["--help"])] {
         let outcome = run(&mut program, "");
         outcome.assert_code(0);
-        assert!(String::from_utf8_lossy(&outcome.stdout).contains("Example:\n"), "{outcome}");
+        assert!(
+            String::from_utf8_lossy(&outcome.stdout).contains("Example:\n"),
+            "{outcome}"
+        );
     }
 }
 
 #[test]
 fn usage_errors_exit_with_2() {
-    let wrong = ["--nonsense", "--port=65536", "--timeout=inf", "--timeout=-1", "--timeout=0.0001"];
+    let wrong = [
+        "--nonsense",
+        "--port=65536",
+        "--timeout=inf",
+        "--timeout=-1",
+        "--timeout=0.0001",
+    ];
     let of_server = ["--max-clients=0", "--framing=words", "--idle-timeout=x"];
-    let of_client =
-        ["--window=0", "--retry-for=-0", "--connect-timeout=nan", "--window=65537", "--port=0"];
+    let of_client = [
+        "--window=0",
+        "--retry-for=-0",
+        "--connect-timeout=nan",
+        "--window=65537",
+        "--port=0",
+    ];
     for arg in wrong.iter().chain(&of_server) {
         run(&mut server(&[arg]), "").assert_code(2);
     }
@@ -40,11 +54,20 @@ fn the_client_takes_the_host_and_the_port_in_order_too() {
         (&["127.0.0.1", "--host", "127.0.0.1"], "cannot be used with"),
         (&[&port], "this looks like a port; use --port "),
         (&["tcp://h:1"], "a host has no '/'; write: client h 1"),
-        (&["--host", "h/1"], "a host has no '/'; write: client h PORT"),
-        (&["--report", "-"], "'-' is no file; use /dev/stdout or /dev/stderr"),
+        (
+            &["--host", "h/1"],
+            "a host has no '/'; write: client h PORT",
+        ),
+        (
+            &["--report", "-"],
+            "'-' is no file; use /dev/stdout or /dev/stderr",
+        ),
         (&["--series", "-"], "'-' is no file; use /dev/stderr"),
         (&["localhost:80"], "give the port separately: localhost 80"),
-        (&["--host", "[::1]:80"], "give the port separately: [::1] 80"),
+        (
+            &["--host", "[::1]:80"],
+            "give the port separately: [::1] 80",
+        ),
         (&["localhost", "0"], "0 is not in 1..=65535"),
     ] {
         let outcome = run(&mut client_with(args), "");
@@ -54,7 +77,12 @@ fn the_client_takes_the_host_and_the_port_in_order_too() {
     // Not only the client's user forgets that the port has a flag of its own.
     let outcome = run(&mut server(&["--host", "localhost:80"]), "");
     outcome.assert_code(2);
-    assert!(outcome.stderr.contains("give the port separately: localhost 80"), "{outcome}");
+    assert!(
+        outcome
+            .stderr
+            .contains("give the port separately: localhost 80"),
+        "{outcome}"
+    );
 }
 
 #[test]
@@ -100,10 +128,15 @@ fn failures_are_one_line_whatever_rust_backtrace_says() {
         "",
         &format!("server: cannot listen on 192.0.2.1:12345: {why}\n"),
     );
-    let outcome = run(client_with(&["--host", "not a name"]).env("RUST_BACKTRACE", "1"), "");
+    let outcome = run(
+        client_with(&["--host", "not a name"]).env("RUST_BACKTRACE", "1"),
+        "",
+    );
     outcome.assert_code(1);
     assert!(
-        outcome.stderr.starts_with("client: cannot connect to not a name:12345: "),
+        outcome
+            .stderr
+            .starts_with("client: cannot connect to not a name:12345: "),
         "{outcome}"
     );
     assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
@@ -114,6 +147,10 @@ fn rust_log_wins_over_quiet_unless_it_is_empty() {
     for (filter, is_logged) in [("info", true), ("", false), ("warn", false)] {
         let server = Server::spawn(server(&["--port", "0", "-q"]).env("RUST_LOG", filter));
         ask_line(&server.connect(), "hello");
-        assert_eq!(server.log().contains("Received message: hello"), is_logged, "{filter:?}");
+        assert_eq!(
+            server.log().contains("Received message: hello"),
+            is_logged,
+            "{filter:?}"
+        );
     }
 }

@@ -94,7 +94,10 @@ fn a_rejected_line_is_printed_reported_and_exits_1() {
 fn a_line_over_the_limit_is_reported_and_not_sent() {
     let server = Server::start(&["-q"]);
     let longest = "x".repeat(65_536);
-    let outcome = run(&mut server.client(&[]), format!("one\n{longest}x\n{longest}\r\nlast"));
+    let outcome = run(
+        &mut server.client(&[]),
+        format!("one\n{longest}x\n{longest}\r\nlast"),
+    );
     outcome.assert(
         1,
         printed(["one", &longest, "last"]),
@@ -116,7 +119,10 @@ fn an_unreadable_input_is_one_line_after_what_was_read() {
 fn a_closed_output_is_quiet_with_exit_code_141() {
     let server = Server::start(&["-q"]);
     let mut client = server.client(&[]);
-    client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    client
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut client = spawn(&mut client);
     let mut line = String::new();
     let mut stdout = BufReader::new(client.stdout.take().unwrap());
@@ -166,7 +172,9 @@ fn a_server_that_goes_away_ends_it_at_once_though_the_input_is_open() {
     assert_eq!(client.read_line(), printed(["one"]));
     server.kill();
     let why = "closed; all messages so far have replies: closed by the server";
-    client.finish().assert(1, "", &format!("client: connection to {address} {why}\n"));
+    client
+        .finish()
+        .assert(1, "", &format!("client: connection to {address} {why}\n"));
 }
 
 #[test]
@@ -178,7 +186,10 @@ fn at_a_terminal_it_prompts_and_ctrl_d_ends_it_well() {
     for line in ["hello", "", "again"] {
         assert!(terminal.read_until(PROMPT).ends_with(PROMPT));
         terminal.send(&format!("{line}\n"));
-        assert_eq!(terminal.read_until("\r\n"), printed([line]).replace('\n', "\r\n"));
+        assert_eq!(
+            terminal.read_until("\r\n"),
+            printed([line]).replace('\n', "\r\n")
+        );
     }
     assert_eq!(terminal.read_until(PROMPT), PROMPT);
     terminal.send("\x04");
@@ -193,13 +204,20 @@ fn at_a_terminal_replies_carry_no_control_characters() {
     };
     terminal.read_until(PROMPT);
     terminal.send("a\n");
-    assert_eq!(terminal.read_until("\r\n"), "Server: \\u{1b}[2Jcleared\\u{202e}\r\n");
+    assert_eq!(
+        terminal.read_until("\r\n"),
+        "Server: \\u{1b}[2Jcleared\\u{202e}\r\n"
+    );
     terminal.read_until("\r\n");
     terminal.send("\x04");
     terminal.finish().assert_code(1);
 
     let outcome = run(&mut client(address, &[]), "a\n");
-    assert_eq!(outcome.stdout, "Server: \x1b[2Jcleared\u{202e}\n".as_bytes(), "{outcome}");
+    assert_eq!(
+        outcome.stdout,
+        "Server: \x1b[2Jcleared\u{202e}\n".as_bytes(),
+        "{outcome}"
+    );
 }
 
 #[test]
@@ -214,7 +232,11 @@ fn at_a_terminal_a_lost_server_is_told_on_a_line_of_its_own() {
     terminal.read_until(PROMPT);
     server.kill();
     let why = "closed; all messages so far have replies: closed by the server";
-    terminal.finish().assert(1, format!("\r\nclient: connection to {address} {why}\r\n"), "");
+    terminal.finish().assert(
+        1,
+        format!("\r\nclient: connection to {address} {why}\r\n"),
+        "",
+    );
 }
 
 #[test]
@@ -257,5 +279,8 @@ fn at_a_terminal_the_summary_after_ctrl_c_is_on_lines_of_its_own() {
     outcome.assert_code(130);
     // The terminal shows `^C` before it, but in this test.
     let shown = String::from_utf8_lossy(&outcome.stdout);
-    assert!(shown.starts_with("\r\nclient: 0 acknowledged, "), "{shown:?}");
+    assert!(
+        shown.starts_with("\r\nclient: 0 acknowledged, "),
+        "{shown:?}"
+    );
 }

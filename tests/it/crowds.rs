@@ -28,10 +28,16 @@ fn thousands_of_idle_clients_all_get_the_notice_and_none_is_cut_off() {
     ask_line(clients.last().unwrap(), "hello");
     signal(server.id(), "TERM");
     let notices = clients.into_iter().map(last_words);
-    assert_eq!(notices.filter(|words| words.trim_end() == NOTICE).count() as u64, CLIENTS);
+    assert_eq!(
+        notices.filter(|words| words.trim_end() == NOTICE).count() as u64,
+        CLIENTS
+    );
     let (status, log) = (server.wait(), server.log());
     let last = log.lines().last().unwrap();
-    assert!(status.success() && last.contains("Stopped after "), "{status}: {last}");
+    assert!(
+        status.success() && last.contains("Stopped after "),
+        "{status}: {last}"
+    );
     assert!(!last.contains("cut off"), "{last}");
 }
 
@@ -47,7 +53,10 @@ fn a_refused_client_does_not_hold_a_shutdown_up() {
     let (status, log) = (server.wait(), server.log());
     drop(refused);
     // Otherwise it would be the one that is cut off after 5 s.
-    assert!(status.success() && !log.contains("cut off"), "{status}: {log}");
+    assert!(
+        status.success() && !log.contains("cut off"),
+        "{status}: {log}"
+    );
 }
 
 #[test]
@@ -74,7 +83,11 @@ fn with_a_slow_log_each_line_is_logged_and_answered_or_neither_too() {
     drop(command);
     let mut line = String::new();
     BufReader::new(announced).read_line(&mut line).unwrap();
-    let address = line.trim_end().trim_start_matches("Server listening on ").parse().unwrap();
+    let address = line
+        .trim_end()
+        .trim_start_matches("Server listening on ")
+        .parse()
+        .unwrap();
     let file = temporary_file();
     let slow_reader = {
         let to = File::create(&file).unwrap();
@@ -138,7 +151,14 @@ impl Crowd {
                         let _ = client.shutdown(Shutdown::Both);
                         let sent = sent.join().unwrap();
                         let address = client.local_addr().unwrap().to_string();
-                        (address, Seen { replies, sent, last_line })
+                        (
+                            address,
+                            Seen {
+                                replies,
+                                sent,
+                                last_line,
+                            },
+                        )
                     })
                 })
                 .collect();
@@ -147,13 +167,19 @@ impl Crowd {
                 thread::sleep(Duration::from_millis(1));
             }
             signal(server.id(), "TERM");
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         let status = server.wait();
         await_log();
         let log = server.log();
         let last = log.lines().last().unwrap();
-        assert!(status.success() && last.contains("Stopped after "), "{status}: {last}");
+        assert!(
+            status.success() && last.contains("Stopped after "),
+            "{status}: {last}"
+        );
         assert!(!last.contains("cut off"), "{last}");
 
         let mut logged: HashMap<&str, u64> = HashMap::new();
@@ -166,9 +192,15 @@ impl Crowd {
         assert_eq!(seen.len() as u64, clients);
         for (address, seen) in &seen {
             let logged = logged.get(address.as_str()).copied().unwrap_or_default();
-            assert_eq!(seen.replies, logged, "{address} had so many replies for lines logged");
+            assert_eq!(
+                seen.replies, logged,
+                "{address} had so many replies for lines logged"
+            );
             assert_eq!(seen.last_line, NOTICE, "{address}");
-            assert!(seen.sent > seen.replies, "{address} was not sending any more");
+            assert!(
+                seen.sent > seen.replies,
+                "{address} was not sending any more"
+            );
         }
         println!("{} replies, {last}", replies_so_far.into_inner());
     }

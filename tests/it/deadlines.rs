@@ -81,7 +81,10 @@ fn dripping_bytes_does_not_extend_the_deadline_of_a_line() {
         text
     });
     let elapsed = begun.elapsed();
-    assert_eq!(text, "Server closed your connection: a line was not ended within 0.3 s\n");
+    assert_eq!(
+        text,
+        "Server closed your connection: a line was not ended within 0.3 s\n"
+    );
     // Were it later with each byte, it would never come.
     assert!(elapsed >= 299 * MS, "{elapsed:?}");
 }
@@ -146,7 +149,9 @@ fn the_buffers_of_a_client_that_has_gone_quiet_are_given_back() {
     // Each held 128 KB; what the allocator keeps back is shared by all.
     eventually(|| match server.status("VmRSS").saturating_sub(before) {
         grown if grown < CLIENTS * 16 => Ok(()),
-        grown => Err(format!("{CLIENTS} quiet clients still hold {grown} KB more than before")),
+        grown => Err(format!(
+            "{CLIENTS} quiet clients still hold {grown} KB more than before"
+        )),
     });
 }
 
@@ -167,7 +172,10 @@ fn the_buffers_of_a_client_that_goes_on_with_short_lines_are_given_back() {
     let long = "x".repeat(65_536);
     // A client that sends long lines now and then keeps the room for them.
     let held = all_ask(&long, 1) - before;
-    assert!(held > CLIENTS * 64, "only {held} KB are held after a long line");
+    assert!(
+        held > CLIENTS * 64,
+        "only {held} KB are held after a long line"
+    );
     for _ in 0..3 {
         all_ask("small", 30);
         all_ask(&long, 1);
@@ -176,7 +184,10 @@ fn the_buffers_of_a_client_that_goes_on_with_short_lines_are_given_back() {
     assert!(kept > held / 10 * 9, "of {held} KB, {kept} KB were kept");
     let grown = all_ask("small", 10).saturating_sub(before);
     println!("{CLIENTS} clients hold {kept} KB after a long line, {grown} KB after 40 short ones");
-    assert!(grown < CLIENTS * 16, "{CLIENTS} clients still hold {grown} KB");
+    assert!(
+        grown < CLIENTS * 16,
+        "{CLIENTS} clients still hold {grown} KB"
+    );
 }
 
 #[test]
@@ -322,9 +333,13 @@ fn a_notice_is_whole_though_replies_nearly_fill_the_buffer() {
         }
     };
     let whole = thread::scope(|scope| {
-        let clients: Vec<_> =
-            (0..notice.len()).step_by(8).map(|left| scope.spawn(move || is_whole(left))).collect();
-        let whole = clients.into_iter().filter_map(|client| client.join().unwrap().then_some(()));
+        let clients: Vec<_> = (0..notice.len())
+            .step_by(8)
+            .map(|left| scope.spawn(move || is_whole(left)))
+            .collect();
+        let whole = clients
+            .into_iter()
+            .filter_map(|client| client.join().unwrap().then_some(()));
         whole.count()
     });
     println!("{whole} notices came");
@@ -344,7 +359,10 @@ fn no_pause_of_the_server_keeps_a_deadline_from_passing() {
     let expected = notice("a line was not ended within 1 s");
     // Alone, the line may be late first: both limits are the same.
     let words = last_words(begun);
-    assert!(words == expected || words == notice("idle for 1 s"), "{words}");
+    assert!(
+        words == expected || words == notice("idle for 1 s"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -401,7 +419,10 @@ fn a_path_that_vanishes_is_no_end_of_the_stream() {
         command.args([address.ip().to_string(), address.port().to_string()]);
         let mut running = Running::start(&mut network.run(&command));
         running.send("one\n");
-        assert_eq!(running.read_line().trim_start_matches("Server: "), received("one"));
+        assert_eq!(
+            running.read_line().trim_start_matches("Server: "),
+            received("one")
+        );
         running
     };
     let mut raw = start(nc);
@@ -413,7 +434,12 @@ fn a_path_that_vanishes_is_no_end_of_the_stream() {
     let outcome = client.finish();
     outcome.assert_code(1);
     let timed_out = os_error(110);
-    assert!(outcome.stderr.contains(&format!(": {timed_out} (2 sent, 1 answered)")), "{outcome}");
+    assert!(
+        outcome
+            .stderr
+            .contains(&format!(": {timed_out} (2 sent, 1 answered)")),
+        "{outcome}"
+    );
     let log = server.log_with(&format!(" disconnected after 2 messages: {timed_out}"));
     assert!(!log.contains("begun"), "{log}");
 }

@@ -48,8 +48,16 @@ fn a_report_in_the_file_of_a_standard_stream_is_whole_and_the_last_thing_in_it()
         ("\"$@\" > \"$0\" 2>&1", "/dev/stdout", summary),
         ("\"$@\" > \"$0\" 2>&1", "/dev/stderr", summary),
         ("\"$@\" > \"$0\" 2> /dev/null", "/dev/stdout", ""),
-        ("\"$@\" 2>&1 > /dev/null | cat > \"$0\"", "/dev/stderr", summary),
-        ("cat \"$0.fifo\" > \"$0\" & \"$@\" 2> /dev/null; wait", &fifo, ""),
+        (
+            "\"$@\" 2>&1 > /dev/null | cat > \"$0\"",
+            "/dev/stderr",
+            summary,
+        ),
+        (
+            "cat \"$0.fifo\" > \"$0\" & \"$@\" 2> /dev/null; wait",
+            &fifo,
+            "",
+        ),
     ] {
         for (address, code) in [(server.address, 0.0), (unused_address(), 1.0)] {
             // `2>>` comes after something.
@@ -101,7 +109,11 @@ fn after_a_signal_the_output_has_exactly_the_lines_that_the_report_counts() {
             };
             let replies = printed.matches("Server: Server received your message: y\n");
             let acknowledged = report["lines"]["acknowledged"].number();
-            assert_eq!(replies.clone().count() as f64, acknowledged, "round {round}");
+            assert_eq!(
+                replies.clone().count() as f64,
+                acknowledged,
+                "round {round}"
+            );
             assert_eq!(replies.map(str::len).sum::<usize>(), printed.len());
         }
     }
@@ -123,7 +135,12 @@ fn replies_in_a_write_that_does_not_end_do_not_count_as_acknowledged() {
     let mut command = client(address, &["--report"]);
     command.arg(&report).stdin(Stdio::piped()).stdout(full);
     let mut child = spawn(&mut command);
-    child.stdin.as_mut().unwrap().write_all(b"one\ntwo\n").unwrap();
+    child
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"one\ntwo\n")
+        .unwrap();
     answered.recv_timeout(LIMIT).unwrap();
     signal(child.id(), "TERM");
     assert_eq!(ended_by(child.wait().unwrap()), Some(15));
@@ -139,7 +156,12 @@ fn a_signal_right_after_the_report_is_emptied_leaves_a_whole_one() {
     fs::write(&report, "yesterday's\n").unwrap();
     let mut client = server.client(&["--report"]);
     client.arg(&report);
-    let args = ["-e", "trace=ftruncate", "-e", "inject=ftruncate:signal=TERM"];
+    let args = [
+        "-e",
+        "trace=ftruncate",
+        "-e",
+        "inject=ftruncate:signal=TERM",
+    ];
     let Some(mut strace) = strace(&args, &client) else {
         return;
     };
@@ -169,7 +191,12 @@ fn last_words_do_not_wait_for_a_report_that_waits_for_a_reader() {
     let mut client = server.client(&["--summary", "--report", "/dev/stdout"]);
     client.stdin(Stdio::piped()).stdout(full);
     let mut client = spawn(client.stderr(Stdio::piped()));
-    client.stdin.as_mut().unwrap().write_all(b"hello\n").unwrap();
+    client
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"hello\n")
+        .unwrap();
     server.log_with("hello");
     signal(client.id(), "TERM");
     let outcome = client.finish();
@@ -199,7 +226,14 @@ fn assert_nothing_after_the_end(number: u64, rate: &str) {
     // The end of the run waits for the row, and the threads could go on meanwhile.
     let fifo = temporary_file();
     run(command("mkfifo").arg(&fifo), "").assert_code(0);
-    let args = ["--rate", rate, "--retry-for", "5", "--series", fifo.to_str().unwrap()];
+    let args = [
+        "--rate",
+        rate,
+        "--retry-for",
+        "5",
+        "--series",
+        fifo.to_str().unwrap(),
+    ];
     let probe = Probe::start(address, &args);
     probe.await_replies(100 + number * 37);
     let (report, stderr) = probe.interrupt();
@@ -207,7 +241,10 @@ fn assert_nothing_after_the_end(number: u64, rate: &str) {
     let count = |name: &str| report["lines"][name].number();
     let sent = count("acknowledged") + count("unacknowledged") - count("never_sent");
     let came = lines.load(Ordering::Relaxed) as f64;
-    assert!(came <= sent, "{came} lines came, {sent} went out: {report:?}");
+    assert!(
+        came <= sent,
+        "{came} lines came, {sent} went out: {report:?}"
+    );
     let told = stderr.matches("trying again").count() as f64;
     assert_eq!(told, report["outage_count"].number(), "{stderr}");
 }
@@ -217,13 +254,27 @@ fn assert_nothing_after_the_end(number: u64, rate: &str) {
 fn a_file_over_the_limit_of_its_size_is_an_error_like_any_other() {
     let server = Server::start(&["-q"]);
     let path = temporary_file();
-    let (host, port) = (server.address.ip().to_string(), server.address.port().to_string());
+    let (host, port) = (
+        server.address.ip().to_string(),
+        server.address.port().to_string(),
+    );
     for (flag, kind) in [("--report", "report"), ("--series", "series")] {
         let mut shell = command("sh");
         let script = "ulimit -f 0; exec \"$0\" \"$@\"";
-        shell.args(["-c", script, env!("CARGO_BIN_EXE_client"), &host, &port, flag]);
+        shell.args([
+            "-c",
+            script,
+            env!("CARGO_BIN_EXE_client"),
+            &host,
+            &port,
+            flag,
+        ]);
         let outcome = run(shell.arg(&path), "hello\n");
-        let why = format!("client: cannot write the {kind} {}: {}\n", path.display(), os_error(27));
+        let why = format!(
+            "client: cannot write the {kind} {}: {}\n",
+            path.display(),
+            os_error(27)
+        );
         outcome.assert_code(1);
         assert_eq!(outcome.stderr, why, "{outcome}");
     }
@@ -235,11 +286,17 @@ fn two_things_never_go_into_one_file() {
     let server = Server::start(&["-q"]);
     let path = temporary_file();
     let name = path.to_str().unwrap();
-    let other_name =
-        format!("{}/./{}", path.parent().unwrap().display(), path.file_name().unwrap().display());
+    let other_name = format!(
+        "{}/./{}",
+        path.parent().unwrap().display(),
+        path.file_name().unwrap().display()
+    );
     for series in [name, &other_name] {
         let _ = fs::remove_file(&path);
-        let both = run(&mut server.client(&["--report", name, "--series", series]), "hello\n");
+        let both = run(
+            &mut server.client(&["--report", name, "--series", series]),
+            "hello\n",
+        );
         both.assert_code(1);
         let why = ": it is also the report's file; name another one\n";
         assert!(both.stderr.contains(why), "{both}");

@@ -175,7 +175,11 @@ impl Case {
             "{:?} after {} bytes {:?}, retries: {}\n{outcome}",
             self.how, self.after, self.way, self.retries,
         );
-        assert_eq!(outcome.stdout, expected.collect::<Vec<_>>().concat(), "{shown}");
+        assert_eq!(
+            outcome.stdout,
+            expected.collect::<Vec<_>>().concat(),
+            "{shown}"
+        );
         let rejected = b"Server rejected your message: ";
         let is_rejected = answers.windows(rejected.len()).any(|part| part == rejected);
         // Cut before its LF, a message keeps its CR, and so does its reply.

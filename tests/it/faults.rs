@@ -73,7 +73,11 @@ fn thousands_of_resets_leave_nothing_behind_and_nothing_in_the_log() {
     three_rounds(&server, || {
         for number in 0..1000 {
             let mut stream = server.connect();
-            let sent = if number % 2 == 0 { "answered\nno end of line" } else { "a\nb\nc\n" };
+            let sent = if number % 2 == 0 {
+                "answered\nno end of line"
+            } else {
+                "a\nb\nc\n"
+            };
             stream.write_all(sent.as_bytes()).unwrap();
             // Closing resets when a reply is unread.
             assert_eq!(peek(&stream, &mut [0]).unwrap(), 1);
@@ -119,7 +123,9 @@ fn serves_though_standard_output_and_error_are_closed() {
         let (host, port) = (address.ip(), address.port());
         let script = format!("exec \"$0\" --host {host} --port {port} {closed}");
         let mut shell = command("sh");
-        shell.args(["-c", &script, env!("CARGO_BIN_EXE_server")]).stdout(Stdio::null());
+        shell
+            .args(["-c", &script, env!("CARGO_BIN_EXE_server")])
+            .stdout(Stdio::null());
         let server = unannounced(shell.stderr(Stdio::null()), address);
         ask_line(&connect_in_time(&server), "hello");
     }
@@ -176,7 +182,11 @@ fn the_same_bytes_in_every_split_have_the_same_replies() {
         let mut replies = String::new();
         (0..lines).for_each(|_| replies += &read_line(&stream));
         let rest = exchange(stream, second);
-        assert_eq!([replies.as_bytes(), &rest].concat(), expected, "split at {at}");
+        assert_eq!(
+            [replies.as_bytes(), &rest].concat(),
+            expected,
+            "split at {at}"
+        );
     }
     let mut stream = server.connect();
     for byte in &corpus {
@@ -208,7 +218,10 @@ fn server_with_failing_accept(error: &str) -> Option<(Running, SocketAddr)> {
     let args = ["-e", "trace=accept4", "-e", &inject];
     let mut traced = Running::start(&mut strace(&args, &server(&["--port", "0"]))?);
     let announced = traced.read_line();
-    let address = announced.trim_start_matches("Server listening on ").trim_end().parse();
+    let address = announced
+        .trim_start_matches("Server listening on ")
+        .trim_end()
+        .parse();
     Some((traced, address.unwrap()))
 }
 
@@ -248,6 +261,11 @@ fn no_trouble_of_a_new_connection_ends_the_server() {
         ask_line(&connect(address), "hello");
         traced.signal_child("TERM");
         let outcome = traced.finish();
-        assert!(outcome.stderr.contains("WARN ] Cannot accept a connection: "), "{outcome}");
+        assert!(
+            outcome
+                .stderr
+                .contains("WARN ] Cannot accept a connection: "),
+            "{outcome}"
+        );
     }
 }

@@ -34,7 +34,12 @@ impl Unheard {
         let mut reply = vec![0; printed(["hello"]).len()];
         let stdout = process.stdout.as_mut().unwrap();
         stdout.read_exact(&mut reply).unwrap();
-        Unheard { process, report, _stdin: stdin, _never_read }
+        Unheard {
+            process,
+            report,
+            _stdin: stdin,
+            _never_read,
+        }
     }
 
     /// Waits for its end, and reads its report.

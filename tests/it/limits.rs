@@ -28,7 +28,9 @@ fn serves_as_many_clients_as_allowed_and_refuses_further_ones_in_a_whole_line() 
         refused.write_all(sent).unwrap();
         let address = refused.local_addr().unwrap();
         assert_eq!(last_words(refused), refusal);
-        server.log_with(&format!("Refused connection from {address}: 3 clients are connected"));
+        server.log_with(&format!(
+            "Refused connection from {address}: 3 clients are connected"
+        ));
     }
     for client in &clients {
         ask_line(client, "still served");
@@ -37,7 +39,10 @@ fn serves_as_many_clients_as_allowed_and_refuses_further_ones_in_a_whole_line() 
 
 #[test]
 fn refusals_are_warned_of_once_a_second_and_counted_in_between() {
-    for (args, others) in [(&["-q", "--max-clients", "1"][..], 0), (&["--max-clients", "1"], 9)] {
+    for (args, others) in [
+        (&["-q", "--max-clients", "1"][..], 0),
+        (&["--max-clients", "1"], 9),
+    ] {
         let server = Server::start(args);
         let _served = server.connect();
         ask_line(&_served, "hello");
@@ -59,7 +64,13 @@ fn refusals_are_warned_of_once_a_second_and_counted_in_between() {
             assert_eq!(lines.iter().filter(is_warning).count(), 2, "{log}");
             let is_other = |line: &&&str| line.contains("INFO ] Refused connection from ");
             assert_eq!(lines.iter().filter(is_other).count(), others, "{log}");
-            assert!(lines.last().unwrap().ends_with(" (9 others since the last warning)"), "{log}");
+            assert!(
+                lines
+                    .last()
+                    .unwrap()
+                    .ends_with(" (9 others since the last warning)"),
+                "{log}"
+            );
             Ok(())
         });
     }
@@ -116,7 +127,10 @@ fn a_refused_client_that_sends_without_end_is_cut_after_a_second() {
         thread::sleep(Duration::from_millis(20));
     }
     let elapsed = begun.elapsed();
-    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&elapsed), "{elapsed:?}");
+    assert!(
+        (Duration::from_millis(900)..Duration::from_secs(3)).contains(&elapsed),
+        "{elapsed:?}"
+    );
 }
 
 /// A shell's command line that ends in the server, which has these arguments.
@@ -156,7 +170,9 @@ fn the_hard_open_file_limit_lowers_the_number_of_clients() {
         let refused: Vec<TcpStream> = (served..60).map(|_| server.connect()).collect();
         let why = format!("{served} clients are connected (the hard open-file limit of 64)");
         let refusal = format!("Server refused your connection: {why}\n");
-        refused.into_iter().for_each(|client| assert_eq!(last_words(client), refusal));
+        refused
+            .into_iter()
+            .for_each(|client| assert_eq!(last_words(client), refusal));
         // Nobody has waited for a descriptor.
         assert!(!server.log().contains("Cannot accept"), "{}", server.log());
     }
@@ -240,7 +256,9 @@ fn waits_and_recovers(level: &str) {
         // Each pause is twice the one before, from 5 ms to 100 ms. They may begin anew
         // once: a descriptor was free for a moment.
         _ => {
-            let ends = [0, 5, 15, 35, 75, 155].into_iter().chain((255..).step_by(100));
+            let ends = [0, 5, 15, 35, 75, 155]
+                .into_iter()
+                .chain((255..).step_by(100));
             let elapsed = elapsed.as_millis();
             2 * ends.take_while(|end| *end <= elapsed).count()
         }
@@ -314,12 +332,18 @@ fn clients_that_come_and_go_at_the_limit_leave_nothing_behind() {
                 read_line(client)
             })
             .collect();
-        let served = first_words.iter().filter(|words| **words == received("hello")).count();
+        let served = first_words
+            .iter()
+            .filter(|words| **words == received("hello"))
+            .count();
         assert_eq!(served, 19, "{first_words:?}");
     });
     eventually(|| match exchange(server.connect(), b"hello") {
         reply if reply == received("hello").as_bytes() => Ok(()),
-        reply => Err(format!("not served within {LIMIT:?}: {}", reply.escape_ascii())),
+        reply => Err(format!(
+            "not served within {LIMIT:?}: {}",
+            reply.escape_ascii()
+        )),
     });
 }
 
@@ -336,10 +360,16 @@ fn a_short_queue_is_emptied_even_if_the_log_takes_nothing() {
     let (_reader, full) = full_pipe();
     let (announced, stdout) = io::pipe().unwrap();
     let mut inheriting = server(&["--inherit", "--max-clients", "1"]);
-    inheriting.env("RUST_LOG", "warn").stdin(OwnedFd::from(listener)).stdout(stdout).stderr(full);
+    inheriting
+        .env("RUST_LOG", "warn")
+        .stdin(OwnedFd::from(listener))
+        .stdout(stdout)
+        .stderr(full);
     let _server = spawn(&mut inheriting);
     drop(inheriting);
-    BufReader::new(announced).read_line(&mut String::new()).unwrap();
+    BufReader::new(announced)
+        .read_line(&mut String::new())
+        .unwrap();
     let served = connect(address);
     ask_line(&served, "hello");
     // The first refusal is a warning, and waits for the log. The queue has 128 places.
@@ -347,11 +377,22 @@ fn a_short_queue_is_emptied_even_if_the_log_takes_nothing() {
     let queried = run(ss.args(["-tinHO", "dst", &address.to_string()]), "");
     queried.assert_code(0);
     let shown = String::from_utf8(queried.stdout).unwrap();
-    let connections: Vec<&str> = shown.lines().filter(|line| line.contains("ESTAB")).collect();
+    let connections: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.contains("ESTAB"))
+        .collect();
     assert!(connections.len() > clients.len(), "{shown}");
     // A SYN that was sent again is the only thing that was.
-    let again = connections.iter().filter(|line| line.contains("retrans:")).count();
-    assert_eq!(again, 0, "of {} connections, so many had to try again", connections.len());
+    let again = connections
+        .iter()
+        .filter(|line| line.contains("retrans:"))
+        .count();
+    assert_eq!(
+        again,
+        0,
+        "of {} connections, so many had to try again",
+        connections.len()
+    );
 }
 
 #[test]

@@ -30,7 +30,10 @@ fn a_wrong_reply_is_printed_and_reported_with_wanted_and_got() {
 #[test]
 fn a_reply_whose_line_does_not_end_is_told_from_none() {
     // As many a tutorial's server does: it strips the end of line and sends the rest back.
-    for args in [&["--timeout", "0.5"][..], &["--timeout", "0.5", "--retry-for", "0.8"]] {
+    for args in [
+        &["--timeout", "0.5"][..],
+        &["--timeout", "0.5", "--retry-for", "0.8"],
+    ] {
         let address = answering(|_, line| received(line).trim_end().to_string());
         let outcome = run(&mut client(address, args), "hello\n");
         outcome.assert_code(1);
@@ -47,7 +50,11 @@ fn a_reply_that_is_the_message_is_a_hint_at_a_plain_echo_once() {
     outcome.assert_code(1);
     let hint = "got \"one\" (a plain echo? --reply-prefix '')\n";
     assert!(outcome.stderr.contains(hint), "{outcome}");
-    assert_eq!(outcome.stderr.matches("a plain echo?").count(), 1, "{outcome}");
+    assert_eq!(
+        outcome.stderr.matches("a plain echo?").count(),
+        1,
+        "{outcome}"
+    );
 }
 
 #[test]
@@ -77,18 +84,27 @@ fn an_honest_server_behind_a_path_that_cuts_is_asked_again() {
         let mut line = String::new();
         let _ = BufReader::new(&stream).read_line(&mut line);
         // Of the first message only a part arrived, and then the path was gone.
-        let text = if connections == 1 { "hel" } else { line.trim_end() };
+        let text = if connections == 1 {
+            "hel"
+        } else {
+            line.trim_end()
+        };
         let _ = stream.write_all(received(text).as_bytes());
         if connections > 1 {
             let _ = read_once(&stream, &mut [0]);
         }
     });
-    let outcome =
-        run(&mut client(address, &["--retry-for", "20", "--window", "1"]), "hello\nnext\n");
+    let outcome = run(
+        &mut client(address, &["--retry-for", "20", "--window", "1"]),
+        "hello\nnext\n",
+    );
     // The damaged reply is found all the same.
     outcome.assert_code(1);
     assert!(!outcome.stderr.contains("no line echo"), "{outcome}");
-    assert!(outcome.stderr.contains("line 1: wrong reply: "), "{outcome}");
+    assert!(
+        outcome.stderr.contains("line 1: wrong reply: "),
+        "{outcome}"
+    );
 }
 
 #[test]
@@ -108,7 +124,12 @@ fn a_connection_that_is_reset_at_once_is_reported_as_that_with_its_addresses() {
     outcome.assert_code(1);
     assert!(!outcome.stderr.contains("endpoint"), "{outcome}");
     let reset = os_error(104);
-    assert!(outcome.stderr.contains(&format!("in flight, from line 1: {reset} ")), "{outcome}");
+    assert!(
+        outcome
+            .stderr
+            .contains(&format!("in flight, from line 1: {reset} ")),
+        "{outcome}"
+    );
     let report = take_report(&report);
     let outage = &report["outages"].list()[0];
     assert_eq!(outage["remote"].text(), address.to_string());
@@ -128,14 +149,19 @@ fn the_first_ten_wrong_replies_are_reported_and_then_counted() {
         "client: line 10: wrong reply: expected \"Server received your message: 10\", got \"10\\u{d}\""
     );
     assert_eq!(lines[10], "client: further wrong replies are only counted");
-    assert!(lines[11].contains("25 of 25 lines were not acknowledged"), "{outcome}");
+    assert!(
+        lines[11].contains("25 of 25 lines were not acknowledged"),
+        "{outcome}"
+    );
 }
 
 #[test]
 fn a_long_wrong_reply_is_shown_where_it_differs() {
     let address = answering(|_, line| received(&line.replace('!', "?")));
-    let outcome =
-        run(&mut client(address, &[]), format!("{}!{}\n", "x".repeat(9_000), "y".repeat(9_000)));
+    let outcome = run(
+        &mut client(address, &[]),
+        format!("{}!{}\n", "x".repeat(9_000), "y".repeat(9_000)),
+    );
     outcome.assert_code(1);
     let (x, y, size) = ("x".repeat(20), "y".repeat(59), "… (18031 bytes)");
     let shown =
@@ -158,7 +184,11 @@ fn a_peer_that_closes_before_all_is_answered_is_lost() {
     let outcome = run(&mut client(address, &[]), "1\n2\n3\n4\n5\n");
     let why =
         "lost with 2 messages in flight, from line 4: closed by the server (5 sent, 3 answered)";
-    outcome.assert(1, printed(1..=3), &format!("client: connection to {address} {why}\n"));
+    outcome.assert(
+        1,
+        printed(1..=3),
+        &format!("client: connection to {address} {why}\n"),
+    );
 }
 
 #[test]
@@ -170,14 +200,22 @@ fn a_torn_reply_is_never_printed() {
     let outcome = run(&mut client(address, &[]), "hello\n");
     let why =
         "lost with 1 message in flight, from line 1: closed by the server in the middle of a reply";
-    outcome.assert(1, "", &format!("client: connection to {address} {why} (1 sent, 0 answered)\n"));
+    outcome.assert(
+        1,
+        "",
+        &format!("client: connection to {address} {why} (1 sent, 0 answered)\n"),
+    );
 }
 
 #[test]
 fn a_reply_without_an_end_is_an_error_at_once() {
     let address = peer(|mut stream| while stream.write_all(&[b'x'; 65_536]).is_ok() {});
     let outcome = run(&mut client(address, &[]), "hello\n");
-    outcome.assert(1, "", &format!("client: {address}: a reply of more than 65567 bytes\n"));
+    outcome.assert(
+        1,
+        "",
+        &format!("client: {address}: a reply of more than 65567 bytes\n"),
+    );
 }
 
 #[test]
@@ -189,7 +227,11 @@ fn a_reply_over_the_limit_is_an_error_though_its_end_comes_with_it() {
         let _ = stream.write_all(received("hello").as_bytes());
     });
     let outcome = run(&mut client(address, &[]), "hello\n");
-    outcome.assert(1, "", &format!("client: {address}: a reply of more than 65567 bytes\n"));
+    outcome.assert(
+        1,
+        "",
+        &format!("client: {address}: a reply of more than 65567 bytes\n"),
+    );
 }
 
 #[test]
@@ -200,13 +242,19 @@ fn more_replies_than_messages_are_an_error() {
     let outcome = client.finish();
     let why =
         "unexpected line: \"Server received your message: hello\"; is this a tcp-chat server?";
-    outcome.assert(1, printed(["hello"]), &format!("client: {address}: {why}\n"));
+    outcome.assert(
+        1,
+        printed(["hello"]),
+        &format!("client: {address}: {why}\n"),
+    );
 }
 
 #[test]
 fn a_notice_is_the_reason_that_is_given() {
-    for notice in ["Server refused your connection: full", "Server closed your connection: \x1b[2J"]
-    {
+    for notice in [
+        "Server refused your connection: full",
+        "Server closed your connection: \x1b[2J",
+    ] {
         let address = peer(move |mut stream| {
             let _ = read_once(&stream, &mut [0; 9]);
             let _ = writeln!(stream, "{notice}");
@@ -214,7 +262,10 @@ fn a_notice_is_the_reason_that_is_given() {
         let outcome = run(&mut client(address, &[]), "hello\n");
         let shown = notice.replace('\x1b', "\\u{1b}");
         outcome.assert_code(1);
-        assert!(outcome.stdout.is_empty() && outcome.stderr.contains(&shown), "{outcome}");
+        assert!(
+            outcome.stdout.is_empty() && outcome.stderr.contains(&shown),
+            "{outcome}"
+        );
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
     }
 }
@@ -228,7 +279,10 @@ fn a_peer_that_says_nothing_is_lost_in_time() {
     let why =
         "lost with 1 message in flight, from line 1: no reply within 0.3 s (1 sent, 0 answered)";
     outcome.assert(1, "", &format!("client: connection to {address} {why}\n"));
-    assert!((Duration::from_millis(299)..Duration::from_secs(2)).contains(&elapsed), "{elapsed:?}");
+    assert!(
+        (Duration::from_millis(299)..Duration::from_secs(2)).contains(&elapsed),
+        "{elapsed:?}"
+    );
 }
 
 #[test]
@@ -240,7 +294,10 @@ fn bytes_that_are_no_whole_reply_do_not_extend_the_timeout() {
     });
     let outcome = run(&mut client(address, &["--timeout", "0.3"]), "hello\n");
     outcome.assert_code(1);
-    assert!(outcome.stderr.contains("no whole reply within 0.3 s"), "{outcome}");
+    assert!(
+        outcome.stderr.contains("no whole reply within 0.3 s"),
+        "{outcome}"
+    );
 }
 
 #[test]
@@ -283,7 +340,10 @@ fn a_window_of_1_is_lockstep() {
         // As a peer that knows no framing: each read is a message.
         while let Ok(read @ 1..) = read_once(&stream, &mut room) {
             let text = String::from_utf8(room[..read].to_vec()).unwrap();
-            assert!(text.ends_with('\n') && text.matches('\n').count() == 1, "{text:?}");
+            assert!(
+                text.ends_with('\n') && text.matches('\n').count() == 1,
+                "{text:?}"
+            );
             let reply = format!("Server received your message: {text}");
             stream.write_all(reply.as_bytes()).unwrap();
         }

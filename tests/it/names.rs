@@ -168,7 +168,10 @@ fn connects_to_the_living(swaps: bool, args: &[&str]) {
         let dead = SocketAddr::new(dead, port);
         let news = match is_first && !args.contains(&"-q") {
             true => {
-                format!("client: cannot connect to {dead}: timed out; trying {}\n", server.address)
+                format!(
+                    "client: cannot connect to {dead}: timed out; trying {}\n",
+                    server.address
+                )
             }
             false => String::new(),
         };
@@ -195,7 +198,10 @@ fn check_outage_beside_dead_address(retry_for: &str) -> Result<(), String> {
     let listener = TcpListener::bind((dead, address.port())).unwrap();
     let _queue = fill_queue(&listener);
     let report = temporary_file();
-    let mut command = client(address.port(), &["-q", "--retry-for", retry_for, "--report"]);
+    let mut command = client(
+        address.port(),
+        &["-q", "--retry-for", retry_for, "--report"],
+    );
     let Some(mut command) = etc_hosts(command.arg(&report), &[living, dead]) else {
         return Ok(());
     };

@@ -51,11 +51,20 @@ impl Neighbour {
     fn serve(command: &mut Command, configuration: Option<PathBuf>, address: SocketAddr) -> Self {
         let log = temporary_file();
         let stdout = File::create(&log).unwrap();
-        command.stdin(Stdio::null()).stderr(stdout.try_clone().unwrap()).stdout(stdout);
+        command
+            .stdin(Stdio::null())
+            .stderr(stdout.try_clone().unwrap())
+            .stdout(stdout);
         // As a user would type it, without what the environment is given.
         let shown = format!("{command:?}");
         let process = spawn(with_system_programs(command));
-        let mut neighbour = Neighbour { command: shown, process, address, log, configuration };
+        let mut neighbour = Neighbour {
+            command: shown,
+            process,
+            address,
+            log,
+            configuration,
+        };
         eventually(|| {
             if let Ok(Some(status)) = neighbour.process.try_wait() {
                 panic!("{} ended: {status}", neighbour.command);
@@ -95,7 +104,9 @@ impl Drop for Neighbour {
 /// A copy of a file in `tests/neighbours` with these changes to its text. All
 /// else in it is what a user has.
 fn configuration(file: &str, changes: &[(&str, &str)]) -> PathBuf {
-    let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/neighbours").join(file);
+    let original = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/neighbours")
+        .join(file);
     let mut text = fs::read_to_string(original).unwrap();
     for (from, to) in changes {
         assert!(text.contains(from), "{file} has no {from:?}:\n{text}");
@@ -214,7 +225,10 @@ impl Tls {
 }
 
 fn stunnel(file: &str, changes: &[(&str, String)], address: SocketAddr) -> Neighbour {
-    let changes: Vec<_> = changes.iter().map(|(from, to)| (*from, to.as_str())).collect();
+    let changes: Vec<_> = changes
+        .iter()
+        .map(|(from, to)| (*from, to.as_str()))
+        .collect();
     Neighbour::start(&mut Command::new("stunnel"), file, &changes, address)
 }
 
@@ -322,7 +336,10 @@ fn a_reload_that_refuses_for_a_while_shows_in_new_connections_alone() {
     assert_eq!(short["connections"].number(), 500.0);
     let outage = short["longest_outage_seconds"].number();
     let expected = away - 0.03..away * 1.07 + slack;
-    assert!(expected.contains(&outage), "{outage} s in place of {away} s");
+    assert!(
+        expected.contains(&outage),
+        "{outage} s in place of {away} s"
+    );
 }
 
 #[test]
@@ -343,7 +360,11 @@ fn which_server_behind_haproxy_has_answered_is_what_the_servers_say_themselves()
     let logs = servers.map(|mut server| server.terminate());
     for (prefix, log) in prefixes.iter().zip(&logs) {
         let received = log.matches(": Received message: ").count();
-        assert_eq!(report["answered_by"][*prefix].number(), received as f64, "{prefix}");
+        assert_eq!(
+            report["answered_by"][*prefix].number(),
+            received as f64,
+            "{prefix}"
+        );
         assert!(received > 100, "{prefix}: {received}");
     }
     // HAProxy's own checks of the servers send nothing.
@@ -388,7 +409,9 @@ fn nothing_is_lost_when_servers_behind_haproxy_are_killed_in_turn() {
             let (mut lines, begun) = (0, Instant::now());
             // When something fails, nobody says that it is enough.
             while !enough.load(Ordering::Relaxed) && begun.elapsed() < LIMIT {
-                let part: String = (lines..lines + 50).map(|line| format!("{line}\n")).collect();
+                let part: String = (lines..lines + 50)
+                    .map(|line| format!("{line}\n"))
+                    .collect();
                 if stdin.write_all(part.as_bytes()).is_err() {
                     break;
                 }
@@ -413,7 +436,10 @@ fn nothing_is_lost_when_servers_behind_haproxy_are_killed_in_turn() {
         (feeder.join().unwrap(), client.join().unwrap())
     });
     outcome.assert_code(0);
-    assert!(outcome.stdout == printed(0..lines).as_bytes(), "of {lines} lines: {outcome}");
+    assert!(
+        outcome.stdout == printed(0..lines).as_bytes(),
+        "of {lines} lines: {outcome}"
+    );
     let counts =
         format!("client: {lines} acknowledged, 0 rejected, 0 wrong, 0 unacknowledged, 0 too long");
     assert!(outcome.stderr.starts_with(&counts), "{outcome}");
@@ -472,7 +498,9 @@ fn assert_echoes(echo: &Neighbour) {
 fn an_echo_made_of_ncat_and_cat_is_verified() {
     assert_echoes(&echo("ncat", |address| {
         let (ip, port) = (address.ip().to_string(), address.port().to_string());
-        ["-l", &ip, &port, "-k", "-e", "/bin/cat"].map(str::to_string).to_vec()
+        ["-l", &ip, &port, "-k", "-e", "/bin/cat"]
+            .map(str::to_string)
+            .to_vec()
     }));
 }
 

@@ -55,9 +55,9 @@ fn every_line_is_printed_once_and_in_order_however_often_the_server_is_killed() 
         printed_lines.len()
     );
     assert!(
-        outcome
-            .stderr
-            .contains(&format!("client: {lines} acknowledged, 0 rejected, 0 wrong, 0 unack")),
+        outcome.stderr.contains(&format!(
+            "client: {lines} acknowledged, 0 rejected, 0 wrong, 0 unack"
+        )),
         "{outcome}"
     );
     fs::remove_file(output).unwrap();
@@ -77,7 +77,10 @@ fn it_waits_at_the_start_for_a_server_that_is_not_up_yet() {
     let lines: Vec<&str> = outcome.stderr.lines().collect();
     let why = format!("{}; trying again for up to 20 s", os_error(111));
     assert_eq!(lines.len(), 3, "{outcome}");
-    assert_eq!(lines[0], format!("client: cannot connect to {address}: {why}"));
+    assert_eq!(
+        lines[0],
+        format!("client: cannot connect to {address}: {why}")
+    );
     assert_eq!(lines[1], format!("client: connected to {address}"));
     assert!(
         lines[2].starts_with(&format!("client: connected to {address} again after ")),
@@ -89,7 +92,10 @@ fn it_waits_at_the_start_for_a_server_that_is_not_up_yet() {
 fn it_gives_up_in_time_with_what_is_unacknowledged() {
     let address = unused_address();
     let begun = Instant::now();
-    let outcome = run(&mut client(address, &["-q", "--retry-for", "0.4"]), "one\ntwo\n");
+    let outcome = run(
+        &mut client(address, &["-q", "--retry-for", "0.4"]),
+        "one\ntwo\n",
+    );
     let elapsed = begun.elapsed();
     let unacknowledged = "2 messages unacknowledged, from line 1";
     let why = os_error(111);
@@ -98,7 +104,10 @@ fn it_gives_up_in_time_with_what_is_unacknowledged() {
         "",
         &format!("client: gave up on {address} after 0.4 s (--retry-for); {unacknowledged}: {why}; is the server running there?\n"),
     );
-    assert!((Duration::from_millis(399)..Duration::from_secs(2)).contains(&elapsed), "{elapsed:?}");
+    assert!(
+        (Duration::from_millis(399)..Duration::from_secs(2)).contains(&elapsed),
+        "{elapsed:?}"
+    );
 }
 
 #[test]
@@ -142,7 +151,10 @@ fn a_refused_client_comes_again_until_it_is_served() {
     let address = server.address;
     let lines: Vec<&str> = outcome.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{outcome}");
-    assert_eq!(lines[0], format!("client: {address}: {refusal}; trying again for up to 20 s"));
+    assert_eq!(
+        lines[0],
+        format!("client: {address}: {refusal}; trying again for up to 20 s")
+    );
     assert!(
         lines[1].starts_with(&format!("client: connected to {address} again after ")),
         "{outcome}"
@@ -181,11 +193,20 @@ fn a_connection_without_replies_is_given_up_for_another() {
             }
         }
     });
-    let outcome =
-        run(&mut client(address, &["--timeout", "0.2", "--retry-for", "20"]), "one\ntwo\n");
+    let outcome = run(
+        &mut client(address, &["--timeout", "0.2", "--retry-for", "20"]),
+        "one\ntwo\n",
+    );
     outcome.assert_code(0);
-    assert_eq!(outcome.stdout, printed(["one", "two"]).as_bytes(), "{outcome}");
-    assert!(outcome.stderr.contains("no reply within 0.2 s"), "{outcome}");
+    assert_eq!(
+        outcome.stdout,
+        printed(["one", "two"]).as_bytes(),
+        "{outcome}"
+    );
+    assert!(
+        outcome.stderr.contains("no reply within 0.2 s"),
+        "{outcome}"
+    );
 }
 
 #[test]
@@ -208,7 +229,10 @@ fn the_summary_counts_what_happened() {
     let counts =
         "client: 2 acknowledged, 1 rejected, 0 wrong, 0 unacknowledged, 0 too long; 0 sent again";
     assert_eq!(lines[1], counts, "{outcome}");
-    assert!(lines[2].contains(" replies/s; reply time p50 "), "{outcome}");
+    assert!(
+        lines[2].contains(" replies/s; reply time p50 "),
+        "{outcome}"
+    );
     let outages = "client: outages: 0, the longest 0.000 s; 1 connection, connect time p50 ";
     assert!(lines[3].starts_with(outages), "{outcome}");
     let own_delays = "client: its own delays p50 ";
@@ -228,14 +252,19 @@ fn at_a_terminal_the_prompt_survives_an_outage() {
     server.kill();
     let shown = terminal.read_until("; trying again for up to 20 s\r\n");
     assert!(
-        shown.starts_with(&format!("\r\nclient: connection to {address} closed; all messages")),
+        shown.starts_with(&format!(
+            "\r\nclient: connection to {address} closed; all messages"
+        )),
         "{shown:?}"
     );
     let _server = Server::start_at(address, &[]);
     // The prompt is there at once, and again after the news a second later.
     assert_eq!(terminal.read_until(PROMPT), PROMPT);
     terminal.send("two\n");
-    assert_eq!(terminal.read_until("\r\n"), printed(["two"]).replace('\n', "\r\n"));
+    assert_eq!(
+        terminal.read_until("\r\n"),
+        printed(["two"]).replace('\n', "\r\n")
+    );
     terminal.read_until(PROMPT);
     terminal.send("\x04");
     terminal.finish().assert(0, "\r\n", "");

@@ -50,7 +50,10 @@ fn check_stopped_client() -> Result<(), String> {
     let own_delays = &report["own_delay_ms"];
     println!("the client stopped for {truth:.3} s: {own_delays:?}");
     let longest = seconds(&report, "own_delay_ms", "max");
-    check((truth - 0.02..truth + 0.05 + SLACK).contains(&longest), longest)?;
+    check(
+        (truth - 0.02..truth + 0.05 + SLACK).contains(&longest),
+        longest,
+    )?;
     // Ticks and lines are as far apart, so each quantile of one is that of the other.
     for name in ["p90", "p99", "max"] {
         let [own, reply] =
@@ -66,7 +69,9 @@ fn check_stopped_client() -> Result<(), String> {
     assert!(of_the_stop.len() == 1, "{rows:?}");
     assert!((of_the_stop[0] - longest).abs() < 1e-5, "{rows:?}");
     let shown = format!("max {:.3} ms\n", longest * 1000.0);
-    let line = stderr.lines().find(|line| line.starts_with("client: its own delays p50 "));
+    let line = stderr
+        .lines()
+        .find(|line| line.starts_with("client: its own delays p50 "));
     assert!(format!("{}\n", line.unwrap()).ends_with(&shown), "{stderr}");
     Ok(())
 }
@@ -103,12 +108,17 @@ fn check_client_stopped_in_an_outage() -> Result<(), String> {
     let (report, _) = probe.interrupt();
     let outages = report["outages"].list();
     println!("a client stopped in the first of two outages: {outages:?}");
-    let own_delays = outages.iter().map(|outage| outage["own_delay_ms"].number() / 1000.0);
+    let own_delays = outages
+        .iter()
+        .map(|outage| outage["own_delay_ms"].number() / 1000.0);
     let [first, second] = own_delays.collect::<Vec<f64>>()[..] else {
         panic!("{outages:?}");
     };
     check((0.98..1.05 + SLACK).contains(&first), first)?;
-    assert!(first <= outages[0]["seconds"].number() + 0.02, "{outages:?}");
+    assert!(
+        first <= outages[0]["seconds"].number() + 0.02,
+        "{outages:?}"
+    );
     check(second < SLACK, second)
 }
 
@@ -141,7 +151,10 @@ fn check_slow_reader() -> Result<(), String> {
         ["own_delay_ms", "reply_time_ms"].map(|times| seconds(&report, times, "max"));
     println!("own {own:.3} s, reply {reply:.3} s");
     check(reply > 1.5, format!("the longest reply time is {reply}"))?;
-    check((own - reply).abs() < reply * 0.05, format!("{own}, {reply}"))
+    check(
+        (own - reply).abs() < reply * 0.05,
+        format!("{own}, {reply}"),
+    )
 }
 
 #[test]

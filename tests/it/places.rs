@@ -27,7 +27,10 @@ fn a_default_shell_allows_as_many_clients_as_its_hard_limit() {
     assert!(!server.log().contains("At most"), "{}", server.log());
     let soft = number_in_proc(server.id(), "limits", "Max open files", 0);
     // Enough, and not more than is needed.
-    assert!((1200 + 256 + 4096..6000).contains(&soft.unwrap()), "{soft:?}");
+    assert!(
+        (1200 + 256 + 4096..6000).contains(&soft.unwrap()),
+        "{soft:?}"
+    );
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     clients.iter().for_each(|client| ask_line(client, "hello"));
 
@@ -156,7 +159,10 @@ fn serves_a_socket_that_systemd_passes() {
     ] {
         let outcome = run_from(&mut passing("$$", fds, redirections), listener());
         outcome.assert_code(1);
-        assert!(outcome.stderr.contains("LISTEN_PID, LISTEN_FDS=1"), "{outcome}");
+        assert!(
+            outcome.stderr.contains("LISTEN_PID, LISTEN_FDS=1"),
+            "{outcome}"
+        );
         assert!(outcome.stderr.ends_with(&format!(": {why}\n")), "{outcome}");
         assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
     }
@@ -168,7 +174,10 @@ fn systemd_socket_activate_starts_it_at_the_first_connection() {
         return;
     };
     let address = unused_address();
-    activate.arg("-l").arg(address.to_string()).arg(env!("CARGO_BIN_EXE_server"));
+    activate
+        .arg("-l")
+        .arg(address.to_string())
+        .arg(env!("CARGO_BIN_EXE_server"));
     let mut running = Running::start(activate.args(["--inherit", "-q"]));
     let client = eventually(|| TcpStream::connect(address).map_err(|error| error.to_string()));
     ask_line(&client, "hello");

@@ -41,11 +41,20 @@ fn echo() -> SocketAddr {
 
 #[test]
 fn the_server_acknowledges_by_the_prefix_that_it_is_given() {
-    for prefix in ["one ", "", "-", "gr\u{fc}\u{df}e: ", "Server rejected your message: "] {
+    for prefix in [
+        "one ",
+        "",
+        "-",
+        "gr\u{fc}\u{df}e: ",
+        "Server rejected your message: ",
+    ] {
         let server = Server::start(&["-q", "--reply-prefix", prefix]);
         let output = format!("Server: {prefix}hello\nServer: {prefix}\nServer: {prefix}bye\n");
-        let answered_by =
-            answered_by(&mut client_of(server.address, &[prefix]), "hello\n\nbye\r", &output);
+        let answered_by = answered_by(
+            &mut client_of(server.address, &[prefix]),
+            "hello\n\nbye\r",
+            &output,
+        );
         assert_eq!(answered_by.names(), [prefix]);
         assert_eq!(answered_by[prefix].number(), 3.0);
         // What is no acknowledgement keeps its text.
@@ -53,7 +62,10 @@ fn the_server_acknowledges_by_the_prefix_that_it_is_given() {
         stream.write_all(b"\xff\n").unwrap();
         let mut reply = [0; 50];
         stream.read_exact(&mut reply).unwrap();
-        assert_eq!(&reply, b"Server rejected your message: not UTF-8 at byte 0\n");
+        assert_eq!(
+            &reply,
+            b"Server rejected your message: not UTF-8 at byte 0\n"
+        );
     }
 }
 
@@ -71,9 +83,15 @@ fn a_raw_server_acknowledges_by_its_prefix_too() {
 fn a_plain_echo_is_verified_and_may_keep_the_cr() {
     let longest = "x".repeat(65_536);
     let input = format!("a\nb\r\n\r\n\n\r\r\nServer rejected your message: x\n{longest}\r\nc");
-    let output: String =
-        input.split_inclusive('\n').map(|line| format!("Server: {line}")).collect();
-    let answered_by = answered_by(&mut client_of(echo(), &[""]), &input, &format!("{output}\n"));
+    let output: String = input
+        .split_inclusive('\n')
+        .map(|line| format!("Server: {line}"))
+        .collect();
+    let answered_by = answered_by(
+        &mut client_of(echo(), &[""]),
+        &input,
+        &format!("{output}\n"),
+    );
     assert_eq!(answered_by[""].number(), 8.0);
 }
 
@@ -93,7 +111,10 @@ fn a_text_that_looks_like_a_rejection_or_a_notice_is_what_it_acknowledges() {
         (texts[0], "line 1: rejected: no"),
         (texts[1], "Server refused your connection: full"),
         (texts[2], "Server closed your connection: idle"),
-        (texts[3], "line 1: wrong reply: expected \"b\", got \"Server r"),
+        (
+            texts[3],
+            "line 1: wrong reply: expected \"b\", got \"Server r",
+        ),
     ] {
         let address = answering(move |_, _| format!("{line}\n"));
         let outcome = run(&mut client_of(address, &[""]), "b\n");
@@ -106,10 +127,14 @@ fn a_text_that_looks_like_a_rejection_or_a_notice_is_what_it_acknowledges() {
 fn each_prefix_is_told_apart_from_the_others_whatever_the_texts_begin_with() {
     let prefixes = ["one ", "", "one two ", "one"];
     let texts = ["", " ", "one ", "one two ", "two one", "x", "e ", "ne"];
-    let cases: Vec<(&str, &str)> =
-        prefixes.iter().flat_map(|prefix| texts.map(|text| (*prefix, text))).collect();
+    let cases: Vec<(&str, &str)> = prefixes
+        .iter()
+        .flat_map(|prefix| texts.map(|text| (*prefix, text)))
+        .collect();
     // Each prefix follows each other one somewhere, and not always at once.
-    let cases: Vec<_> = (0..cases.len()).map(|n| cases[n * 5 % cases.len()]).collect();
+    let cases: Vec<_> = (0..cases.len())
+        .map(|n| cases[n * 5 % cases.len()])
+        .collect();
     let lines = |line: fn(&(&str, &str)) -> String| cases.iter().map(line).collect::<String>();
     let input = lines(|(_, text)| format!("{text}\n"));
     let output = lines(|(prefix, text)| format!("Server: {prefix}{text}\n"));
@@ -124,7 +149,11 @@ fn each_prefix_is_told_apart_from_the_others_whatever_the_texts_begin_with() {
     let answered_by = answered_by(&mut client_of(address, &given), &input, &output);
     assert_eq!(answered_by.names(), prefixes);
     for prefix in prefixes {
-        assert_eq!(answered_by[prefix].number(), texts.len() as f64, "{prefix:?}");
+        assert_eq!(
+            answered_by[prefix].number(),
+            texts.len() as f64,
+            "{prefix:?}"
+        );
     }
 }
 
@@ -168,7 +197,9 @@ fn an_echo_that_alters_drops_doubles_or_swaps_a_line_is_found_out() {
         ("alters", 0, |lines, at| lines[at].insert(3, ' ')),
         ("cuts", 0, |lines, at| _ = lines[at].remove(5)),
         ("drops", 0, |lines, at| _ = lines.remove(at)),
-        ("doubles", 1, |lines, at| lines.insert(at, lines[at].clone())),
+        ("doubles", 1, |lines, at| {
+            lines.insert(at, lines[at].clone())
+        }),
         ("swaps", 0, |lines, at| lines.swap(at, at + 1)),
     ];
     let cases = damages.into_iter();
@@ -214,6 +245,10 @@ fn a_prefix_with_an_end_of_line_a_long_one_and_one_that_is_not_utf8_are_usage_er
     let server = Server::start(&["-q", "--reply-prefix", &longest]);
     let text = "y".repeat(65_536);
     let output = format!("Server: {longest}{text}\n");
-    let answered_by = answered_by(&mut client_of(server.address, &["", &longest]), &text, &output);
+    let answered_by = answered_by(
+        &mut client_of(server.address, &["", &longest]),
+        &text,
+        &output,
+    );
     assert_eq!(answered_by[&longest].number(), 1.0);
 }

@@ -58,7 +58,10 @@ fn an_outage_is_reported_as_long_as_it_was() {
         let told: Vec<f64> = told.collect();
         assert_eq!(told.len(), 3, "{stderr}");
         assert_eq!(stderr.matches("; trying again for up to 20 s").count(), 3);
-        let reported: Vec<f64> = outages.iter().map(|outage| outage["seconds"].number()).collect();
+        let reported: Vec<f64> = outages
+            .iter()
+            .map(|outage| outage["seconds"].number())
+            .collect();
         for (told, reported) in told.iter().zip(&reported) {
             assert!((told - reported).abs() < 0.001, "{told} and {reported}");
         }
@@ -148,7 +151,10 @@ fn timing(lines: usize) -> (SocketAddr, mpsc::Receiver<Duration>) {
             if count == lines {
                 let _ = timed.send(first.elapsed());
             }
-            if stream.write_all(received("x").repeat(here).as_bytes()).is_err() {
+            if stream
+                .write_all(received("x").repeat(here).as_bytes())
+                .is_err()
+            {
                 return;
             }
         }
@@ -229,7 +235,10 @@ fn a_rate_too_low_for_the_clock_lets_one_line_pass() {
         assert_eq!(client.read_line(), printed(["one"]));
         signal(client.id(), "TERM");
         let outcome = client.finish();
-        assert!(outcome.stdout.is_empty() && outcome.stderr.is_empty(), "{outcome}");
+        assert!(
+            outcome.stdout.is_empty() && outcome.stderr.is_empty(),
+            "{outcome}"
+        );
         assert_eq!(take_report(&report)["exit"].number(), 143.0);
     }
 }

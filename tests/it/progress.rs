@@ -10,8 +10,9 @@ use crate::util::{PROMPT, Probe, Server, at_terminal, client_at_terminal, printe
 #[track_caller]
 fn assert_progress(line: &str) -> u64 {
     let parts: Vec<&str> = line.split(", ").collect();
-    let count =
-        parts[0].strip_prefix("client: ").and_then(|rest| rest.strip_suffix(" acknowledged"));
+    let count = parts[0]
+        .strip_prefix("client: ")
+        .and_then(|rest| rest.strip_suffix(" acknowledged"));
     let rate = parts[1].strip_suffix("/s").map(str::parse::<u64>);
     assert!(matches!(rate, Some(Ok(_))), "{line:?}");
     assert!(line.contains(" in flight"), "{line:?}");
@@ -44,7 +45,10 @@ fn a_line_a_second_says_how_far_the_run_is_and_how_long_an_outage_lasts() {
     let counts = progress.iter().map(|line| assert_progress(line));
     assert!(counts.is_sorted(), "{stderr}");
     let mut of_outage = progress.iter().filter(|line| line.contains(in_outage));
-    assert!(of_outage.all(|line| line.contains(" s, waiting for ")), "{stderr}");
+    assert!(
+        of_outage.all(|line| line.contains(" s, waiting for ")),
+        "{stderr}"
+    );
     assert!(progress[0].contains(" ms, "), "{stderr}");
 }
 
@@ -77,7 +81,10 @@ fn shows_progress_in_place(address: SocketAddr, args: &str, end: &str) {
         assert!(assert_progress(line) <= 120, "{shown:?}");
         assert!(!line.contains(['\r', '\n']), "{shown:?}");
     }
-    assert!(last.starts_with(end) && last.is_empty() == end.is_empty(), "{shown:?}");
+    assert!(
+        last.starts_with(end) && last.is_empty() == end.is_empty(),
+        "{shown:?}"
+    );
 }
 
 #[test]

@@ -11,11 +11,23 @@ fn each_read_is_a_message_and_no_reply_has_an_end_of_line() {
     let server = Server::start(&["--framing", "raw"]);
     let stream = server.connect();
     for text in ["hello", "two\nlines\r\n", "\r", "\n"] {
-        ask(&stream, text, format!("Server received your message: {text}"));
+        ask(
+            &stream,
+            text,
+            format!("Server received your message: {text}"),
+        );
     }
     let long = "x".repeat(5000);
-    ask(&stream, &long, format!("Server received your message: {long}"));
-    ask(&stream, b"a\xffb", "Server rejected your message: not UTF-8 at byte 1");
+    ask(
+        &stream,
+        &long,
+        format!("Server received your message: {long}"),
+    );
+    ask(
+        &stream,
+        b"a\xffb",
+        "Server rejected your message: not UTF-8 at byte 1",
+    );
     ask(&stream, b"next", "Server received your message: next");
     assert_eq!(exchange(stream, b""), b"");
 }
@@ -76,7 +88,10 @@ fn a_client_that_sent_a_short_message_takes_as_little_memory_as_one_that_sends_l
         let raw = wave(&server, "");
         let more = (raw as f64 - lines as f64) / CLIENTS as f64;
         println!("wave {number}: {more:.1} KB more for each client");
-        assert!(more <= 2.0, "wave {number}: {more:.1} KB more for each client");
+        assert!(
+            more <= 2.0,
+            "wave {number}: {more:.1} KB more for each client"
+        );
     }
 }
 

@@ -27,7 +27,11 @@ fn every_reply_is_printed_once_however_many_lines_a_connection_is_for() {
                 outcome.assert(0, printed(0..300), "");
                 let report = take_report(&report);
                 let needed = 300_u32.div_ceil(every);
-                assert_eq!(report["connections"].number(), f64::from(needed), "{outcome}");
+                assert_eq!(
+                    report["connections"].number(),
+                    f64::from(needed),
+                    "{outcome}"
+                );
                 assert_eq!(report["outage_count"].number(), 0.0);
                 assert_eq!(report["lines"]["sent_again"].number(), 0.0);
                 connections += needed as usize;
@@ -126,6 +130,9 @@ fn used_up_ports_are_told_as_that_and_the_run_goes_on() {
     }
     let why = "no free local port; closed connections hold theirs for a minute (TIME-WAIT): ";
     assert!(outcome.stderr.contains(why), "{outcome}");
-    assert!(outcome.stderr.contains("; trying again for up to 1 s"), "{outcome}");
+    assert!(
+        outcome.stderr.contains("; trying again for up to 1 s"),
+        "{outcome}"
+    );
     assert!(outcome.stdout.ends_with(b"1\n"), "{outcome}");
 }

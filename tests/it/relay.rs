@@ -162,7 +162,10 @@ fn exit_code_0_means_what_an_undamaged_path_gives_and_nothing_hangs() {
                     let is_surplus = outcome.stderr.contains("unexpected line");
                     let is_proof =
                         code == Some(0) && is_right || code == Some(1) && (!is_right || is_surplus);
-                    assert!(is_proof, "seed {seed}, {damage:?}: right: {is_right}; {outcome}");
+                    assert!(
+                        is_proof,
+                        "seed {seed}, {damage:?}: right: {is_right}; {outcome}"
+                    );
                     counts[usize::from(is_right)].fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -171,5 +174,8 @@ fn exit_code_0_means_what_an_undamaged_path_gives_and_nothing_hangs() {
     // Neither answer is the only one.
     let [wrong, right] = counts.map(AtomicU64::into_inner);
     println!("{right} outputs were right, {wrong} were not");
-    assert!(wrong > RUNS / 5 && right > RUNS / 5, "{right} right, {wrong} wrong");
+    assert!(
+        wrong > RUNS / 5 && right > RUNS / 5,
+        "{right} right, {wrong} wrong"
+    );
 }

@@ -72,7 +72,11 @@ fn after_a_failure_the_report_says_what_standard_error_says() {
             assert_eq!(report["lines"][kind].number(), 1.0, "{outcome}");
         }
         let is_answered = kind.is_empty() || kind == "wrong";
-        assert_eq!(report["reply_time_ms"] != Json::Null, is_answered, "{outcome}");
+        assert_eq!(
+            report["reply_time_ms"] != Json::Null,
+            is_answered,
+            "{outcome}"
+        );
     }
     let (_, report) = report(&mut client(server, &[]), b"one\ntw\xff\n");
     assert_eq!(report["lines"]["rejected"].number(), 1.0);

@@ -21,8 +21,14 @@ const SLACK: f64 = 0.2;
 fn await_row(path: &Path, number: usize) -> (Row, f64) {
     let row = eventually(|| {
         let text = fs::read_to_string(path).unwrap_or_default();
-        let rows = if text.is_empty() { Vec::new() } else { series(&text) };
-        rows.into_iter().nth(number).ok_or("no such row".to_string())
+        let rows = if text.is_empty() {
+            Vec::new()
+        } else {
+            series(&text)
+        };
+        rows.into_iter()
+            .nth(number)
+            .ok_or("no such row".to_string())
     });
     let late = UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - row["time"];
     (row, late)
@@ -90,7 +96,10 @@ fn a_fifo_that_nobody_reads_holds_up_the_rows_and_not_the_run() {
     let mut client = server.client(&["--series", path.to_str().unwrap()]);
     let outcome = run(&mut client, "one\n");
     let why = "the last row was not taken within 1 s; does anybody read it?";
-    let error = format!("client: cannot write the series {}: {why}\n", path.display());
+    let error = format!(
+        "client: cannot write the series {}: {why}\n",
+        path.display()
+    );
     outcome.assert(1, printed(["one"]), &error);
     // With a reader, all is there.
     let mut client = Running::start(&mut client);
@@ -163,7 +172,12 @@ fn gnuplot_draws_a_series() {
     }
     assert!(shown.len() < 60 * 1024);
     // In each of the two diagrams three rows have a band, and the key has one.
-    assert_eq!(drawn.matches("<polygon fill = 'rgb(216, 216, 216)'").count(), 7);
+    assert_eq!(
+        drawn
+            .matches("<polygon fill = 'rgb(216, 216, 216)'")
+            .count(),
+        7
+    );
     fs::remove_file(rows).unwrap();
     fs::remove_file(picture).unwrap();
 }

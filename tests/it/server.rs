@@ -13,16 +13,24 @@ use crate::util::{
 fn replies_once_per_message_in_order() {
     let server = Server::start(&["-q"]);
     let sent: String = (0..20_000).map(|n| format!("message {n}\n")).collect();
-    let expected: String = (0..20_000).map(|n| received(&format!("message {n}"))).collect();
+    let expected: String = (0..20_000)
+        .map(|n| received(&format!("message {n}")))
+        .collect();
     let replies = exchange(server.connect(), sent.as_bytes());
-    assert!(replies == expected.as_bytes(), "{} bytes of replies", replies.len());
+    assert!(
+        replies == expected.as_bytes(),
+        "{} bytes of replies",
+        replies.len()
+    );
 }
 
 #[test]
 fn acknowledges_empty_crlf_and_cut_messages() {
     let server = Server::start(&[]);
     let replies = exchange(server.connect(), b"\n\r\na\r\n\r\r\nb\rc\nnul\0\ncut\r");
-    let expected = ["", "", "a", "\r", "b\rc", "nul\0", "cut\r"].map(received).concat();
+    let expected = ["", "", "a", "\r", "b\rc", "nul\0", "cut\r"]
+        .map(received)
+        .concat();
     assert_eq!(replies, expected.as_bytes());
 }
 
@@ -40,15 +48,21 @@ fn rejects_what_is_not_utf8_and_goes_on() {
 fn takes_65536_bytes_and_rejects_65537() {
     let server = Server::start(&["-q"]);
     for end in ["\n", "\r\n"] {
-        for (length, is_taken) in
-            [(65_535, true), (65_536, true), (65_537, false), (300_000, false)]
-        {
+        for (length, is_taken) in [
+            (65_535, true),
+            (65_536, true),
+            (65_537, false),
+            (300_000, false),
+        ] {
             let text = "x".repeat(length);
             let replies = exchange(server.connect(), format!("{text}{end}next{end}").as_bytes());
             let rejected = "Server rejected your message: longer than 65536 bytes\n".to_string();
             let first = if is_taken { received(&text) } else { rejected };
             let expected = first + &received("next");
-            assert!(replies == expected.as_bytes(), "{length} bytes, then {end:?}");
+            assert!(
+                replies == expected.as_bytes(),
+                "{length} bytes, then {end:?}"
+            );
         }
     }
 }
@@ -68,7 +82,10 @@ fn answers_whole_lines_while_one_is_unfinished() {
 fn closes_after_a_half_close_once_everything_is_answered() {
     let server = Server::start(&[]);
     assert_eq!(exchange(server.connect(), b""), b"");
-    assert_eq!(exchange(server.connect(), b"last"), received("last").as_bytes());
+    assert_eq!(
+        exchange(server.connect(), b"last"),
+        received("last").as_bytes()
+    );
     server.log_with("disconnected after 1 message");
 }
 
@@ -131,7 +148,10 @@ fn logs_connections_and_messages_in_one_line_each_without_control_characters() {
     let parts = |line| str::split_once(line, "] ").unwrap();
     let (stamps, lines): (Vec<&str>, Vec<&str>) = log.lines().map(parts).unzip();
     // To the millisecond: `[2026-11-26T06:10:56.123Z INFO `.
-    assert!(stamps.iter().all(|stamp| stamp.find(".") == Some(20)), "{log}");
+    assert!(
+        stamps.iter().all(|stamp| stamp.find(".") == Some(20)),
+        "{log}"
+    );
     let shown = "\\u{1b}[2J\\u{d}\\u{9b}\\u{7f}\\u{202e}\\u{200b}\u{200d}\\u{0}\\u{9}\
                  end \"quoted\" C:\\dir";
     assert_eq!(
@@ -157,7 +177,10 @@ fn the_log_knows_what_a_client_without_line_ends_needs() {
     for (stream, end) in [
         (silent, "0 messages\n".to_string()),
         (some, format!("1 message: {why}\n")),
-        (none, format!("0 messages: {why} (a client that ends no line needs --framing raw)\n")),
+        (
+            none,
+            format!("0 messages: {why} (a client that ends no line needs --framing raw)\n"),
+        ),
     ] {
         let address = stream.local_addr().unwrap();
         server.log_with(&format!("{address} disconnected after {end}"));

@@ -28,7 +28,9 @@ impl Received {
     /// Takes the log of a server that is dead.
     fn add(&mut self, log: &str) {
         for entry in log.split_inclusive('\n') {
-            let text = entry.split_once(": Received message: ").map(|(_, text)| text);
+            let text = entry
+                .split_once(": Received message: ")
+                .map(|(_, text)| text);
             match text.map(|text| (text, text.strip_suffix('\n'))) {
                 Some((_, Some(text))) => *self.times.entry(text.to_string()).or_default() += 1,
                 // The log itself may be cut.
@@ -98,5 +100,8 @@ fn each_acknowledged_line_is_in_a_log_and_only_what_was_sent_again_is_there_twic
     let sent_again = stderr.split_once(" sent again").unwrap().0;
     let sent_again: usize = sent_again.rsplit(' ').next().unwrap().parse().unwrap();
     println!("{KILLS} kills, {lines} lines, {copies} copies, {sent_again} sent again");
-    assert!(copies <= sent_again, "{copies} copies, {sent_again} sent again");
+    assert!(
+        copies <= sent_again,
+        "{copies} copies, {sent_again} sent again"
+    );
 }

@@ -23,7 +23,9 @@ const AT_ONCE: Duration = Duration::from_secs(4);
 
 /// The number of seconds that a log has behind this text.
 fn seconds(log: &str, text: &str) -> f64 {
-    let behind = log.split_once(text).and_then(|(_, rest)| rest.split_once(" s"));
+    let behind = log
+        .split_once(text)
+        .and_then(|(_, rest)| rest.split_once(" s"));
     let (seconds, _) = behind.unwrap_or_else(|| panic!("no {text:?} in:\n{log}"));
     seconds.parse().unwrap()
 }
@@ -37,7 +39,9 @@ fn what_has_come_is_answered_and_each_client_is_told_before_the_end() {
         ask_line(&idle, "two");
         ask_line(&begun, "three");
         server.stop();
-        (&busy).write_all("four\nfive\n".repeat(100).as_bytes()).unwrap();
+        (&busy)
+            .write_all("four\nfive\n".repeat(100).as_bytes())
+            .unwrap();
         (&begun).write_all(b"six").unwrap();
         signal(server.id(), name);
         server.go_on();
@@ -52,7 +56,10 @@ fn what_has_come_is_answered_and_each_client_is_told_before_the_end() {
             "TERM" => assert_eq!(status.code(), Some(0), "{status}: {log}"),
             _ => assert_eq!(status.signal(), Some(number), "{status}: {log}"),
         }
-        assert!(log.contains("INFO ] Stopping: 3 clients are connected\n"), "{log}");
+        assert!(
+            log.contains("INFO ] Stopping: 3 clients are connected\n"),
+            "{log}"
+        );
         let took = seconds(&log, "INFO ] Stopped after ");
         assert!(took < AT_ONCE.as_secs_f64(), "{log}");
         // The connection that wakes it is none of its clients'.
@@ -155,7 +162,9 @@ fn all_clients_linger_until_they_have_read_their_replies_however_many_they_are()
     // As long as the socket's buffers do not take them all, the writer waits.
     let text = "x".repeat(1000);
     for mut client in &clients {
-        client.write_all(format!("{text}\n").repeat(60).as_bytes()).unwrap();
+        client
+            .write_all(format!("{text}\n").repeat(60).as_bytes())
+            .unwrap();
     }
     // The first reply: all of its kind are on their way.
     for client in &clients {
@@ -269,10 +278,18 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
                     tail.extend_from_slice(&room[..read]);
                 }
                 println!("a flood is told after {:?}", told.elapsed());
-                assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+                assert!(
+                    told.elapsed() < Duration::from_secs(3),
+                    "{:?}",
+                    told.elapsed()
+                );
             });
             assert_eq!(server.wait().code(), Some(0));
-            assert!(server.log().ends_with(" s, with 1 client cut off\n"), "{}", server.log());
+            assert!(
+                server.log().ends_with(" s, with 1 client cut off\n"),
+                "{}",
+                server.log()
+            );
         });
         // Nobody reads the log.
         scope.spawn(|| {
@@ -280,7 +297,10 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
             let address = SocketAddr::new(own_ip(), unused_address().port());
             let (host, port) = (address.ip().to_string(), address.port().to_string());
             let mut command = server(&["--host", &host, "--port", &port]);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(full);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(full);
             let mut process = spawn(&mut command);
             let _client = eventually(|| TcpStream::connect(address).map_err(|e| e.to_string()));
             signal(process.id(), "TERM");
@@ -332,7 +352,10 @@ fn a_socket_that_accepts_only_who_has_sent_something_is_woken_too() {
                   && open(STDIN, '<&', S) && exec($ARGV[1], '--inherit', '-q'); die $!";
     perl.args(["-MSocket", "-e", script, &own_ip().to_string()]);
     let mut server = Server::spawn(perl.arg(env!("CARGO_BIN_EXE_server")));
-    assert_eq!(exchange(server.connect(), b"hello\n"), received("hello").as_bytes());
+    assert_eq!(
+        exchange(server.connect(), b"hello\n"),
+        received("hello").as_bytes()
+    );
     let begun = Instant::now();
     assert_eq!(server.terminate(), "");
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
@@ -351,7 +374,10 @@ fn servers_that_share_a_socket_and_stop_together_do_not_wait_for_each_other() {
         servers.iter().for_each(Server::go_on);
         for server in &mut servers {
             let (status, log) = (server.wait(), server.log());
-            assert!(status.success() && log.contains("Stopped after "), "{status}: {log}");
+            assert!(
+                status.success() && log.contains("Stopped after "),
+                "{status}: {log}"
+            );
             assert!(!log.contains("cut off"), "{log}");
         }
     }
@@ -365,7 +391,10 @@ fn without_a_free_thread_and_with_a_log_that_nobody_reads_a_signal_ends_it() {
         let Some(mut limited) = with_threads(threads, &server) else {
             return;
         };
-        limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        limited
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut process = spawn(&mut limited);
         if announced_address(&mut process).is_none() {
             continue;
@@ -385,7 +414,9 @@ fn without_a_free_thread_and_with_a_log_that_nobody_reads_a_signal_ends_it() {
 
 fn announced_address(server: &mut Process) -> Option<SocketAddr> {
     let mut line = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(server.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let address = line.trim_end().strip_prefix("Server listening on ")?;
     Some(address.parse().unwrap())
 }
@@ -437,8 +468,12 @@ impl Restarts {
         logs.push(server.terminate());
         let lines = lines.concat();
         assert_received_once(&logs, &lines);
-        let number =
-            |key: &str| reports.iter().map(|report| report[key].number()).fold(0.0, f64::max);
+        let number = |key: &str| {
+            reports
+                .iter()
+                .map(|report| report[key].number())
+                .fold(0.0, f64::max)
+        };
         println!(
             "{} restarts, {} lines, longest stop {longest_stop:?}, longest outage {} s",
             self.times,
@@ -459,7 +494,13 @@ impl Restarts {
 fn across_graceful_restarts_each_line_comes_exactly_once() {
     for rate in [Some(1000), None] {
         let (times, inherits, clients) = (5, false, 1);
-        Restarts { times, inherits, clients, rate }.run();
+        Restarts {
+            times,
+            inherits,
+            clients,
+            rate,
+        }
+        .run();
     }
 }
 
@@ -467,7 +508,13 @@ fn across_graceful_restarts_each_line_comes_exactly_once() {
 fn across_graceful_restarts_with_an_inherited_socket_nobody_is_refused_either() {
     for rate in [Some(1000), None] {
         let (times, inherits, clients) = (5, true, 1);
-        Restarts { times, inherits, clients, rate }.run();
+        Restarts {
+            times,
+            inherits,
+            clients,
+            rate,
+        }
+        .run();
     }
 }
 
@@ -477,7 +524,13 @@ fn across_twenty_graceful_restarts_each_line_of_each_client_comes_exactly_once()
     for clients in [1, 20] {
         for inherits in [false, true] {
             for rate in [Some(1000), None] {
-                Restarts { times: 20, inherits, clients, rate }.run();
+                Restarts {
+                    times: 20,
+                    inherits,
+                    clients,
+                    rate,
+                }
+                .run();
             }
         }
     }

@@ -70,7 +70,11 @@ fn an_end_of_input_while_a_connect_hangs_is_the_end_if_everything_is_acknowledge
     let ended = Instant::now();
     client.stdin.take();
     client.finish().assert(0, "", "");
-    assert!(ended.elapsed() < Duration::from_secs(2), "{:?}", ended.elapsed());
+    assert!(
+        ended.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        ended.elapsed()
+    );
 }
 
 #[test]
@@ -88,7 +92,10 @@ fn replies_that_have_come_are_printed_though_nobody_reads_the_reports() {
     fill_pipe(&stderr);
     let (stdout, printed_part) = io::pipe().unwrap();
     let mut command = client(address, &[]);
-    command.stdin(Stdio::piped()).stdout(printed_part).stderr(stderr);
+    command
+        .stdin(Stdio::piped())
+        .stdout(printed_part)
+        .stderr(stderr);
     let mut client = spawn(&mut command);
     // It holds the writers' ends.
     drop(command);
@@ -142,7 +149,11 @@ fn a_cr_at_the_end_of_the_input_does_not_count_for_the_limit() {
 fn a_cr_at_the_end_of_a_reply_counts_for_the_limit() {
     let address = answering(|_, line| received(&format!("{line}\r\r")));
     let outcome = run(&mut client(address, &[]), "x".repeat(65_536) + "\n");
-    outcome.assert(1, "", &format!("client: {address}: a reply of more than 65567 bytes\n"));
+    outcome.assert(
+        1,
+        "",
+        &format!("client: {address}: a reply of more than 65567 bytes\n"),
+    );
 }
 
 #[test]

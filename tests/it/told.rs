@@ -20,7 +20,10 @@ fn assert_outage(stderr: &str, address: SocketAddr, what: &str, sent_again: &str
     let is_right = seconds.is_some_and(|(whole, fraction)| {
         whole.parse::<u32>().is_ok() && fraction.parse::<u32>().is_ok() && fraction.len() == 3
     });
-    assert!(is_right, "expected:\n{begin}{end}S.SSS s; {sent_again} sent again\ngot:\n{stderr}");
+    assert!(
+        is_right,
+        "expected:\n{begin}{end}S.SSS s; {sent_again} sent again\ngot:\n{stderr}"
+    );
 }
 
 #[test]
@@ -43,7 +46,12 @@ fn an_outage_with_messages_in_flight_is_told_when_it_begins_and_ends() {
     assert_eq!(outcome.stdout, printed(1..=3).as_bytes());
     let what = "lost with 2 messages in flight, from line 2: \
                 closed by the server (3 sent, 1 answered)";
-    assert_outage(&outcome.stderr, address, &format!("connection to {address} {what}"), "2 lines");
+    assert_outage(
+        &outcome.stderr,
+        address,
+        &format!("connection to {address} {what}"),
+        "2 lines",
+    );
 }
 
 #[test]
@@ -75,7 +83,12 @@ fn a_close_of_an_idle_connection_is_told_with_nothing_missing() {
     let what = "closed; all messages so far have replies: \
                 Server closed your connection: idle for 0.5 s";
     let address = server.address;
-    assert_outage(&stderr, address, &format!("connection to {address} {what}"), "0 lines");
+    assert_outage(
+        &stderr,
+        address,
+        &format!("connection to {address} {what}"),
+        "0 lines",
+    );
     assert_eq!(
         report["outages"].list()[0]["cause"].text(),
         format!("connection to {address} {what}")
@@ -104,5 +117,8 @@ fn a_run_that_was_cut_short_does_not_look_healthy() {
     }
     let outcome = run(&mut client(unused_address(), &["--summary"]), "one\n");
     outcome.assert_code(1);
-    assert!(outcome.stderr.contains(" s, 0 replies/s; no reply times"), "{outcome}");
+    assert!(
+        outcome.stderr.contains(" s, 0 replies/s; no reply times"),
+        "{outcome}"
+    );
 }

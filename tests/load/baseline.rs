@@ -13,7 +13,10 @@ pub fn serve() {
     println!("Server listening on {}", listener.local_addr().unwrap());
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
-        thread::Builder::new().stack_size(64 * 1024).spawn(move || echo(&mut stream)).unwrap();
+        thread::Builder::new()
+            .stack_size(64 * 1024)
+            .spawn(move || echo(&mut stream))
+            .unwrap();
     }
 }
 

@@ -50,13 +50,17 @@ impl BesideNc {
 /// How long a command takes with this input, in seconds, and the most memory that
 /// it had, in KB; nothing if it cannot be run or fails.
 pub fn time(command: &mut Command, input: &Path, output: &Path) -> Option<(f64, u64)> {
-    command.stdin(File::open(input).unwrap()).stdout(File::create(output).unwrap());
+    command
+        .stdin(File::open(input).unwrap())
+        .stdout(File::create(output).unwrap());
     let begun = Instant::now();
     let mut child = command.spawn().ok()?;
     let mut peak = 0;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
-            return status.success().then_some((begun.elapsed().as_secs_f64(), peak));
+            return status
+                .success()
+                .then_some((begun.elapsed().as_secs_f64(), peak));
         }
         // Once it has ended, the kernel has nothing to say of its memory.
         peak = number_in_proc(child.id(), "status", "VmHWM:", 0).unwrap_or(peak);
@@ -68,16 +72,24 @@ pub fn time(command: &mut Command, input: &Path, output: &Path) -> Option<(f64, 
 pub fn a_million_lines(name: &str) {
     const LINES: u64 = 1_000_000;
     let [input, output] = [temporary_file(), temporary_file()];
-    let lines: String = (0..LINES).map(|n| format!("this is line {n:08}\n")).collect();
+    let lines: String = (0..LINES)
+        .map(|n| format!("this is line {n:08}\n"))
+        .collect();
     fs::write(&input, &lines).unwrap();
     let expected = printed(lines.lines());
     let measured = BesideNc::measure(ROUNDS, &input, &output, || {
-        assert!(fs::read(&output).unwrap() == expected.as_bytes(), "a wrong output");
+        assert!(
+            fs::read(&output).unwrap() == expected.as_bytes(),
+            "a wrong output"
+        );
     });
     let rate = LINES as f64 / median(measured.ours.iter().copied());
     let ratio = measured
         .ratio(|ours, theirs| median(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs)));
-    println!("{name}: {rate:.0} lines/s, {ratio}, {} KB at most", measured.peak);
+    println!(
+        "{name}: {rate:.0} lines/s, {ratio}, {} KB at most",
+        measured.peak
+    );
     let _ = fs::remove_file(input).and_then(|()| fs::remove_file(output));
 }
 

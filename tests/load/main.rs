@@ -31,7 +31,10 @@ const ROUNDS: usize = 7;
 
 fn main() {
     // Cargo itself says `--bench`.
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| arg != "--bench")
+        .collect();
     if args.first().is_some_and(|arg| arg == "--baseline") {
         return baseline::serve();
     }
@@ -41,7 +44,10 @@ fn main() {
         .map_or(usize::MAX, |limit| limit as usize);
     let filter = args.first().map_or("", String::as_str);
     println!("{}", machine());
-    println!("{:<34} {:>10} {:>9} {:>9}  ratio", "case", "messages/s", "p50 ms", "p99 ms");
+    println!(
+        "{:<34} {:>10} {:>9} {:>9}  ratio",
+        "case", "messages/s", "p50 ms", "p99 ms"
+    );
     let run = |name: &str, clients: usize, case: &dyn Fn(&str, usize)| match descriptors(clients) {
         _ if !name.contains(filter) => {}
         needed if needed > limit => {
@@ -60,18 +66,34 @@ fn main() {
         ("logged, ping-pong, 1 client", 1, 1, 16),
         ("logged, 1 client, 1000 x 16 B", 1, 1000, 16),
     ] {
-        let args: &[&str] = if name.starts_with("logged") { &[] } else { &["-q"] };
-        let load = Load { clients, batch, size };
-        run(name, clients, &|name, _| compare(name, args, |address| load.drive(address)));
+        let args: &[&str] = if name.starts_with("logged") {
+            &[]
+        } else {
+            &["-q"]
+        };
+        let load = Load {
+            clients,
+            batch,
+            size,
+        };
+        run(name, clients, &|name, _| {
+            compare(name, args, |address| load.drive(address))
+        });
     }
-    run("connect, ask once, close", 1, &|name, _| compare(name, &["-q"], churn));
+    run("connect, ask once, close", 1, &|name, _| {
+        compare(name, &["-q"], churn)
+    });
     println!();
     for clients in [500, 4000, 8000] {
         run("connects at once", clients, &bursts);
     }
     run("memory per client", 2000, &memory);
-    run("the client beside nc", 1, &|name, _| beside_nc::a_million_lines(name));
-    run("seq 20000000, the client beside nc", 1, &|name, _| beside_nc::for_seconds(name));
+    run("the client beside nc", 1, &|name, _| {
+        beside_nc::a_million_lines(name)
+    });
+    run("seq 20000000, the client beside nc", 1, &|name, _| {
+        beside_nc::for_seconds(name)
+    });
     run("the client, a connection for each line", 1, &|name, _| {
         reconnects::a_connection_for_each_line(name)
     });
@@ -90,7 +112,11 @@ fn descriptors(clients: usize) -> usize {
 fn machine() -> String {
     let script = "echo $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), \
                   $(nproc) cores, $(uname -sr), ulimit -n $(ulimit -n)";
-    let said = Command::new("sh").args(["-c", script]).output().unwrap().stdout;
+    let said = Command::new("sh")
+        .args(["-c", script])
+        .output()
+        .unwrap()
+        .stdout;
     String::from_utf8(said).unwrap()
 }
 
@@ -121,15 +147,23 @@ fn burst(server: &Server, clients: usize) -> f64 {
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(connects)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).fold(0.0, f64::max)
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .fold(0.0, f64::max)
     })
 }
 
 fn bursts(name: &str, clients: usize) {
-    let ours = (0..5).map(|_| burst(&Server::start(&["-q"]), clients)).fold(0.0, f64::max);
+    let ours = (0..5)
+        .map(|_| burst(&Server::start(&["-q"]), clients))
+        .fold(0.0, f64::max);
     print!("{name}: the longest of five times {clients} took {ours:.3} s");
     match clients {
-        500 => println!(", of once with the baseline {:.3} s", burst(&baseline::start(), clients)),
+        500 => println!(
+            ", of once with the baseline {:.3} s",
+            burst(&baseline::start(), clients)
+        ),
         // That would take most of a minute.
         _ => println!(),
     }

@@ -22,7 +22,10 @@ pub struct Sample {
 impl Sample {
     pub fn new(messages: usize, begun: Instant, mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        Sample { rate: messages as f64 / begun.elapsed().as_secs_f64(), times }
+        Sample {
+            rate: messages as f64 / begun.elapsed().as_secs_f64(),
+            times,
+        }
     }
 
     fn quantile(&self, share: f64) -> f64 {
@@ -104,8 +107,10 @@ impl Load {
                 .collect();
             ready.wait();
             let begun = Instant::now();
-            let times: Vec<Duration> =
-                drivers.into_iter().flat_map(|driver| driver.join().unwrap()).collect();
+            let times: Vec<Duration> = drivers
+                .into_iter()
+                .flat_map(|driver| driver.join().unwrap())
+                .collect();
             Sample::new(times.len() * self.batch, begun, times)
         })
     }

@@ -18,7 +18,9 @@ fn tests(folder: &Path) -> Vec<String> {
         let functions = source.split("#[test]").skip(1);
         let names_here = functions.filter_map(|after| {
             let mut lines = after.lines().skip(1).map(str::trim_start);
-            lines.find(|line| !line.starts_with("#["))?.strip_prefix("fn ")
+            lines
+                .find(|line| !line.starts_with("#["))?
+                .strip_prefix("fn ")
         });
         names.extend(names_here.filter_map(|name| Some(name.split_once('(')?.0.to_string())));
     }
@@ -38,7 +40,9 @@ fn source(page: &str) -> PathBuf {
 #[test]
 fn the_book_names_tests_and_files_that_are_there_and_each_test_of_the_tutorial() {
     let book = fs::read_to_string(Path::new(ROOT).join("src/lib.rs")).unwrap();
-    let commands = book.lines().filter_map(|line| line.strip_prefix("//! cargo test "));
+    let commands = book
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! cargo test "));
     let commands: Vec<&str> = commands.filter(|line| !line.ends_with(" NAME")).collect();
     let of_the_tutorial = tests(&Path::new(ROOT).join("tests/tutorial"));
     for (target, names) in [
@@ -46,19 +50,26 @@ fn the_book_names_tests_and_files_that_are_there_and_each_test_of_the_tutorial()
         ("--test it", &tests(&Path::new(ROOT).join("tests/it"))),
         ("--lib", &tests(&Path::new(ROOT).join("src"))),
     ] {
-        let named = commands.iter().filter_map(|command| command.strip_prefix(target));
+        let named = commands
+            .iter()
+            .filter_map(|command| command.strip_prefix(target));
         for name in named {
             let is_run = |test: &String| test.contains(name.trim());
             let why = "src/lib.rs names a test that is not there";
             assert!(names.iter().any(is_run), "{why}: {target}{name}");
         }
     }
-    for test in of_the_tutorial.iter().filter(|test| !test.starts_with("the_book_")) {
+    for test in of_the_tutorial
+        .iter()
+        .filter(|test| !test.starts_with("the_book_"))
+    {
         let command = format!("--test tutorial -- --nocapture {test}");
         assert!(commands.contains(&&*command), "{command}");
     }
 
-    let links = book.lines().filter_map(|line| line.split_once("]: ../src/"));
+    let links = book
+        .lines()
+        .filter_map(|line| line.split_once("]: ../src/"));
     let pages: Vec<&str> = links.map(|(_, page)| page).collect();
     for page in &pages {
         let path = source(page);
@@ -73,7 +84,9 @@ fn lines_of_code(file: &Path) -> usize {
     let source = fs::read_to_string(file).unwrap();
     let code = source.split("\nmod tests {").next().unwrap();
     let lines = code.lines().map(str::trim);
-    lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with("//"))
+        .count()
 }
 
 #[test]

@@ -46,7 +46,10 @@ fn after_a_long_reply_each_reply_is_that_to_the_message_before() {
     // The reply has 1,030 bytes, the buffer 1,024.
     let shown = String::from_utf8(naive.stdout).unwrap();
     let second = shown.lines().nth(1).unwrap();
-    assert!(second.starts_with("Enter message: Server: xxxxxx"), "{second}");
+    assert!(
+        second.starts_with("Enter message: Server: xxxxxx"),
+        "{second}"
+    );
     real.assert(0, printed([&long, "hello"]), "");
 }
 

@@ -72,7 +72,11 @@ fn without_descriptors_the_repaired_loop_spins() {
         100.. => Ok(()),
         complaints => Err(format!("{complaints} complaints")),
     });
-    println!("repaired: {} lines of log after {:?}", complaints(&naive), begun.elapsed());
+    println!(
+        "repaired: {} lines of log after {:?}",
+        complaints(&naive),
+        begun.elapsed()
+    );
     drop(naive);
 
     let real = Server::start(&[]);
@@ -81,13 +85,19 @@ fn without_descriptors_the_repaired_loop_spins() {
     let begun = Instant::now();
     let clients = exhaust(&real).unwrap();
     thread::sleep(Duration::from_millis(300));
-    println!("real:     {} after {:?}", complaints(&real), begun.elapsed());
+    println!(
+        "real:     {} after {:?}",
+        complaints(&real),
+        begun.elapsed()
+    );
     // One a second.
     let expected = 1..=1 + begun.elapsed().as_secs() as usize;
     assert!(expected.contains(&complaints(&real)), "{}", real.log());
     ask_line(&served, "still served");
     real.limit_open_files(400);
-    clients.iter().for_each(|client| ask_line(client, "at last"));
+    clients
+        .iter()
+        .for_each(|client| ask_line(client, "at last"));
 }
 
 #[test]
@@ -130,7 +140,9 @@ fn a_thread_has_two_mebibytes_of_address_space() {
     let each = |server: Server, message: &str| {
         let ask_all = |clients: &[TcpStream]| {
             let reply = received(message.trim_end());
-            clients.iter().for_each(|client| ask(client, message, reply.trim_end()));
+            clients
+                .iter()
+                .for_each(|client| ask(client, message, reply.trim_end()));
         };
         let first = [server.connect()];
         ask_all(&first);

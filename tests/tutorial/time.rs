@@ -59,17 +59,26 @@ fn a_drip_holds_a_thread() {
     let servers = [repaired_server(), Server::start(&["--timeout", "1"])];
     let [naive, real] = &servers;
     let threads = servers.each_ref().map(|server| server.status("Threads"));
-    let clients = servers.each_ref().map(|server| [(); DRIPS].map(|()| server.connect()));
+    let clients = servers
+        .each_ref()
+        .map(|server| [(); DRIPS].map(|()| server.connect()));
     let begun = Instant::now();
     // The naive one's last client is still served when all of the real one's are gone.
-    let drips =
-        || clients.as_flattened().iter().filter(|client| (&**client).write_all(b"x").is_ok());
+    let drips = || {
+        clients
+            .as_flattened()
+            .iter()
+            .filter(|client| (&**client).write_all(b"x").is_ok())
+    };
     while drips().count() > DRIPS {
         assert!(begun.elapsed() < LIMIT, "no client was given up");
         thread::sleep(20 * MS);
     }
     let after = begun.elapsed();
-    println!("repaired: {} threads more after {after:?}", naive.status("Threads") - threads[0]);
+    println!(
+        "repaired: {} threads more after {after:?}",
+        naive.status("Threads") - threads[0]
+    );
     assert_eq!(naive.status("Threads") - threads[0], DRIPS as u64);
     println!("real:  each client was told why it was closed");
     let [_, clients] = clients;
@@ -120,7 +129,10 @@ fn both_write_and_nobody_reads() {
         }
         assert!(sent < input.len(), "all was sent");
     };
-    println!("naive: both sides wait for ever after {sent} of {} bytes", input.len());
+    println!(
+        "naive: both sides wait for ever after {sent} of {} bytes",
+        input.len()
+    );
     assert!(system::is_timeout(&error), "{error}");
     let server = Server::start(&["-q"]);
     run(&mut server.client(&[]), input).assert(0, printed(vec![line; LINES]), "");
@@ -173,7 +185,11 @@ fn a_stopped_client_looks_like_a_stopped_server() {
         let server = Server::start(&["-q"]);
         let probe = Probe::start(server.address, &["--rate", "100"]);
         probe.await_replies(10);
-        let id = if stops_client { probe.id() } else { server.id() };
+        let id = if stops_client {
+            probe.id()
+        } else {
+            server.id()
+        };
         stop(id);
         thread::sleep(1000 * MS);
         signal(id, "CONT");

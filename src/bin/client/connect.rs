@@ -69,7 +69,13 @@ struct LastConnect {
 
 impl Connector {
     pub(crate) fn new(host: &str, port: u16, retries: bool) -> Self {
-        Connector { host: host.to_string(), port, retries, last: None, overdue: None }
+        Connector {
+            host: host.to_string(),
+            port,
+            retries,
+            last: None,
+            overdue: None,
+        }
     }
 
     /// Makes one attempt, which began at `begun`. Calls `goes_on` if an address has failed
@@ -85,11 +91,14 @@ impl Connector {
         limit: Limit,
         goes_on: impl FnMut(&Failure, SocketAddr),
     ) -> Result<Connected, Unreachable> {
-        let mut addresses = self
-            .look_up(limit)
-            .map_err(|error| Unreachable { why: error.to_string(), is_refused: false })?;
+        let mut addresses = self.look_up(limit).map_err(|error| Unreachable {
+            why: error.to_string(),
+            is_refused: false,
+        })?;
         if let Some(last) = &self.last
-            && let Some(place) = addresses.iter().position(|address| *address == last.address)
+            && let Some(place) = addresses
+                .iter()
+                .position(|address| *address == last.address)
         {
             addresses.swap(0, place);
         }
@@ -142,7 +151,9 @@ impl Connector {
             // Nobody waits for it any more once the run is over.
             let _ = found.send(addresses);
         };
-        thread::Builder::new().name("look-up".to_string()).spawn(look_up)?;
+        thread::Builder::new()
+            .name("look-up".to_string())
+            .spawn(look_up)?;
         Ok(answer)
     }
 }
@@ -192,7 +203,9 @@ impl Attempt {
             for (number, address) in addresses.iter().enumerate() {
                 let untried = (addresses.len() - number) as u32;
                 let began = clock();
-                let left = self.limit.map(|limit| limit.saturating_sub(began - self.begun));
+                let left = self
+                    .limit
+                    .map(|limit| limit.saturating_sub(began - self.begun));
                 if left == Some(Duration::ZERO) && !failures.is_empty() {
                     break;
                 }
@@ -206,14 +219,21 @@ impl Attempt {
                 let share = share.map(|share| share.max(SHORTEST_SHARE));
                 match connect(*address, share) {
                     Ok(connected) => return Ok((connected, clock() - began)),
-                    Err(cause) => pass.push(Failure { address: *address, cause }),
+                    Err(cause) => pass.push(Failure {
+                        address: *address,
+                        cause,
+                    }),
                 }
                 if let (Some(failed), Some(next)) = (pass.last(), addresses.get(number + 1)) {
                     goes_on(failed, *next);
                 }
             }
-            let timed_out = pass.iter().any(|failed| matches!(failed.cause, Cause::TimedOut));
-            let refused = pass.iter().any(|failed| matches!(failed.cause, Cause::Refused(_)));
+            let timed_out = pass
+                .iter()
+                .any(|failed| matches!(failed.cause, Cause::TimedOut));
+            let refused = pass
+                .iter()
+                .any(|failed| matches!(failed.cause, Cause::Refused(_)));
             let is_whole = pass.len() == addresses.len();
             for failed in pass {
                 failures.retain(|earlier| earlier.address != failed.address);
@@ -229,7 +249,9 @@ impl Attempt {
 
 /// What there is to say when all addresses have failed.
 fn unreachable(failures: &[Failure]) -> Unreachable {
-    let is_refused = failures.iter().any(|failed| matches!(failed.cause, Cause::Refused(_)));
+    let is_refused = failures
+        .iter()
+        .any(|failed| matches!(failed.cause, Cause::Refused(_)));
     let why = match failures {
         [] => "the name has no address".to_string(),
         [only] => match &only.cause {
@@ -237,7 +259,9 @@ fn unreachable(failures: &[Failure]) -> Unreachable {
             Cause::Refused(why) | Cause::Other(why) => why.clone(),
         },
         several => {
-            let each = several.iter().map(|failed| format!("{}: {}", failed.address.ip(), failed));
+            let each = several
+                .iter()
+                .map(|failed| format!("{}: {}", failed.address.ip(), failed));
             each.collect::<Vec<_>>().join("; ")
         }
     };
@@ -255,7 +279,11 @@ impl std::fmt::Display for Failure {
 
 /// Whether this machine has an address of its own that reaches this one.
 fn has_route(address: SocketAddr) -> bool {
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let any = if address.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
     // This sends nothing.
     UdpSocket::bind(any).is_ok_and(|socket| socket.connect(address).is_ok())
 }
@@ -267,7 +295,9 @@ fn connect_to(address: SocketAddr, limit: Limit) -> Result<Connected, Cause> {
         None => TcpStream::connect(address),
     };
     let stream = connected.map_err(|error| cause_of(&error, address))?;
-    let local = stream.local_addr().map_err(|error| Cause::Other(error.to_string()))?;
+    let local = stream
+        .local_addr()
+        .map_err(|error| Cause::Other(error.to_string()))?;
     // If nothing listens on a port that the system also gives to outgoing connections, a
     // connection can meet itself.
     if local == address {
@@ -277,7 +307,10 @@ fn connect_to(address: SocketAddr, limit: Limit) -> Result<Connected, Cause> {
     // Otherwise a message could wait until TCP has acknowledged the one before. Some
     // systems refuse if the server has reset the connection already; the first read says so.
     let _ = stream.set_nodelay(true);
-    Ok(Connected { stream, addresses: (local, address) })
+    Ok(Connected {
+        stream,
+        addresses: (local, address),
+    })
 }
 
 fn cause_of(error: &io::Error, address: SocketAddr) -> Cause {
@@ -338,7 +371,12 @@ mod tests {
                 }
             }
         };
-        let attempt = Attempt { first_share, retries, begun, limit };
+        let attempt = Attempt {
+            first_share,
+            retries,
+            begun,
+            limit,
+        };
         let end = attempt.try_all(&addresses, || now.get(), connect, |_, _| ());
         let took = (now.get() - begun).as_millis() as u32;
         (took, end.ok().map(|(number, _)| number))
@@ -352,7 +390,11 @@ mod tests {
             (&[Nothing, Nothing, Answers(1)], 501, Some(2)),
             // 250 ms each, and then up to 500 ms.
             (&[Answers(300), Answers(300)], 800, Some(0)),
-            (&[Nothing, Answers(900)], 250 + 250 + 500 + 500 + 1000 + 900, Some(1)),
+            (
+                &[Nothing, Answers(900)],
+                250 + 250 + 500 + 500 + 1000 + 900,
+                Some(1),
+            ),
             (&[Nothing, Nothing], 10_000, None),
             (&[Nothing], 10_000, None),
             (&[Answers(9_999)], 9_999, Some(0)),
@@ -368,8 +410,14 @@ mod tests {
     #[test]
     fn a_refusal_ends_the_attempt_with_its_pass_if_others_follow() {
         for does in [&[Refuses, Nothing], &[Nothing, Refuses]] {
-            assert_eq!(attempt(does, FIRST_SHARE, true, Some(5_000 * MS)), (250, None));
-            assert_eq!(attempt(does, FIRST_SHARE, false, Some(5_000 * MS)), (5_000, None));
+            assert_eq!(
+                attempt(does, FIRST_SHARE, true, Some(5_000 * MS)),
+                (250, None)
+            );
+            assert_eq!(
+                attempt(does, FIRST_SHARE, false, Some(5_000 * MS)),
+                (5_000, None)
+            );
         }
     }
 
@@ -377,14 +425,20 @@ mod tests {
     fn no_attempt_takes_longer_than_its_limit_and_each_address_has_its_share() {
         for millis in [2, 100, 300, 499, 500, 501, 1700] {
             let limit = Some(millis * MS);
-            for does in [&[Nothing, Nothing][..], &[Nothing, Refuses], &[Nothing, Nothing, Nothing]]
-            {
+            for does in [
+                &[Nothing, Nothing][..],
+                &[Nothing, Refuses],
+                &[Nothing, Nothing, Nothing],
+            ] {
                 let (took, answered) = attempt(does, FIRST_SHARE, false, limit);
                 assert!(took.abs_diff(millis) <= 3, "{took} of {millis} ms");
                 assert_eq!(answered, None);
             }
             let (took, answered) = attempt(&[Nothing, Answers(1)], FIRST_SHARE, true, limit);
-            assert!(took <= millis && answered == Some(1), "{took} of {millis} ms");
+            assert!(
+                took <= millis && answered == Some(1),
+                "{took} of {millis} ms"
+            );
         }
     }
 }

@@ -62,8 +62,9 @@ fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
     let mut batch = Vec::new();
     loop {
         batch.clear();
-        let to_send = shared
-            .wait_until(None, |conversation| conversation.take_unsent(&mut batch, Instant::now()));
+        let to_send = shared.wait_until(None, |conversation| {
+            conversation.take_unsent(&mut batch, Instant::now())
+        });
         match to_send {
             Some(ToSend::Batch) => system::outgoing(stream).write_all(&batch)?,
             Some(ToSend::HalfClose) => stream.shutdown(Shutdown::Write)?,

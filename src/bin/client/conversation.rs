@@ -189,7 +189,10 @@ impl Conversation {
     /// How long the present outage has lasted.
     fn outage_so_far(&self, now: Instant) -> Option<Duration> {
         let outage = self.outage.as_ref()?;
-        Some(self.outage_ends_at(now).saturating_duration_since(outage.began))
+        Some(
+            self.outage_ends_at(now)
+                .saturating_duration_since(outage.began),
+        )
     }
 
     /// When the present outage has ended, if the connection works by now.
@@ -212,7 +215,11 @@ impl Conversation {
     fn replies(&self) -> Replies {
         let read = self.counts.answers.total();
         let asked = read + self.outbox.in_flight() as u64;
-        Replies { asked, read, listening_since: self.listening_since }
+        Replies {
+            asked,
+            read,
+            listening_since: self.listening_since,
+        }
     }
 
     /// Whether another line may be queued.
@@ -233,7 +240,11 @@ impl Conversation {
 
     /// Since when there is a connection, if there is one.
     fn connected_since(&self) -> Option<Instant> {
-        if let Link::Up { since, .. } = self.link { Some(since) } else { None }
+        if let Link::Up { since, .. } = self.link {
+            Some(since)
+        } else {
+            None
+        }
     }
 
     /// Whether a line waits to be sent.
@@ -273,7 +284,11 @@ impl Conversation {
     /// How long an outage may last, if it ends the run only then.
     pub(super) fn retry_limit(&self) -> Limit {
         let retry_for = self.settings.retry_for;
-        if retry_for.is_zero() { None } else { Some(retry_for) }
+        if retry_for.is_zero() {
+            None
+        } else {
+            Some(retry_for)
+        }
     }
 
     /// Once everything is answered: whether each answer was an acknowledgement, and
@@ -303,7 +318,11 @@ impl Conversation {
             return self.outbox.push(self.lines, sent, due);
         }
         self.counts.too_long += 1;
-        let report = format!("line {}: not sent: {}", self.lines, wire::Rejection::TooLong);
+        let report = format!(
+            "line {}: not sent: {}",
+            self.lines,
+            wire::Rejection::TooLong
+        );
         self.report(self.counts.too_long, "lines over the limit", report);
     }
 
@@ -318,7 +337,12 @@ impl Conversation {
             return Some(ToSend::Over);
         }
         let (has_ended, has_unsent) = (self.input_end.is_some(), self.has_unsent());
-        let Link::Up { left, half_closed, .. } = &mut self.link else { return Some(ToSend::Over) };
+        let Link::Up {
+            left, half_closed, ..
+        } = &mut self.link
+        else {
+            return Some(ToSend::Over);
+        };
         if has_unsent && *left > 0 {
             let before = self.outbox.in_flight();
             if before == 0 {
@@ -360,7 +384,9 @@ impl Conversation {
         self.before_output.first_due = self.outbox.first_due();
         self.is_printing = true;
         let taken = self.take_replies(replies, now);
-        self.counts.own_delays.replies_are_read(self.counts.answers.total(), now);
+        self.counts
+            .own_delays
+            .replies_are_read(self.counts.answers.total(), now);
         if self.output.is_empty() {
             self.is_printing = false;
         } else {
@@ -407,7 +433,9 @@ impl Conversation {
     pub(crate) fn begin_to_listen(&mut self, now: Instant) {
         self.listening_since = Some(now);
         // What would stand behind no other reply is noticed at once.
-        self.counts.own_delays.replies_are_read(self.counts.answers.total(), now);
+        self.counts
+            .own_delays
+            .replies_are_read(self.counts.answers.total(), now);
     }
 
     /// Measures how late the client itself is; from now on each snapshot and each end of

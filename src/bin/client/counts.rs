@@ -82,7 +82,12 @@ impl Counts {
     ///
     /// Some were not; the error counts them.
     pub(crate) fn verdict(&self) -> Result<(), String> {
-        let Answers { acknowledged, rejected, wrong, .. } = self.answers;
+        let Answers {
+            acknowledged,
+            rejected,
+            wrong,
+            ..
+        } = self.answers;
         let too_long = self.too_long;
         let failed = too_long + rejected + wrong;
         if failed == 0 {
@@ -141,7 +146,9 @@ impl Snapshot {
 
     /// How late the client itself was at most since an earlier moment, and still is.
     pub(crate) fn longest_own_delay(&self, since: Instant) -> Duration {
-        self.counts.own_delays.longest_after(since, self.listening_since, self.now)
+        self.counts
+            .own_delays
+            .longest_after(since, self.listening_since, self.now)
     }
 
     /// The longest outage since the run began.

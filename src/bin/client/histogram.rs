@@ -19,8 +19,13 @@ pub(crate) struct Histogram {
 }
 
 /// The figures that are shown, and the share of durations that each is for.
-const FIGURES: [(&str, f64); 5] =
-    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+const FIGURES: [(&str, f64); 5] = [
+    ("p50", 0.5),
+    ("p90", 0.9),
+    ("p99", 0.99),
+    ("p99.9", 0.999),
+    ("max", 1.0),
+];
 
 impl Histogram {
     /// Counts a duration, `times` times.
@@ -57,8 +62,17 @@ impl Histogram {
     /// of it is known to 2 % only.
     pub(crate) fn since(&self, earlier: &Histogram) -> Histogram {
         let before = earlier.counts.iter().chain(iter::repeat(&0));
-        let counts = self.counts.iter().zip(before).map(|(now, before)| now - before).collect();
-        Histogram { counts, total: self.total.saturating_sub(earlier.total), max: self.max }
+        let counts = self
+            .counts
+            .iter()
+            .zip(before)
+            .map(|(now, before)| now - before)
+            .collect();
+        Histogram {
+            counts,
+            total: self.total.saturating_sub(earlier.total),
+            max: self.max,
+        }
     }
 }
 
@@ -120,7 +134,13 @@ mod tests {
     fn the_figures_are_quantiles_and_the_longest_in_milliseconds() {
         let mut times = Histogram::default();
         (1..=10_000).for_each(|micros| times.record(Duration::from_micros(micros), 1));
-        let exact = [("p50", 5.0), ("p90", 9.0), ("p99", 9.9), ("p99.9", 9.99), ("max", 10.0)];
+        let exact = [
+            ("p50", 5.0),
+            ("p90", 9.0),
+            ("p99", 9.9),
+            ("p99.9", 9.99),
+            ("max", 10.0),
+        ];
         for (shown, exact) in times.figures().unwrap().iter().zip(exact) {
             assert_eq!(shown.0, exact.0);
             assert!(shown.1 >= exact.1 && shown.1 < exact.1 * 1.02, "{shown:?}");
@@ -143,7 +163,10 @@ mod tests {
         let earlier = times.clone();
         assert_eq!(times.since(&earlier).quantile(0.99), None);
         times.record(Duration::from_nanos(50), 9);
-        assert_eq!(times.since(&earlier).quantile(0.99), Some(Duration::from_nanos(50)));
+        assert_eq!(
+            times.since(&earlier).quantile(0.99),
+            Some(Duration::from_nanos(50))
+        );
         let since_the_start = times.since(&Histogram::default());
         let longest = since_the_start.quantile(1.0);
         assert_eq!(longest, Some(Duration::from_secs(9)));

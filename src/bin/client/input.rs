@@ -40,7 +40,10 @@ pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: imp
             output.tell(Shared::release(conversation, &shared.changed));
             let (is_done, verdict) = shared.change(|conversation| {
                 conversation.end_input(read.map(|_| ()));
-                (conversation.is_done_while_connecting(), conversation.verdict())
+                (
+                    conversation.is_done_while_connecting(),
+                    conversation.verdict(),
+                )
             });
             if is_done {
                 shared.end(verdict.map_err(|why| anyhow!(why)));

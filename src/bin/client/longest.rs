@@ -43,7 +43,10 @@ mod tests {
             for (ended, length) in (0..).zip(&lengths) {
                 longest.add(begin + ended * SECOND, *length * SECOND);
             }
-            assert_eq!(longest.after(begin - SECOND), *lengths.iter().max().unwrap() * SECOND);
+            assert_eq!(
+                longest.after(begin - SECOND),
+                *lengths.iter().max().unwrap() * SECOND
+            );
             for after in 0..5 {
                 let rest = lengths[after as usize + 1..].iter().max();
                 let rest = rest.map_or(Duration::ZERO, |length| *length * SECOND);

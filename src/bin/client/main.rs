@@ -109,7 +109,10 @@ struct Endpoint {
 impl Endpoint {
     fn host_and_port(&self) -> (&str, u16) {
         let host = self.first.as_deref().or(self.host.as_deref());
-        (host.unwrap_or(cli::DEFAULT_HOST), self.second.or(self.port).unwrap_or(cli::DEFAULT_PORT))
+        (
+            host.unwrap_or(cli::DEFAULT_HOST),
+            self.second.or(self.port).unwrap_or(cli::DEFAULT_PORT),
+        )
     }
 }
 
@@ -171,7 +174,11 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // A file over the limit of its size (ulimit -f) is an error like any other.
     system::ignore_file_size_signal();
     // Only now, so that a signal does not leave an empty report behind.
-    let file = args.report.as_deref().map(|path| NamedFile::create("report", path)).transpose()?;
+    let file = args
+        .report
+        .as_deref()
+        .map(|path| NamedFile::create("report", path))
+        .transpose()?;
     let began = SystemTime::now();
     let (host, port) = args.server.host_and_port();
     let server = cli::address(host, port);
@@ -220,7 +227,9 @@ fn start(
         .transpose()?;
     let stdin = system::stdin().context("cannot read standard input")?;
     let schedule = Schedule::new(args.rate);
-    start_thread("input", shared, move |shared| input::read_input(shared, schedule, stdin))?;
+    start_thread("input", shared, move |shared| {
+        input::read_input(shared, schedule, stdin)
+    })?;
     if args.progress {
         start_thread("progress", shared, progress::show_progress)?;
     }
@@ -254,7 +263,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(signal) = error.downcast_ref::<Signal>() {
         return signal.exit_code();
     }
-    let is_closed = error.downcast_ref::<io::Error>().is_some_and(system::is_broken_pipe);
+    let is_closed = error
+        .downcast_ref::<io::Error>()
+        .is_some_and(system::is_broken_pipe);
     if is_closed { CLOSED_OUTPUT } else { 1 }
 }
 
@@ -282,17 +293,26 @@ fn conclude(
     let exit = error.map_or(0, exit_code);
     let why = error.map(|error| format!("{error:#}"));
     let rate = args.rate;
-    let write_report =
-        || file?.write(&report::report(&run, began, rate, exit, why.as_deref())).err();
+    let write_report = || {
+        file?
+            .write(&report::report(&run, began, rate, exit, why.as_deref()))
+            .err()
+    };
     let comes_last = file.is_some_and(NamedFile::comes_last);
     let mut unwritten = if comes_last { None } else { write_report() };
-    let mut last_words = if args.summary { summary::summary(&run) } else { String::new() };
+    let mut last_words = if args.summary {
+        summary::summary(&run)
+    } else {
+        String::new()
+    };
     // The other codes say enough, and a panic was reported where it happened.
     let news = error.filter(|error| exit == 1 && !error.is::<Panicked>());
     for error in unwritten.iter().chain(news) {
         last_words += &format!("client: {error:#}\n");
     }
-    shared.output.end(&last_words, exit == Signal::INT.exit_code());
+    shared
+        .output
+        .end(&last_words, exit == Signal::INT.exit_code());
     if comes_last && let Some(error) = write_report() {
         cli::failure("client", &error);
         unwritten = Some(error);
@@ -335,10 +355,21 @@ mod tests {
     fn a_panic_is_one_line_that_tells_where_it_happened_and_exit_code_1() {
         let mut player = Command::new(env::current_exe().unwrap());
         player.args(["--exact", "tests::player", "--nocapture"]);
-        let output = player.env(VARIABLE, "1").env_remove("RUST_LOG").output().unwrap();
+        let output = player
+            .env(VARIABLE, "1")
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         let place = "client: the thread \"input\" panicked at src/bin/client/main.rs:";
-        assert!(said.starts_with(place) && said.ends_with(": a bug\n"), "{said}");
-        assert_eq!((said.lines().count(), output.status.code()), (1, Some(1)), "{said}");
+        assert!(
+            said.starts_with(place) && said.ends_with(": a bug\n"),
+            "{said}"
+        );
+        assert_eq!(
+            (said.lines().count(), output.status.code()),
+            (1, Some(1)),
+            "{said}"
+        );
     }
 }

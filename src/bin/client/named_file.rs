@@ -47,7 +47,9 @@ impl NamedFile {
     /// What the system says.
     pub(crate) fn write(&self, text: &str) -> anyhow::Result<()> {
         // As text, or a broken pipe here would mean exit code 141.
-        (&self.file).write_all(text.as_bytes()).map_err(|error| anyhow!("{}: {error}", self.error))
+        (&self.file)
+            .write_all(text.as_bytes())
+            .map_err(|error| anyhow!("{}: {error}", self.error))
     }
 }
 

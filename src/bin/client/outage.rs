@@ -44,7 +44,15 @@ impl Outage {
         lost: Option<Addresses>,
     ) -> Self {
         let (length, own_delay) = (Duration::ZERO, Duration::ZERO);
-        Outage { began, known, cause, sent_again: 0, length, own_delay, lost }
+        Outage {
+            began,
+            known,
+            cause,
+            sent_again: 0,
+            length,
+            own_delay,
+            lost,
+        }
     }
 
     /// How long to wait before the next attempt.

@@ -54,7 +54,11 @@ impl Outbox {
             Some(span) if span.due == due && span.line + span.messages == line => {
                 span.messages += 1
             }
-            _ => self.spans.push_back(Span { line, messages: 1, due }),
+            _ => self.spans.push_back(Span {
+                line,
+                messages: 1,
+                due,
+            }),
         }
     }
 
@@ -195,7 +199,10 @@ mod tests {
         assert_eq!(take(&mut outbox), sent("", 0));
         outbox.push(4, b"four", now);
         assert_eq!(take(&mut outbox), sent("four\n", 0));
-        assert_eq!((outbox.in_flight(), outbox.len(), outbox.bytes()), (4, 4, 17));
+        assert_eq!(
+            (outbox.in_flight(), outbox.len(), outbox.bytes()),
+            (4, 4, 17)
+        );
     }
 
     #[test]
@@ -370,6 +377,9 @@ mod tests {
             assert_eq!(outbox.first_line(), texts.front().map(|(line, _)| *line));
             assert!(outbox.bytes.len() <= 2 * 50 * 3010 + LEAST_MOVE);
         }
-        assert!(line > 10_000 && moves > 100 && parts > 1000, "{line}, {moves}, {parts}");
+        assert!(
+            line > 10_000 && moves > 100 && parts > 1000,
+            "{line}, {moves}, {parts}"
+        );
     }
 }

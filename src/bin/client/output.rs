@@ -54,7 +54,10 @@ impl Output {
     pub(crate) fn print(&self, replies: &[u8]) -> anyhow::Result<()> {
         let mut stdout = &self.stdout;
         let written = if self.stdout_is_terminal {
-            let lines = replies.strip_suffix(b"\n").unwrap_or(replies).split(|byte| *byte == b'\n');
+            let lines = replies
+                .strip_suffix(b"\n")
+                .unwrap_or(replies)
+                .split(|byte| *byte == b'\n');
             let shown: String = lines.map(|line| format!("{}\n", Printable(line))).collect();
             let _terminal = self.begin_line();
             stdout.write_all(shown.as_bytes())

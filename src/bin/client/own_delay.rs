@@ -129,14 +129,20 @@ impl OwnDelays {
                 last.count += count;
                 last.seen = seen;
             }
-            _ => self.waiting.push_back(Ticks { first, count, asked, seen }),
+            _ => self.waiting.push_back(Ticks {
+                first,
+                count,
+                asked,
+                seen,
+            }),
         }
     }
 
     /// A reply that came with these ticks would have been noticed at this time.
     fn record(&mut self, ticks: &Ticks, noticed: Instant, now: Instant) {
         let noticed = ticks.noticed_at(noticed);
-        self.longest.add(now, noticed.saturating_duration_since(ticks.first));
+        self.longest
+            .add(now, noticed.saturating_duration_since(ticks.first));
         for number in 0..ticks.count {
             let tick = ticks.first + number * TICK;
             self.all.record(noticed.saturating_duration_since(tick), 1);
@@ -159,7 +165,11 @@ mod tests {
 
     /// Nothing is asked for, so that each tick is noticed when it is seen.
     fn idle(since: Instant) -> Replies {
-        Replies { asked: 0, read: 0, listening_since: Some(since) }
+        Replies {
+            asked: 0,
+            read: 0,
+            listening_since: Some(since),
+        }
     }
 
     #[test]
@@ -177,13 +187,18 @@ mod tests {
             }
             let noticed = |tick| wakes.clone().find(|wake| *wake >= tick).unwrap();
             let ticks = (0..=TIMES).step_by(2);
-            let mut late: Vec<Duration> =
-                ticks.clone().map(|tick| at(noticed(tick)) - at(tick)).collect();
+            let mut late: Vec<Duration> = ticks
+                .clone()
+                .map(|tick| at(noticed(tick)) - at(tick))
+                .collect();
             late.sort();
             for (number, late) in (1..).zip(&late) {
                 let share = f64::from(number) / late_count(TIMES);
                 let quantile = delays.all.quantile(share).unwrap();
-                assert!(quantile >= *late && quantile <= late.mul_f64(1.02), "{pattern:b}");
+                assert!(
+                    quantile >= *late && quantile <= late.mul_f64(1.02),
+                    "{pattern:b}"
+                );
             }
             assert_eq!(delays.all.quantile(1.0), late.last().copied());
             for after in 0..=TIMES {
@@ -210,7 +225,10 @@ mod tests {
         for (share, millis) in [(0.5, 0), (0.9, 500), (0.99, 950), (1.0, 1000)] {
             let exact = Duration::from_millis(millis);
             let quantile = delays.all.quantile(share).unwrap();
-            assert!(quantile >= exact && quantile <= exact.mul_f64(1.02), "{share}: {quantile:?}");
+            assert!(
+                quantile >= exact && quantile <= exact.mul_f64(1.02),
+                "{share}: {quantile:?}"
+            );
         }
     }
 
@@ -252,7 +270,15 @@ mod tests {
                 }
             }
             let asked = read + in_flight.len() as u64;
-            delays.measure(begin, Replies { asked, read, listening_since }, now);
+            delays.measure(
+                begin,
+                Replies {
+                    asked,
+                    read,
+                    listening_since,
+                },
+                now,
+            );
         }
         (delays.all, times)
     }
@@ -264,7 +290,10 @@ mod tests {
             for share in [0.5, 0.9, 0.99] {
                 let [own, reply] = [&own, &replies].map(|times| times.quantile(share).unwrap());
                 let ratio = own.as_secs_f64() / reply.as_secs_f64();
-                assert!((0.9..1.1).contains(&ratio), "{prints}, {share}: {own:?} and {reply:?}");
+                assert!(
+                    (0.9..1.1).contains(&ratio),
+                    "{prints}, {share}: {own:?} and {reply:?}"
+                );
             }
         }
     }
@@ -284,7 +313,11 @@ mod tests {
         let begin = Instant::now();
         let mut delays = OwnDelays::default();
         let at = |millis: u32| begin + millis * MS;
-        let busy = Replies { asked: 8, read: 4, listening_since: None };
+        let busy = Replies {
+            asked: 8,
+            read: 4,
+            listening_since: None,
+        };
         for tick in 0..=1200 {
             delays.measure(begin, busy, at(tick * 10));
         }

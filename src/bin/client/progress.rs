@@ -25,7 +25,10 @@ pub(crate) fn show_progress(shared: &Shared) {
 /// since the line before.
 fn progress(run: &Snapshot, before: &Snapshot) -> String {
     let (_, rate, times) = run.since(before);
-    let mut line = format!("client: {} acknowledged, {rate:.0}/s", run.counts.answers.acknowledged);
+    let mut line = format!(
+        "client: {} acknowledged, {rate:.0}/s",
+        run.counts.answers.acknowledged
+    );
     if let Some(p99) = times.quantile(0.99) {
         line += &format!(", p99 {:.3} ms", milliseconds(p99));
     }

@@ -16,7 +16,9 @@ pub(crate) fn report(
 ) -> String {
     let (counts, answers) = (&run.counts, &run.counts.answers);
     let began = began.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let arguments = env::args_os().skip(1).map(|argument| text(&argument.to_string_lossy()));
+    let arguments = env::args_os()
+        .skip(1)
+        .map(|argument| text(&argument.to_string_lossy()));
     let lines = [
         ("acknowledged", answers.acknowledged),
         ("rejected", answers.rejected),
@@ -59,14 +61,19 @@ pub(crate) fn report(
 
 fn outage(past: &Outage, began: Duration) -> String {
     let address = |address: SocketAddr| text(&address.to_string());
-    let lost = past.lost.map(|(local, remote)| (address(local), address(remote)));
+    let lost = past
+        .lost
+        .map(|(local, remote)| (address(local), address(remote)));
     let (local, remote) = lost.unzip();
     object([
         ("began", seconds(began)),
         ("seconds", seconds(past.length)),
         ("cause", text(&past.cause)),
         ("sent_again", past.sent_again.to_string()),
-        ("own_delay_ms", format!("{:.6}", milliseconds(past.own_delay))),
+        (
+            "own_delay_ms",
+            format!("{:.6}", milliseconds(past.own_delay)),
+        ),
         ("local", or_null(local)),
         ("remote", or_null(remote)),
     ])

@@ -25,7 +25,11 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(rate: Option<f64>) -> Self {
-        Schedule { rate, start: None, lines: 0 }
+        Schedule {
+            rate,
+            start: None,
+            lines: 0,
+        }
     }
 
     /// When the next line is due; `None` is never, at a rate that is too low for
@@ -187,7 +191,11 @@ mod tests {
                 let room_since = self.room_since(&went_out);
                 while line >= read {
                     let whole = now.max(self.there[line]);
-                    let part = if brings_parts { (now + whole) / 2 } else { whole };
+                    let part = if brings_parts {
+                        (now + whole) / 2
+                    } else {
+                        whole
+                    };
                     let to = if part > now { part } else { whole };
                     let room = (room_since <= to).then(|| at(room_since));
                     schedule.waited_for_input(at(now), at(to), room);
@@ -245,7 +253,11 @@ mod tests {
                         *now += gap;
                         Some(*now)
                     }));
-                    let mixture = Mixture { there, answer_times: answer_times.clone(), window };
+                    let mixture = Mixture {
+                        there,
+                        answer_times: answer_times.clone(),
+                        window,
+                    };
                     let ruled = mixture.by_the_rule();
                     for brings_parts in [false, true] {
                         let scheduled = mixture.scheduled(brings_parts);

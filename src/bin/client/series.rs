@@ -50,7 +50,11 @@ impl Series {
                  name a file, or /dev/stderr"
             );
         }
-        let opened = if is_special { None } else { Some(NamedFile::create("series", path)?) };
+        let opened = if is_special {
+            None
+        } else {
+            Some(NamedFile::create("series", path)?)
+        };
         // Two things in one file would overwrite each other.
         if let (Some(series), Some(report)) = (&opened, report)
             && series.is_same(report)
@@ -66,7 +70,11 @@ impl Series {
             }
             let _ = done.send(all);
         })?;
-        Ok(Series { path: path.to_owned(), end, written })
+        Ok(Series {
+            path: path.to_owned(),
+            end,
+            written,
+        })
     }
 
     /// Hands out the end of the run, for the last row.
@@ -155,9 +163,15 @@ fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
     }
     let ended = run.counts.longest_outage.after(before.now);
     let outage = run.outage.unwrap_or_default().max(ended);
-    let (outage, waiting) = (outage.as_secs_f64(), milliseconds(run.waiting.unwrap_or_default()));
+    let (outage, waiting) = (
+        outage.as_secs_f64(),
+        milliseconds(run.waiting.unwrap_or_default()),
+    );
     let own_delay = milliseconds(run.longest_own_delay(before.now));
-    row + &format!(",{},{waiting:.3},{outage:.3},{own_delay:.3}\n", run.in_flight)
+    row + &format!(
+        ",{},{waiting:.3},{outage:.3},{own_delay:.3}\n",
+        run.in_flight
+    )
 }
 
 #[cfg(test)]

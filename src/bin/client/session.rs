@@ -53,7 +53,11 @@ impl Session {
             let (loss, hint) = match self.connect(now, limit) {
                 Ok(stream) => (connection::converse(&shared, stream)?, ""),
                 Err(Unreachable { why, is_refused }) => {
-                    let hint = if is_refused { "; is the server running there?" } else { "" };
+                    let hint = if is_refused {
+                        "; is the server running there?"
+                    } else {
+                        ""
+                    };
                     (Some(Loss::Unreachable(why)), hint)
                 }
             };

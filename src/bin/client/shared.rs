@@ -75,7 +75,11 @@ impl Shared {
     /// The conversation, unless the run is over.
     pub(crate) fn lock_if_not_over(&self) -> Option<MutexGuard<'_, Conversation>> {
         let conversation = self.lock_always();
-        if self.is_over.load(Ordering::Relaxed) { None } else { Some(conversation) }
+        if self.is_over.load(Ordering::Relaxed) {
+            None
+        } else {
+            Some(conversation)
+        }
     }
 
     /// The replies that were counted last are printed: they count even if the run has
@@ -102,7 +106,9 @@ impl Shared {
     }
 
     fn lock_always(&self) -> MutexGuard<'_, Conversation> {
-        self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
+        self.conversation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unless_over<'a>(
@@ -153,8 +159,9 @@ impl Shared {
         let mut conversation = self.lock();
         loop {
             let value = awaited(&mut conversation);
-            let left =
-                deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+            let left = deadline.map_or(Duration::MAX, |at| {
+                at.saturating_duration_since(Instant::now())
+            });
             if value.is_some() || left.is_zero() {
                 return value;
             }
@@ -179,7 +186,9 @@ pub(crate) fn start_thread<T: Send + 'static>(
     let body = move || {
         // Whatever state it leaves behind, only the conclusion of the run reads it.
         let value = panic::catch_unwind(AssertUnwindSafe(|| run(&shared)));
-        value.inspect_err(|_| shared.end(Err(Panicked(name).into()))).ok()
+        value
+            .inspect_err(|_| shared.end(Err(Panicked(name).into())))
+            .ok()
     };
     thread.spawn(body).context("cannot start a thread")
 }

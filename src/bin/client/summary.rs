@@ -9,17 +9,35 @@ use crate::histogram::Histogram;
 
 /// The lines that `--summary` shows.
 pub(crate) fn summary(run: &Snapshot) -> String {
-    let Snapshot { counts, unacknowledged, .. } = run;
-    let Counts { too_long, sent_again, outages, .. } = counts;
+    let Snapshot {
+        counts,
+        unacknowledged,
+        ..
+    } = run;
+    let Counts {
+        too_long,
+        sent_again,
+        outages,
+        ..
+    } = counts;
     let never_sent = match run.never_sent {
         0 => String::new(),
         lines => format!(" ({lines} never sent)"),
     };
-    let Answers { acknowledged, rejected, wrong, .. } = &counts.answers;
+    let Answers {
+        acknowledged,
+        rejected,
+        wrong,
+        ..
+    } = &counts.answers;
     let (seconds, rate) = (run.elapsed().as_secs_f64(), run.rate());
     let longest = run.longest_outage().as_secs_f64();
     let connections = cli::counted(counts.connections, "connection");
-    let cut_short = if run.input_was_read { "" } else { "; the input was not read to its end" };
+    let cut_short = if run.input_was_read {
+        ""
+    } else {
+        "; the input was not read to its end"
+    };
     // What was never answered has no reply time, however long it has waited.
     let waiting = run.waiting.as_ref().map(Duration::as_secs_f64);
     let waiting = waiting.map(|seconds| format!("; unacknowledged for up to {seconds:.3} s"));

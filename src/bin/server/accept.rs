@@ -71,7 +71,14 @@ impl Server {
             result
         })?;
         let refusals = Warnings::default();
-        Ok(Server { accepting, waiting, settings, limits, drain, refusals })
+        Ok(Server {
+            accepting,
+            waiting,
+            settings,
+            limits,
+            drain,
+            refusals,
+        })
     }
 
     /// Serves until a shutdown has ended accepting, and waits for no client.
@@ -96,10 +103,16 @@ impl Server {
         };
         // If the thread cannot be started, its closure is dropped; a second handle lets
         // the client have a notice all the same.
-        let client = Client { slot: Some(slot), stream: Arc::clone(&stream), peer };
+        let client = Client {
+            slot: Some(slot),
+            stream: Arc::clone(&stream),
+            peer,
+        };
         let settings = self.settings.clone();
         let drain = self.drain.clone();
-        let spawned = spawn(client, move |client| connection::serve(client, settings, &drain));
+        let spawned = spawn(client, move |client| {
+            connection::serve(client, settings, &drain)
+        });
         if let Err(error) = spawned {
             self.refuse(stream, peer, &format!("no thread for it: {error}"));
         }
@@ -116,7 +129,10 @@ impl Server {
                 );
             }
         }
-        let notice = self.settings.framing.notice(ServerLine::Refused(why.as_bytes()));
+        let notice = self
+            .settings
+            .framing
+            .notice(ServerLine::Refused(why.as_bytes()));
         let _ = self.drain.send(Closing::new(stream, notice));
     }
 }
@@ -202,7 +218,9 @@ impl Warnings {
 /// ends that thread alone.
 fn spawn(client: Client, handler: impl FnOnce(Client) + Send + 'static) -> io::Result<()> {
     let peer = client.peer;
-    let thread = thread::Builder::new().name(peer.to_string()).stack_size(STACK);
+    let thread = thread::Builder::new()
+        .name(peer.to_string())
+        .stack_size(STACK);
     thread.spawn(move || {
         if panic::catch_unwind(AssertUnwindSafe(|| handler(client))).is_err() {
             log::error!("{peer} disconnected: its handler panicked");
@@ -257,7 +275,10 @@ mod tests {
                 true
             }
             fn log(&self, record: &log::Record<'_>) {
-                LOGGED.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
+                LOGGED
+                    .lock()
+                    .unwrap()
+                    .push(format!("{} {}", record.level(), record.args()));
             }
             fn flush(&self) {}
         }

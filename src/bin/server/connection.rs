@@ -178,7 +178,15 @@ impl<'a> Connection<'a> {
             Framing::Raw => LineReader::raw(wire::MAX_MESSAGE),
         };
         let replies = Vec::new();
-        Connection { stream, peer, settings, lines, replies, messages: 0, short_since: 0 }
+        Connection {
+            stream,
+            peer,
+            settings,
+            lines,
+            replies,
+            messages: 0,
+            short_since: 0,
+        }
     }
 
     /// Serves until the client ends its side, breaks a deadline, or there is a shutdown.
@@ -191,7 +199,9 @@ impl<'a> Connection<'a> {
         self.stream.tcp.set_nodelay(true)?;
         // Deadlines cost no system call: they are judged after each read. So each may be
         // late by as much as the shorter one of the two limits.
-        self.stream.tcp.set_read_timeout(cli::shorter(idle_timeout, timeout))?;
+        self.stream
+            .tcp
+            .set_read_timeout(cli::shorter(idle_timeout, timeout))?;
         self.stream.tcp.set_write_timeout(timeout)?;
 
         let mut now = Instant::now();
@@ -267,7 +277,11 @@ impl<'a> Connection<'a> {
     /// The client has ended its side. If a shutdown has ended the taking up of messages
     /// before they were all answered, the client gets a notice instead of a bare end.
     fn client_ended(&self) -> End {
-        if self.lines.is_inside_line() { End::Shutdown } else { End::ClientEnded }
+        if self.lines.is_inside_line() {
+            End::Shutdown
+        } else {
+            End::ClientEnded
+        }
     }
 
     /// Answers what had come when the shutdown was noticed. Of a flood, that is only the
@@ -304,8 +318,11 @@ impl<'a> Connection<'a> {
         let is_answered = !matches!(end, Ok(End::Shutdown));
         let ends_no_line =
             is_lines && is_answered && self.messages == 0 && self.lines.is_inside_line();
-        let hint =
-            if ends_no_line { " (a client that ends no line needs --framing raw)" } else { "" };
+        let hint = if ends_no_line {
+            " (a client that ends no line needs --framing raw)"
+        } else {
+            ""
+        };
         log::info!("{peer} disconnected after {messages}{why}{hint}");
     }
 
@@ -403,7 +420,10 @@ impl<'a> Connection<'a> {
                 let why = "replies were not taken in time";
                 return Err(io::Error::new(ErrorKind::TimedOut, why));
             }
-            is_overdue = self.settings.timeout.is_some_and(|limit| begun.elapsed() >= limit);
+            is_overdue = self
+                .settings
+                .timeout
+                .is_some_and(|limit| begun.elapsed() >= limit);
         }
     }
 }

@@ -52,7 +52,11 @@ fn run(closings: &Receiver<Closing>, most: usize) {
     let mut swept = Instant::now();
     let mut scratch = vec![0; 65_536];
     loop {
-        let wait = if drained.is_empty() { Duration::MAX } else { SWEEP };
+        let wait = if drained.is_empty() {
+            Duration::MAX
+        } else {
+            SWEEP
+        };
         match closings.recv_timeout(wait) {
             Ok(closing) => {
                 drained.extend(closing.begin());
@@ -73,7 +77,11 @@ fn run(closings: &Receiver<Closing>, most: usize) {
 impl Closing {
     pub(crate) fn new(stream: Arc<Stream>, notice: Vec<u8>) -> Self {
         let since = Instant::now();
-        Closing { stream, unsent: notice, since }
+        Closing {
+            stream,
+            unsent: notice,
+            since,
+        }
     }
 
     /// `None` if the connection is lost already.

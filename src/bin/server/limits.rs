@@ -64,7 +64,9 @@ impl Limits {
         if taken >= self.clients {
             return Err(format!("{} connected ({})", clients_are(taken), self.cause));
         }
-        Ok(Slot { _counted: Arc::clone(&self.slots) })
+        Ok(Slot {
+            _counted: Arc::clone(&self.slots),
+        })
     }
 }
 
@@ -105,7 +107,10 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
         let flag = asked.map(|_| format!("--max-clients {clients}"));
         (flag.unwrap_or("the default limit".to_string()), "")
     } else if by_files < by_maps {
-        (format!("the hard open-file limit of {files}"), "ulimit -Hn raises it")
+        (
+            format!("the hard open-file limit of {files}"),
+            "ulimit -Hn raises it",
+        )
     } else {
         ("vm.max_map_count".to_string(), "sysctl raises it")
     };
@@ -113,24 +118,46 @@ fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow
         bail!("not even one client is allowed because of {cause} ({remedy})");
     }
     if clients < wanted {
-        let level = if asked.is_some() { Level::Warn } else { Level::Info };
+        let level = if asked.is_some() {
+            Level::Warn
+        } else {
+            Level::Info
+        };
         let served = clients_are(clients);
-        log::log!(level, "At most {served} served, not {wanted}, because of {cause} ({remedy})");
+        log::log!(
+            level,
+            "At most {served} served, not {wanted}, because of {cause} ({remedy})"
+        );
     }
-    Ok(Limits { clients, cause, drained, waiting, slots: Arc::default() })
+    Ok(Limits {
+        clients,
+        cause,
+        drained,
+        waiting,
+        slots: Arc::default(),
+    })
 }
 
 /// A number of clients, as the beginning of a sentence about them.
 pub(crate) fn clients_are(number: usize) -> String {
-    if number == 1 { "1 client is".to_string() } else { format!("{number} clients are") }
+    if number == 1 {
+        "1 client is".to_string()
+    } else {
+        format!("{number} clients are")
+    }
 }
 
 /// How many descriptors are open below the limit, inherited ones too.
 fn open_files(limit: usize) -> usize {
-    let Ok(files) = fs::read_dir("/dev/fd") else { return USUALLY_OPEN };
+    let Ok(files) = fs::read_dir("/dev/fd") else {
+        return USUALLY_OPEN;
+    };
     let numbers = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok());
     // One of them is the directory itself.
-    numbers.filter(|number: &usize| *number < limit).count().saturating_sub(1)
+    numbers
+        .filter(|number: &usize| *number < limit)
+        .count()
+        .saturating_sub(1)
 }
 
 /// How many memory mappings a process may have; no limit where it cannot be
@@ -149,7 +176,11 @@ mod tests {
     /// The numbers and what they come from, for these limits.
     fn allowed(asked: Option<usize>, files: usize, maps: usize) -> (usize, [usize; 2], String) {
         let limits = allow(asked, files, 4, maps).unwrap();
-        (limits.clients, [limits.drained, limits.waiting], limits.cause)
+        (
+            limits.clients,
+            [limits.drained, limits.waiting],
+            limits.cause,
+        )
     }
 
     #[test]
@@ -163,7 +194,10 @@ mod tests {
         assert_eq!(allowed(None, 64, NONE), (38, [8, 8], files));
         // As by default on Linux: 57,330 mappings of 65,530, four for a thread.
         let maps = "vm.max_map_count".to_string();
-        assert_eq!(allowed(Some(20_000), 100_000, 65_530), (14_329, [256, 4096], maps));
+        assert_eq!(
+            allowed(Some(20_000), 100_000, 65_530),
+            (14_329, [256, 4096], maps)
+        );
         let asked = "--max-clients 1".to_string();
         assert_eq!(allowed(Some(1), 13, 64), (1, [1, 1], asked));
     }
@@ -185,11 +219,18 @@ mod tests {
     #[test]
     fn refuses_to_serve_nobody() {
         for (files, maps, why) in [
-            (12, NONE, "the hard open-file limit of 12 (ulimit -Hn raises it)"),
+            (
+                12,
+                NONE,
+                "the hard open-file limit of 12 (ulimit -Hn raises it)",
+            ),
             (NONE, 31, "vm.max_map_count (sysctl raises it)"),
         ] {
             let error = allow(None, files, 4, maps).unwrap_err().to_string();
-            assert_eq!(error, format!("not even one client is allowed because of {why}"));
+            assert_eq!(
+                error,
+                format!("not even one client is allowed because of {why}")
+            );
         }
     }
 }

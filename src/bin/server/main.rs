@@ -72,7 +72,9 @@ fn run(args: &Args) -> anyhow::Result<Infallible> {
     }
 
     let listener = args.endpoint.open()?;
-    let address = listener.local_addr().context("cannot tell the address that was bound")?;
+    let address = listener
+        .local_addr()
+        .context("cannot tell the address that was bound")?;
     let limits = limits::limits(args.max_clients.map(|clients| clients as usize))
         .with_context(|| format!("cannot serve on {address}"))?;
     shutdown.accepting_begins(address);
@@ -82,7 +84,9 @@ fn run(args: &Args) -> anyhow::Result<Infallible> {
     if let Err(error) = writeln!(io::stdout(), "Server listening on {address}") {
         log::warn!("Cannot announce {address} on standard output: {error}");
     }
-    server.serve().with_context(|| format!("cannot accept on {address}"))?;
+    server
+        .serve()
+        .with_context(|| format!("cannot accept on {address}"))?;
     // The thread that waits for signals ends the process.
     loop {
         thread::park();

@@ -249,7 +249,9 @@ impl Shutdown {
     /// Waits for this long. Returns whether the server still accepts.
     fn await_end_of_accepting(&self, limit: Duration) -> bool {
         let accepts = |listener: &mut Listener| listener.accepts_on.is_some();
-        let waited = self.accept_ended.wait_timeout_while(self.listener(), limit, accepts);
+        let waited = self
+            .accept_ended
+            .wait_timeout_while(self.listener(), limit, accepts);
         let listener = waited.unwrap_or_else(PoisonError::into_inner).0;
         listener.accepts_on.is_some()
     }
@@ -314,7 +316,9 @@ impl Shutdown {
     }
 
     fn open_streams(&self) -> MutexGuard<'_, usize> {
-        self.open_streams.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open_streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

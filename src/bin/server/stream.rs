@@ -15,7 +15,10 @@ pub(crate) struct Stream {
 impl Stream {
     /// Counts the stream as open from now on.
     pub(crate) fn new(tcp: TcpStream, shutdown: &Arc<Shutdown>) -> Self {
-        Stream { tcp, open: shutdown.count_stream() }
+        Stream {
+            tcp,
+            open: shutdown.count_stream(),
+        }
     }
 
     /// The shutdown that waits for this stream.

@@ -62,7 +62,9 @@ pub fn three_rounds(server: &Server, mut round: impl FnMut()) {
         round();
         eventually(|| match counts() {
             after if after == before => Ok(()),
-            after => Err(format!("(threads, descriptors): {before:?} before, {after:?} after")),
+            after => Err(format!(
+                "(threads, descriptors): {before:?} before, {after:?} after"
+            )),
         });
         memory.push(server.status("VmRSS"));
     }

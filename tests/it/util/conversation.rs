@@ -118,7 +118,10 @@ pub fn read_line(mut stream: &TcpStream) -> String {
     while !line.ends_with(b"\n") {
         // What comes after the line is left for the next reader.
         let here = peek(stream, &mut part).unwrap();
-        let end = part[..here].iter().position(|&byte| byte == b'\n').map_or(here, |lf| lf + 1);
+        let end = part[..here]
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(here, |lf| lf + 1);
         stream.read_exact(&mut part[..end]).unwrap();
         line.extend_from_slice(&part[..end]);
         if here == 0 {
@@ -142,5 +145,8 @@ pub fn received(text: &str) -> String {
 
 /// What the client prints for these lines.
 pub fn printed(lines: impl IntoIterator<Item = impl fmt::Display>) -> String {
-    lines.into_iter().map(|line| format!("Server: {}", received(&line.to_string()))).collect()
+    lines
+        .into_iter()
+        .map(|line| format!("Server: {}", received(&line.to_string())))
+        .collect()
 }

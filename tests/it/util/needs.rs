@@ -67,7 +67,10 @@ pub fn process_1(command: &Command) -> Option<Command> {
 pub fn strace(args: &[&str], command: &Command) -> Option<Command> {
     let start = |program: &OsStr| {
         let mut strace = self::program("strace")?;
-        strace.args(["-f", "-qqq", "-o", "/dev/null"]).args(args).arg(program);
+        strace
+            .args(["-f", "-qqq", "-o", "/dev/null"])
+            .args(args)
+            .arg(program);
         Some(strace)
     };
     let tried = run(&mut start("true".as_ref())?, "");
@@ -136,7 +139,9 @@ pub fn threads_allowed() -> u64 {
 pub fn may_start(threads: u64) -> bool {
     let allowed = threads_allowed();
     if allowed < threads {
-        skip(format_args!("needs {threads} threads, of {allowed} allowed"));
+        skip(format_args!(
+            "needs {threads} threads, of {allowed} allowed"
+        ));
     }
     allowed >= threads
 }

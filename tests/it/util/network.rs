@@ -30,18 +30,25 @@ impl Network {
         };
         let tried = run(&mut isolated("true".as_ref())?, "");
         if !tried.status.success() {
-            skip(format_args!("no network of its own: {}", tried.stderr.trim_end()));
+            skip(format_args!(
+                "no network of its own: {}",
+                tried.stderr.trim_end()
+            ));
             return None;
         }
         let mut server = isolated(env!("CARGO_BIN_EXE_server").as_ref())?;
         server.args(["--host", "127.0.0.2", "--port", "0"]);
-        Some(Network { server: Server::spawn(server.args(args)) })
+        Some(Network {
+            server: Server::spawn(server.args(args)),
+        })
     }
 
     /// A command that runs another one in this network.
     pub fn run(&self, command: &Command) -> Command {
         let mut nsenter = Command::new("nsenter");
-        nsenter.arg(format!("--net=/proc/{}/ns/net", self.server.id())).arg(command.get_program());
+        nsenter
+            .arg(format!("--net=/proc/{}/ns/net", self.server.id()))
+            .arg(command.get_program());
         nsenter.args(command.get_args());
         nsenter
     }
@@ -49,7 +56,17 @@ impl Network {
     /// From now on, the network drops what the server sends.
     pub fn drop_replies(&self) {
         let mut ip = Command::new("ip");
-        ip.args(["rule", "add", "pref", "50", "from", "127.0.0.2", "to", "127.0.0.1", "blackhole"]);
+        ip.args([
+            "rule",
+            "add",
+            "pref",
+            "50",
+            "from",
+            "127.0.0.2",
+            "to",
+            "127.0.0.1",
+            "blackhole",
+        ]);
         run(&mut self.run(&ip), "").assert(0, "", "");
     }
 }

@@ -47,7 +47,14 @@ impl Numbered {
             }
             lines
         });
-        Numbered { name, process, enough, feeder, stdout, report }
+        Numbered {
+            name,
+            process,
+            enough,
+            feeder,
+            stdout,
+            report,
+        }
     }
 
     /// Ends the input, and asserts that the client succeeds and has printed the reply
@@ -61,7 +68,11 @@ impl Numbered {
         outcome.assert(0, "", "");
         let stdout = fs::read_to_string(&self.stdout).unwrap();
         fs::remove_file(&self.stdout).unwrap();
-        assert!(stdout == printed(&lines), "client {} printed others", self.name);
+        assert!(
+            stdout == printed(&lines),
+            "client {} printed others",
+            self.name
+        );
         (lines, take_report(&self.report))
     }
 }

@@ -17,7 +17,10 @@ impl Pauses {
             "while kill -s STOP $0 2>/dev/null; do sleep 0.002; kill -s CONT $0; sleep 0.1; done";
         let mut shell = Command::new("sh");
         let shell = spawn(shell.args(["-c", script, &process.to_string()]));
-        Pauses { process, shell: Some(shell) }
+        Pauses {
+            process,
+            shell: Some(shell),
+        }
     }
 }
 
@@ -26,7 +29,11 @@ impl Drop for Pauses {
         // It may be killed between the two signals. The process may have ended.
         self.shell.take();
         let mut shell = Command::new("sh");
-        shell.args(["-c", "kill -s CONT $0 2>/dev/null", &self.process.to_string()]);
+        shell.args([
+            "-c",
+            "kill -s CONT $0 2>/dev/null",
+            &self.process.to_string(),
+        ]);
         let _ = shell.status();
     }
 }

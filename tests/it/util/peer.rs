@@ -75,8 +75,9 @@ pub fn answering_at_the_end(mut hangs_up: usize) -> SocketAddr {
 pub fn fill_queue(listener: &TcpListener) -> Vec<TcpStream> {
     let address = listener.local_addr().unwrap();
     let waits = Duration::from_millis(100);
-    let queue: Vec<TcpStream> =
-        (0..1000).map_while(|_| TcpStream::connect_timeout(&address, waits).ok()).collect();
+    let queue: Vec<TcpStream> = (0..1000)
+        .map_while(|_| TcpStream::connect_timeout(&address, waits).ok())
+        .collect();
     assert!(queue.len() < 1000);
     queue
 }

@@ -38,7 +38,12 @@ impl Probe {
                 count.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Probe { process, report, stderr, printed }
+        Probe {
+            process,
+            report,
+            stderr,
+            printed,
+        }
     }
 
     pub fn id(&self) -> u32 {

@@ -41,7 +41,10 @@ pub fn spawn(command: &mut Command) -> Process {
         Err(error) => panic!("cannot start {command:?}: {error}"),
     };
     with_running(|running| running.push((child.id(), Instant::now())));
-    Process { command: format!("{command:?}"), child }
+    Process {
+        command: format!("{command:?}"),
+        child,
+    }
 }
 
 /// Kills what has been running for too long, and what that has started, which may
@@ -66,7 +69,9 @@ fn kill(processes: &[u32]) {
     let mut shell = Command::new("sh");
     shell.args(["-c", "kill -s KILL $@", "sh"]);
     // Some may have ended already.
-    shell.args(processes.iter().map(u32::to_string)).stderr(Stdio::null());
+    shell
+        .args(processes.iter().map(u32::to_string))
+        .stderr(Stdio::null());
     let _ = shell.status();
 }
 

@@ -76,7 +76,10 @@ pub struct Running {
 
 impl Running {
     pub fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut process = spawn(command);
         Running {
             stdin: process.stdin.take(),
@@ -91,7 +94,9 @@ impl Running {
 
     /// Signals the programs that this one runs, as `unshare` does.
     pub fn signal_child(&self, name: &str) {
-        children(self.id()).into_iter().for_each(|id| signal(id, name));
+        children(self.id())
+            .into_iter()
+            .for_each(|id| signal(id, name));
     }
 
     pub fn send(&mut self, text: &str) {
@@ -153,7 +158,12 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stdout = String::from_utf8_lossy(&self.stdout);
-        let Outcome { command, status, stderr, .. } = self;
+        let Outcome {
+            command,
+            status,
+            stderr,
+            ..
+        } = self;
         write!(
             f,
             "{command}: {status}\nstdout:\n{}\nstderr:\n{}",

@@ -19,7 +19,10 @@ pub fn take_report(path: &Path) -> Json {
          outage_seconds longest_outage_seconds"
     );
     let lines = report["lines"].names().join(" ");
-    assert_eq!(lines, "acknowledged rejected wrong unacknowledged never_sent too_long sent_again");
+    assert_eq!(
+        lines,
+        "acknowledged rejected wrong unacknowledged never_sent too_long sent_again"
+    );
     let answered_by = &report["answered_by"];
     let counts = answered_by.names().into_iter();
     let total: f64 = counts.map(|prefix| answered_by[prefix].number()).sum();
@@ -34,8 +37,14 @@ pub fn take_report(path: &Path) -> Json {
     }
     assert_ne!(report["own_delay_ms"], Json::Null);
     let outages = report["outages"].list();
-    let seconds: f64 = outages.iter().map(|outage| outage["seconds"].number()).sum();
-    assert!((report["outage_seconds"].number() - seconds).abs() < 0.001, "{report:?}");
+    let seconds: f64 = outages
+        .iter()
+        .map(|outage| outage["seconds"].number())
+        .sum();
+    assert!(
+        (report["outage_seconds"].number() - seconds).abs() < 0.001,
+        "{report:?}"
+    );
     for outage in outages {
         let own_delay = outage["own_delay_ms"].number() / 1000.0;
         assert!(own_delay <= outage["seconds"].number() + 1e-6, "{report:?}");
@@ -55,7 +64,9 @@ pub type Row = HashMap<String, f64>;
 /// The rows of a series, without those cells that are empty. Asserts its shape.
 #[track_caller]
 pub fn series(text: &str) -> Vec<Row> {
-    let mut lines = text.split_inclusive('\n').map(|line| line.strip_suffix('\n').unwrap());
+    let mut lines = text
+        .split_inclusive('\n')
+        .map(|line| line.strip_suffix('\n').unwrap());
     let header = lines.next().unwrap_or_default();
     assert_eq!(
         header,
@@ -64,10 +75,16 @@ pub fn series(text: &str) -> Vec<Row> {
     );
     lines
         .map(|line| {
-            assert_eq!(line.matches(',').count(), header.matches(',').count(), "{line}");
+            assert_eq!(
+                line.matches(',').count(),
+                header.matches(',').count(),
+                "{line}"
+            );
             let cells = header.split(',').zip(line.split(','));
             let cells = cells.filter(|(_, cell)| !cell.is_empty());
-            cells.map(|(name, cell)| (name.to_string(), cell.parse().unwrap())).collect()
+            cells
+                .map(|(name, cell)| (name.to_string(), cell.parse().unwrap()))
+                .collect()
         })
         .collect()
 }

@@ -53,9 +53,12 @@ impl Server {
         command.stdin(input).stdout(Stdio::piped()).stderr(stderr);
         let mut process = spawn(command);
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let announced =
-            line.strip_prefix("Server listening on ").and_then(|rest| rest.trim_end().parse().ok());
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let announced = line
+            .strip_prefix("Server listening on ")
+            .and_then(|rest| rest.trim_end().parse().ok());
         let Some(address) = announced else {
             let status = process.wait();
             let log = fs::read_to_string(&log);
@@ -66,7 +69,11 @@ impl Server {
 
     /// A process that serves at this address and logs to this file.
     pub fn new(process: Process, address: SocketAddr, log: PathBuf) -> Self {
-        Server { process, address, log }
+        Server {
+            process,
+            address,
+            log,
+        }
     }
 
     /// What the server has written to its standard error so far.

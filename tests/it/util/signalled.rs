@@ -14,7 +14,9 @@ use super::{
 /// Each signal that asks a program to end, unless it is ignored here.
 pub fn signals() -> Vec<(i32, &'static str)> {
     let signals = [(1, "HUP"), (2, "INT"), (15, "TERM")];
-    let heeded = signals.into_iter().filter(|(number, _)| !is_ignored(*number));
+    let heeded = signals
+        .into_iter()
+        .filter(|(number, _)| !is_ignored(*number));
     heeded.collect()
 }
 
@@ -38,7 +40,11 @@ impl Signalled {
         let mut process = spawn(command);
         let stdin = process.stdin.as_mut().unwrap();
         stdin.write_all(b"hello\n").unwrap();
-        Signalled { process, report, stderr }
+        Signalled {
+            process,
+            report,
+            stderr,
+        }
     }
 
     /// Waits until its standard error contains this text.

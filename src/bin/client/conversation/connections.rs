@@ -52,10 +52,16 @@ impl Conversation {
     pub(crate) fn connected(&mut self, now: Instant) {
         self.counts.connections += 1;
         if let Link::Connecting { since } = self.link {
-            self.counts.connect_times.record(now.saturating_duration_since(since), 1);
+            self.counts
+                .connect_times
+                .record(now.saturating_duration_since(since), 1);
         }
         let left = self.settings.reconnect_every.unwrap_or(u64::MAX);
-        self.link = Link::Up { since: now, left, half_closed: false };
+        self.link = Link::Up {
+            since: now,
+            left,
+            half_closed: false,
+        };
     }
 
     /// What the addresses of the connection are.
@@ -104,7 +110,11 @@ impl Conversation {
 
     /// The connection is over, so nothing more can be sent over it.
     pub(crate) fn disconnected(&mut self) {
-        self.link = if self.has_done_its_part() { Link::Resting } else { Link::Down };
+        self.link = if self.has_done_its_part() {
+            Link::Resting
+        } else {
+            Link::Down
+        };
     }
 
     /// An attempt has failed, or a connection ended too early. Returns the pause
@@ -114,7 +124,11 @@ impl Conversation {
     ///
     /// There will be none; the error is the one line that says why.
     pub(crate) fn lost(&mut self, loss: &Loss, now: Instant) -> Result<Duration, String> {
-        let attempt = if let Link::Connecting { since } = self.link { Some(since) } else { None };
+        let attempt = if let Link::Connecting { since } = self.link {
+            Some(since)
+        } else {
+            None
+        };
         self.link = Link::Down;
         // Nothing more comes of this connection, and all that came was noticed by now. Ticks
         // that wait for replies which had been asked for here would wait for others.
@@ -146,7 +160,10 @@ impl Conversation {
         let is_new = self.outage.is_none();
         // Where no connection was lost, the outage began with the attempt.
         let known = attempt.unwrap_or(now);
-        let began = self.awaited_since.filter(|_| was_in_flight).unwrap_or(known);
+        let began = self
+            .awaited_since
+            .filter(|_| was_in_flight)
+            .unwrap_or(known);
         let addresses = self.addresses.take();
         let new = || Outage::new(began, known, what, addresses);
         let outage = self.outage.get_or_insert_with(new);

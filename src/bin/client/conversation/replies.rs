@@ -21,7 +21,9 @@ impl Conversation {
             let mut acknowledged = 0;
             let prefix = self.settings.reply_prefix[self.prefix].as_bytes();
             for sent in self.outbox.messages_in_flight() {
-                let Some(line) = replies.next_line_if([prefix, sent]) else { break };
+                let Some(line) = replies.next_line_if([prefix, sent]) else {
+                    break;
+                };
                 self.output.extend_from_slice(b"Server: ");
                 self.output.extend_from_slice(line);
                 acknowledged += 1;
@@ -35,7 +37,13 @@ impl Conversation {
                     return Err(Loss::Broken(why.to_string()));
                 }
                 Some(Line::TooLong) => return Err(self.too_long()),
-                None => return if replies.is_over_limit() { Err(self.too_long()) } else { Ok(()) },
+                None => {
+                    return if replies.is_over_limit() {
+                        Err(self.too_long())
+                    } else {
+                        Ok(())
+                    };
+                }
             };
             if let Some(prefix) = self.acknowledging_prefix(line) {
                 self.prefix = prefix;
@@ -175,7 +183,11 @@ fn difference(wanted: &[u8], got: &[u8]) -> String {
     let same = pairs.take_while(|(wanted, got)| wanted == got).count();
     let lines = [wanted, got].map(|line| Excerpt::around(line, same));
     let is_cut = lines.iter().any(Excerpt::is_cut);
-    let column = if is_cut { format!("from column {} on ", same + 1) } else { String::new() };
+    let column = if is_cut {
+        format!("from column {} on ", same + 1)
+    } else {
+        String::new()
+    };
     let [wanted, got] = lines;
     format!("{column}expected \"{wanted}\", got \"{got}\"")
 }

@@ -56,7 +56,11 @@ fn serve_across_shutdown(
         client.write_all(parts[1]).unwrap();
     };
     thread::scope(|scope| {
-        let served = Client { slot: None, stream: Arc::clone(&stream), peer };
+        let served = Client {
+            slot: None,
+            stream: Arc::clone(&stream),
+            peer,
+        };
         let (drain, _) = mpsc::sync_channel(0);
         let start = || scope.spawn(move || serve(served, settings, &drain));
         let thread = if reads_first {
@@ -135,9 +139,10 @@ fn wherever_a_shutdown_comes_a_character_that_a_read_cut_is_left_to_another_serv
 
 #[test]
 fn a_client_that_had_ended_its_side_before_a_shutdown_has_all_answered_and_no_notice() {
-    for (framing, replies) in
-        [(Framing::Lines, format!("{REPLY}a\n{REPLY}b\n")), (Framing::Raw, format!("{REPLY}a\nb"))]
-    {
+    for (framing, replies) in [
+        (Framing::Lines, format!("{REPLY}a\n{REPLY}b\n")),
+        (Framing::Raw, format!("{REPLY}a\nb")),
+    ] {
         let sent = serve_across_shutdown(framing, (false, true), [b"a\nb", b"", b""]);
         assert_eq!(sent, replies);
     }
@@ -155,7 +160,9 @@ fn once_no_message_is_taken_up_none_is_answered_and_the_client_gets_the_notice()
             let settings = settings(framing);
             // More than is read at once, so that some of it stays in the reader, and some
             // in the socket.
-            client.write_all("a line\n".repeat(1000).as_bytes()).unwrap();
+            client
+                .write_all("a line\n".repeat(1000).as_bytes())
+                .unwrap();
             if ends {
                 client.shutdown(net::Shutdown::Write).unwrap();
             }
@@ -168,7 +175,11 @@ fn once_no_message_is_taken_up_none_is_answered_and_the_client_gets_the_notice()
             assert!(matches!(connection.client_ended(), End::Shutdown));
             assert_eq!((connection.messages, connection.replies.len()), (0, 0));
 
-            let served = Client { slot: None, stream, peer };
+            let served = Client {
+                slot: None,
+                stream,
+                peer,
+            };
             let (drain, _) = mpsc::sync_channel(0);
             let thread = thread::spawn(move || serve(served, settings, &drain));
             let mut sent = String::new();
@@ -185,6 +196,10 @@ fn with_raw_framing_a_message_that_a_shutdown_finds_unread_has_one_reply() {
     for length in [1, 1024, 1025, 3000, 65_536] {
         let text = "x".repeat(length);
         let sent = serve_across_shutdown(Framing::Raw, (false, false), [text.as_bytes(), b"", b""]);
-        assert!(sent == format!("{REPLY}{text}{NOTICE}"), "{length}: {} bytes", sent.len());
+        assert!(
+            sent == format!("{REPLY}{text}{NOTICE}"),
+            "{length}: {} bytes",
+            sent.len()
+        );
     }
 }

@@ -78,7 +78,12 @@ fn every_damage(lengths: [usize; 2]) -> Vec<Damage> {
     for (way, length) in [Way::There, Way::Back].into_iter().zip(lengths) {
         for how in [How::EndOfFile, How::Reset, How::Silence] {
             for (after, connections) in (0..=length).flat_map(|after| [(after, 1), (after, 2)]) {
-                every.push(Damage { way, how, after, connections });
+                every.push(Damage {
+                    way,
+                    how,
+                    after,
+                    connections,
+                });
             }
         }
     }
@@ -90,7 +95,12 @@ fn every_setting() -> Vec<Settings> {
     let mut every = Vec::new();
     for retry_for in [Duration::ZERO, 3600 * SECOND] {
         for (window, reconnect_every) in [(1, None), (3, None), (100, None), (3, Some(2))] {
-            every.push(Settings { window, retry_for, reconnect_every, ..settings() });
+            every.push(Settings {
+                window,
+                retry_for,
+                reconnect_every,
+                ..settings()
+            });
         }
     }
     every
@@ -99,7 +109,9 @@ fn every_setting() -> Vec<Settings> {
 /// The messages of an input as they go out.
 fn sent(input: &[u8]) -> Vec<Vec<u8>> {
     let lines = input.split_inclusive(|byte| *byte == b'\n');
-    lines.map(|line| [line.strip_suffix(b"\n").unwrap_or(line), b"\n"].concat()).collect()
+    lines
+        .map(|line| [line.strip_suffix(b"\n").unwrap_or(line), b"\n"].concat())
+        .collect()
 }
 
 /// What the server answers to these bytes, and to their end if that comes too.
@@ -121,7 +133,9 @@ fn replies(bytes: &[u8], is_end: bool) -> Vec<u8> {
 /// What must come of it, said without a conversation.
 fn expected(sent: &[Vec<u8>], damage: Damage, settings: &Settings) -> Outcome {
     let is_first_loss_the_end = settings.retry_for.is_zero();
-    let Damage { way, how, after, .. } = damage;
+    let Damage {
+        way, how, after, ..
+    } = damage;
     let mut answers: Vec<Vec<u8>> = Vec::new();
     let mut lost = None;
     for _ in 0..damage.connections {
@@ -159,14 +173,26 @@ fn expected(sent: &[Vec<u8>], damage: Damage, settings: &Settings) -> Outcome {
         lost = None;
     }
     if lost.is_none() {
-        answers.extend(sent[answers.len()..].iter().map(|line| replies(line, false)));
+        answers.extend(
+            sent[answers.len()..]
+                .iter()
+                .map(|line| replies(line, false)),
+        );
     }
-    let mut outcome =
-        Outcome { printed: String::new(), acknowledged: 0, rejected: 0, wrong: 0, missing: lost };
+    let mut outcome = Outcome {
+        printed: String::new(),
+        acknowledged: 0,
+        rejected: 0,
+        wrong: 0,
+        missing: lost,
+    };
     for (answer, line) in answers.iter().zip(sent) {
         let answer = String::from_utf8(answer.clone()).unwrap();
         // Cut before its LF, a message keeps its CR.
-        let right = [replies(line, false), [wire::DEFAULT_PREFIX.as_bytes(), line].concat()];
+        let right = [
+            replies(line, false),
+            [wire::DEFAULT_PREFIX.as_bytes(), line].concat(),
+        ];
         match answer.starts_with("Server rejected your message: ") {
             true => outcome.rejected += 1,
             false if right.iter().any(|right| answer.as_bytes() == right) => {

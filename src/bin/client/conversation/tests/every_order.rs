@@ -35,17 +35,19 @@ fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_ac
         (4, zero, false, 1, Some(2)),
     ];
     let explored = thread::scope(|scope| {
-        let threads = cases.map(|(window, retry_for, half_close, most_lost, reconnect_every)| {
-            let settings = Settings {
-                window,
-                retry_for,
-                half_close,
-                reconnect_every,
-                reply_prefix: [wire::DEFAULT_PREFIX, ""].map(str::to_string).to_vec(),
-                ..settings()
-            };
-            scope.spawn(move || explore(&settings, most_lost))
-        });
+        let threads = cases.map(
+            |(window, retry_for, half_close, most_lost, reconnect_every)| {
+                let settings = Settings {
+                    window,
+                    retry_for,
+                    half_close,
+                    reconnect_every,
+                    reply_prefix: [wire::DEFAULT_PREFIX, ""].map(str::to_string).to_vec(),
+                    ..settings()
+                };
+                scope.spawn(move || explore(&settings, most_lost))
+            },
+        );
         threads.map(|thread| thread.join().unwrap())
     });
     let mut covered = Covered::default();
@@ -56,7 +58,13 @@ fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_ac
         covered.ends.extend(case.ends);
         covered.outcomes.extend(case.outcomes);
     }
-    let Covered { states, transitions, events, ends, outcomes } = covered;
+    let Covered {
+        states,
+        transitions,
+        events,
+        ends,
+        outcomes,
+    } = covered;
     println!("{states} states and {transitions} transitions");
     assert!(states > 5_000 && transitions > 20_000);
     let unreached = EVENTS.iter().filter(|event| !events.contains(event));
@@ -167,7 +175,10 @@ impl World {
         let began = model.outages + u64::from(model.is_outage);
         assert_eq!(told("; trying again for up to 3600 s"), began);
         assert_eq!(told("connected to server again after "), model.outages);
-        let errors = self.told.iter().filter(|told| matches!(told, (Level::Error, _)));
+        let errors = self
+            .told
+            .iter()
+            .filter(|told| matches!(told, (Level::Error, _)));
         assert_eq!(
             errors.count() as u64,
             counts.too_long + counts.answers.rejected + counts.answers.wrong
@@ -219,14 +230,21 @@ impl World {
             Link::Down => None,
             Link::Resting => Some(None),
             Link::Connecting { .. } => Some(Some((false, None))),
-            Link::Up { left, half_closed, .. } => {
-                Some(Some((half_closed, model.reconnect_every.map(|_| left))))
-            }
+            Link::Up {
+                left, half_closed, ..
+            } => Some(Some((half_closed, model.reconnect_every.map(|_| left)))),
         };
         (
             (model.lines, model.messages.len(), model.input),
-            (model.answers.len(), model.answers.len() == acknowledged, acknowledged > 0),
-            (model.replies_here > 0, model.replies_here == model.wrong_here),
+            (
+                model.answers.len(),
+                model.answers.len() == acknowledged,
+                acknowledged > 0,
+            ),
+            (
+                model.replies_here > 0,
+                model.replies_here == model.wrong_here,
+            ),
             (model.sent, model.ever_sent, self.is_mid_reply),
             (model.is_resting, model.reconnect_every.map(|_| model.asked)),
             model.connections > 0,

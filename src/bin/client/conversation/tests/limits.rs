@@ -24,7 +24,10 @@ fn in_flight(settings: Settings, lines: &[&str]) -> (Conversation, Instant) {
 }
 
 fn without_retry() -> Settings {
-    Settings { retry_for: Duration::ZERO, ..settings() }
+    Settings {
+        retry_for: Duration::ZERO,
+        ..settings()
+    }
 }
 
 /// Lets these bytes come.
@@ -61,7 +64,10 @@ fn outage(conversation: &mut Conversation, now: Instant) -> Option<Duration> {
 
 #[test]
 fn there_is_room_for_a_window_of_messages_and_for_half_a_mebibyte() {
-    let (mut conversation, now) = connected(Settings { window: 3, ..settings() });
+    let (mut conversation, now) = connected(Settings {
+        window: 3,
+        ..settings()
+    });
     for _ in 0..3 {
         assert!(conversation.has_room());
         conversation.enqueue(Line::Whole(b""), now);
@@ -79,7 +85,10 @@ fn there_is_room_for_a_window_of_messages_and_for_half_a_mebibyte() {
 
 #[test]
 fn there_is_room_since_the_first_answer_after_there_was_none() {
-    let settings = Settings { window: 3, ..settings() };
+    let settings = Settings {
+        window: 3,
+        ..settings()
+    };
     let (mut conversation, now) = in_flight(settings, &["", ""]);
     assert_eq!(conversation.room_since(), Some(now));
     read(&mut conversation, &acknowledgement(""), now + SECOND).unwrap();
@@ -103,7 +112,10 @@ fn what_was_read_and_not_sent_does_not_count_as_sent_on_a_lost_connection() {
     conversation.disconnected();
     let why = conversation.lost(&Loss::Closed, now).unwrap_err();
     assert!(why.ends_with(" (2 sent, 0 answered)"), "{why}");
-    assert!(why.contains(" with 2 messages in flight (3 unacknowledged), from line 1: "), "{why}");
+    assert!(
+        why.contains(" with 2 messages in flight (3 unacknowledged), from line 1: "),
+        "{why}"
+    );
 }
 
 #[test]
@@ -115,11 +127,20 @@ fn no_reply_is_missed_until_the_whole_timeout_has_passed() {
     let over = last + NANOSECOND;
     assert_eq!(wait(&mut conversation, now, over), Err(end.clone()));
     // It counts again from each reply, and from when there was somebody to listen.
-    assert_eq!(read(&mut conversation, &acknowledgement("one"), last), Ok(false));
+    assert_eq!(
+        read(&mut conversation, &acknowledgement("one"), last),
+        Ok(false)
+    );
     assert_eq!(wait(&mut conversation, now, last + 9 * SECOND), Ok(false));
     let listening = last + SECOND;
-    assert_eq!(wait(&mut conversation, listening, last + 10 * SECOND), Ok(false));
-    assert_eq!(wait(&mut conversation, listening, last + 11 * SECOND), Err(end));
+    assert_eq!(
+        wait(&mut conversation, listening, last + 10 * SECOND),
+        Ok(false)
+    );
+    assert_eq!(
+        wait(&mut conversation, listening, last + 11 * SECOND),
+        Err(end)
+    );
 }
 
 #[test]
@@ -142,15 +163,23 @@ fn a_connection_that_is_not_used_ends_an_outage_when_it_has_stayed_for_a_second(
 
 #[test]
 fn a_connection_in_an_outage_has_no_longer_for_its_first_reply_than_is_left() {
-    let (mut conversation, now) =
-        in_flight(Settings { retry_for: 12 * SECOND, ..settings() }, &["one"]);
+    let (mut conversation, now) = in_flight(
+        Settings {
+            retry_for: 12 * SECOND,
+            ..settings()
+        },
+        &["one"],
+    );
     assert!(conversation.lost(&Loss::Closed, now).is_ok());
     conversation.connected(now + 5 * SECOND);
     conversation.take_unsent(&mut Vec::new(), now + 5 * SECOND);
     let last = now + 12 * SECOND - NANOSECOND;
     assert_eq!(wait(&mut conversation, now, last), Ok(false));
     let end = Loss::Broken("no complete reply before --retry-for ran out".to_string());
-    assert_eq!(wait(&mut conversation, now, last + NANOSECOND), Err(end.clone()));
+    assert_eq!(
+        wait(&mut conversation, now, last + NANOSECOND),
+        Err(end.clone())
+    );
     let why = conversation.lost(&end, last + NANOSECOND).unwrap_err();
     assert_eq!(
         why,
@@ -163,16 +192,25 @@ fn a_connection_in_an_outage_has_no_longer_for_its_first_reply_than_is_left() {
 fn an_outage_begins_with_the_first_reply_that_is_missed() {
     let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
     let answered = now + SECOND;
-    assert_eq!(read(&mut conversation, &acknowledgement("one"), answered), Ok(false));
+    assert_eq!(
+        read(&mut conversation, &acknowledgement("one"), answered),
+        Ok(false)
+    );
     let lost = now + 3 * SECOND;
     assert!(conversation.lost(&Loss::Closed, lost).is_ok());
     assert_eq!(outage(&mut conversation, lost), Some(2 * SECOND));
     let back = now + 5 * SECOND;
     conversation.connected(back);
     conversation.take_unsent(&mut Vec::new(), back);
-    assert_eq!(read(&mut conversation, &acknowledgement("two"), back), Ok(false));
+    assert_eq!(
+        read(&mut conversation, &acknowledgement("two"), back),
+        Ok(false)
+    );
     let outage = &conversation.counts.first_outages[0];
-    assert_eq!((outage.began, outage.length, outage.sent_again), (now + SECOND, 4 * SECOND, 1));
+    assert_eq!(
+        (outage.began, outage.length, outage.sent_again),
+        (now + SECOND, 4 * SECOND, 1)
+    );
     assert_eq!(
         conversation.take_news(),
         [
@@ -201,7 +239,10 @@ fn an_outage_at_the_start_begins_with_the_first_attempt() {
 #[test]
 fn an_attempt_to_connect_takes_no_longer_than_the_shortest_limit() {
     let limit = |retry_for| {
-        let settings = Settings { retry_for, ..settings() };
+        let settings = Settings {
+            retry_for,
+            ..settings()
+        };
         Conversation::new("server".to_string(), settings, Instant::now()).connecting(Instant::now())
     };
     assert_eq!(limit(Duration::ZERO), Some(5 * SECOND));
@@ -210,9 +251,11 @@ fn an_attempt_to_connect_takes_no_longer_than_the_shortest_limit() {
 
     let (mut conversation, now) = connected(settings());
     assert!(conversation.lost(&Loss::Closed, now).is_ok());
-    for (left, limit) in
-        [(6 * SECOND, 5 * SECOND), (4 * SECOND, 4 * SECOND), (NANOSECOND, SHORTEST_PAUSE)]
-    {
+    for (left, limit) in [
+        (6 * SECOND, 5 * SECOND),
+        (4 * SECOND, 4 * SECOND),
+        (NANOSECOND, SHORTEST_PAUSE),
+    ] {
         let at = now + settings().retry_for - left;
         assert_eq!(conversation.connecting(at), Some(limit));
         // There is no pause beyond the last moment.
@@ -224,7 +267,11 @@ fn an_attempt_to_connect_takes_no_longer_than_the_shortest_limit() {
 #[test]
 fn deadlines_are_judged_by_the_shortest_limit() {
     let limit = |timeout, retry_for| {
-        let settings = Settings { timeout, retry_for, ..settings() };
+        let settings = Settings {
+            timeout,
+            retry_for,
+            ..settings()
+        };
         Conversation::new("server".to_string(), settings, Instant::now()).shortest_limit()
     };
     assert_eq!(limit(Some(2 * SECOND), Duration::ZERO), Some(2 * SECOND));
@@ -239,8 +286,14 @@ fn a_line_is_due_when_it_is_said_and_its_reply_time_counts_from_then() {
     let (mut conversation, now) = connected(settings());
     conversation.enqueue(Line::Whole(b"one"), now);
     conversation.take_unsent(&mut Vec::new(), now + SECOND);
-    assert_eq!(read(&mut conversation, &acknowledgement("one"), now + 3 * SECOND), Ok(false));
-    assert_eq!(conversation.counts.reply_times.quantile(1.0), Some(3 * SECOND));
+    assert_eq!(
+        read(&mut conversation, &acknowledgement("one"), now + 3 * SECOND),
+        Ok(false)
+    );
+    assert_eq!(
+        conversation.counts.reply_times.quantile(1.0),
+        Some(3 * SECOND)
+    );
 }
 
 #[test]
@@ -337,11 +390,19 @@ fn without_retries_the_end_says_what_is_missing() {
             "connection to server lost before anything was sent: closed by the server",
         ),
         (&[], 0, Loss::Refused("full".to_string()), "server: full"),
-        (&[], 0, Loss::Unreachable("refused".to_string()), "cannot connect to server: refused"),
+        (
+            &[],
+            0,
+            Loss::Unreachable("refused".to_string()),
+            "cannot connect to server: refused",
+        ),
     ] {
         let (mut conversation, now) = in_flight(without_retry(), lines);
         for line in &lines[..answered] {
-            assert_eq!(read(&mut conversation, &acknowledgement(line), now), Ok(false));
+            assert_eq!(
+                read(&mut conversation, &acknowledgement(line), now),
+                Ok(false)
+            );
         }
         assert_eq!(conversation.lost(&end, now), Err(why.to_string()));
     }
@@ -369,9 +430,10 @@ fn a_reply_of_more_than_the_longest_is_no_reply_before_its_end_and_after_it() {
 fn a_notice_is_the_end_though_it_comes_with_replies() {
     let refused = "Server refused your connection: full";
     let closed = "Server closed your connection: idle";
-    for (notice, end) in
-        [(refused, Loss::Refused(refused.to_string())), (closed, Loss::Broken(closed.to_string()))]
-    {
+    for (notice, end) in [
+        (refused, Loss::Refused(refused.to_string())),
+        (closed, Loss::Broken(closed.to_string())),
+    ] {
         let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
         let bytes = acknowledgement("one") + notice + "\n";
         assert_eq!(read(&mut conversation, &bytes, now), Err(end));
@@ -383,7 +445,10 @@ fn a_notice_is_the_end_though_it_comes_with_replies() {
 fn replies_that_could_not_be_printed_do_not_count() {
     let (mut conversation, began) = in_flight(settings(), &["one", "two", "three"]);
     let at = |seconds| began + seconds * SECOND;
-    assert_eq!(read(&mut conversation, &acknowledgement("one"), at(1)), Ok(false));
+    assert_eq!(
+        read(&mut conversation, &acknowledgement("one"), at(1)),
+        Ok(false)
+    );
     let replies = acknowledgement("two") + &acknowledgement("three");
     assert_eq!(read(&mut conversation, &replies, at(2)), Ok(false));
     for (is_printing, acknowledged, unacknowledged, waiting) in
@@ -401,7 +466,10 @@ fn replies_that_could_not_be_printed_do_not_count() {
 
     // Where none is left, none has a reply time.
     let (mut conversation, now) = in_flight(settings(), &["one"]);
-    assert_eq!(read(&mut conversation, &acknowledgement("one"), now), Ok(false));
+    assert_eq!(
+        read(&mut conversation, &acknowledgement("one"), now),
+        Ok(false)
+    );
     conversation.is_printing = true;
     let end = conversation.conclude(now);
     assert_eq!((end.counts.answers.total(), end.unacknowledged), (0, 1));
@@ -421,18 +489,27 @@ fn of_an_outage_what_the_output_took_is_the_clients_own() {
         conversation.measure_own_delay(at(millis));
     }
     let read = replies.fill(&mut acknowledgement("one").as_bytes());
-    assert_eq!(conversation.receive(&mut replies, read, at(1000)), Ok(false));
+    assert_eq!(
+        conversation.receive(&mut replies, read, at(1000)),
+        Ok(false)
+    );
     for millis in (1000..6000).step_by(10) {
         conversation.measure_own_delay(at(millis));
     }
     let so_far = conversation.snapshot(at(5995));
     let own_delay = so_far.longest_own_delay(at(1000));
-    assert!(own_delay + 2 * TICK > 5 * SECOND && own_delay < 5 * SECOND, "{own_delay:?}");
+    assert!(
+        own_delay + 2 * TICK > 5 * SECOND && own_delay < 5 * SECOND,
+        "{own_delay:?}"
+    );
 
     conversation.end_printing();
     conversation.begin_to_listen(at(6000));
     let end = replies.fill(&mut &b""[..]);
-    assert_eq!(conversation.receive(&mut replies, end, at(6000)), Err(Loss::Closed));
+    assert_eq!(
+        conversation.receive(&mut replies, end, at(6000)),
+        Err(Loss::Closed)
+    );
     conversation.disconnected();
     assert!(conversation.lost(&Loss::Closed, at(6000)).is_ok());
     conversation.connecting(at(6100));
@@ -441,11 +518,17 @@ fn of_an_outage_what_the_output_took_is_the_clients_own() {
     let mut replies = LineReader::new(MAX_REPLY);
     conversation.begin_to_listen(at(6200));
     let read = replies.fill(&mut acknowledgement("two").as_bytes());
-    assert_eq!(conversation.receive(&mut replies, read, at(6200)), Ok(false));
+    assert_eq!(
+        conversation.receive(&mut replies, read, at(6200)),
+        Ok(false)
+    );
     let outage = &conversation.counts.first_outages[0];
     let of_the_path = outage.length - outage.own_delay;
     assert_eq!(outage.length, Duration::from_millis(5200));
-    assert!(of_the_path.abs_diff(SECOND / 5) <= 2 * TICK, "{of_the_path:?}");
+    assert!(
+        of_the_path.abs_diff(SECOND / 5) <= 2 * TICK,
+        "{of_the_path:?}"
+    );
 }
 
 /// One that waits in a read notices each reply at once, however long none comes.
@@ -463,7 +546,10 @@ fn a_silent_server_is_no_delay_of_the_client() {
             assert_eq!(received, Ok(false));
         }
         let so_far = conversation.snapshot(now);
-        assert!(so_far.longest_own_delay(began) <= SECOND / 100, "after {ticks} ticks");
+        assert!(
+            so_far.longest_own_delay(began) <= SECOND / 100,
+            "after {ticks} ticks"
+        );
     }
 }
 
@@ -495,11 +581,17 @@ fn ticks_that_wait_when_a_connection_is_lost_do_not_hold_up_those_of_the_outage(
     let mut replies = LineReader::new(MAX_REPLY);
     conversation.begin_to_listen(at(3000));
     let read = replies.fill(&mut acknowledgement("two").as_bytes());
-    assert_eq!(conversation.receive(&mut replies, read, at(3001)), Ok(false));
+    assert_eq!(
+        conversation.receive(&mut replies, read, at(3001)),
+        Ok(false)
+    );
     let outage = &conversation.counts.first_outages[0];
     assert_eq!(outage.length, Duration::from_millis(3001));
     let own_delay = outage.own_delay;
-    assert!(own_delay.abs_diff(SECOND / 2) <= SECOND / 100, "{own_delay:?}");
+    assert!(
+        own_delay.abs_diff(SECOND / 2) <= SECOND / 100,
+        "{own_delay:?}"
+    );
 }
 
 /// Standard error takes nothing for a while, and a line is logged.
@@ -519,10 +611,16 @@ fn what_logging_takes_is_the_clients_own() {
         }
         conversation.begin_to_listen(at(2000));
         if in_flight {
-            assert_eq!(read(&mut conversation, &acknowledgement("one"), at(2000)), Ok(false));
+            assert_eq!(
+                read(&mut conversation, &acknowledgement("one"), at(2000)),
+                Ok(false)
+            );
         }
         let end = conversation.conclude(at(2000));
         let own_delay = end.longest_own_delay(began);
-        assert!(own_delay.abs_diff(2 * SECOND) <= SECOND / 100, "{in_flight}: {own_delay:?}");
+        assert!(
+            own_delay.abs_diff(2 * SECOND) <= SECOND / 100,
+            "{in_flight}: {own_delay:?}"
+        );
     }
 }

@@ -112,7 +112,8 @@ impl Model {
 
     /// How many lines may still be sent over this connection.
     pub(super) fn left(&self) -> usize {
-        self.reconnect_every.map_or(usize::MAX, |all| all - self.asked)
+        self.reconnect_every
+            .map_or(usize::MAX, |all| all - self.asked)
     }
 
     /// Whether nothing more is to come of this connection.

@@ -140,7 +140,10 @@ impl Network {
             _ => {
                 let breaks =
                     |absence: &&Absence| absence.away != Away::Silent && absence.from > self.now;
-                self.absences.iter().find(breaks).map(|absence| absence.from)
+                self.absences
+                    .iter()
+                    .find(breaks)
+                    .map(|absence| absence.from)
             }
         }
     }
@@ -148,7 +151,8 @@ impl Network {
     /// Queues every line that there is by now.
     fn enqueue(&mut self) {
         while self.next_line <= self.now.min(self.last_line) && self.conversation.has_room() {
-            self.conversation.enqueue(Line::Whole(b"line"), self.next_line);
+            self.conversation
+                .enqueue(Line::Whole(b"line"), self.next_line);
             self.next_line += self.interval;
         }
         if self.now >= self.last_line && self.next_line > self.last_line {

@@ -54,7 +54,9 @@ fn connect(unanswered: usize, shared: &Arc<Shared>) {
             let mut stream = BufReader::new(stream.unwrap());
             let _ = stream.read_line(&mut String::new());
             if number >= unanswered {
-                let _ = stream.get_mut().write_all(b"Server received your message: hello\n");
+                let _ = stream
+                    .get_mut()
+                    .write_all(b"Server received your message: hello\n");
             }
         }
     });
@@ -74,27 +76,46 @@ fn a_panic_of_the_thread_that_reads_the_input_ends_the_run() {
 
 #[test]
 fn a_panic_of_the_thread_that_connects_ends_the_run() {
-    let counts = Counts { connections: u64::MAX, ..Counts::default() };
+    let counts = Counts {
+        connections: u64::MAX,
+        ..Counts::default()
+    };
     assert_ends_by_panic("session", counts, |shared| connect(0, shared));
 }
 
 #[test]
 fn a_panic_of_the_thread_that_writes_ends_the_run() {
-    let counts = Counts { sent_again: u64::MAX, ..Counts::default() };
+    let counts = Counts {
+        sent_again: u64::MAX,
+        ..Counts::default()
+    };
     assert_ends_by_panic("writer", counts, |shared| connect(1, shared));
 }
 
 #[test]
 fn a_panic_of_the_thread_that_reads_replies_ends_the_run() {
-    let answers = Answers { acknowledged: u64::MAX, ..Answers::default() };
-    let counts = Counts { answers, ..Counts::default() };
+    let answers = Answers {
+        acknowledged: u64::MAX,
+        ..Answers::default()
+    };
+    let counts = Counts {
+        answers,
+        ..Counts::default()
+    };
     assert_ends_by_panic("session", counts, |shared| connect(0, shared));
 }
 
 #[test]
 fn a_panic_of_the_thread_that_shows_progress_ends_the_run() {
-    let answers = Answers { acknowledged: u64::MAX, rejected: 1, ..Answers::default() };
-    let counts = Counts { answers, ..Counts::default() };
+    let answers = Answers {
+        acknowledged: u64::MAX,
+        rejected: 1,
+        ..Answers::default()
+    };
+    let counts = Counts {
+        answers,
+        ..Counts::default()
+    };
     assert_ends_by_panic("progress", counts, |shared| {
         start_thread("progress", shared, progress::show_progress).unwrap();
     });

@@ -36,7 +36,11 @@ pub(super) struct Input<'a> {
 
 impl<'a> Input<'a> {
     pub(super) fn new(source: &'a [u8]) -> Self {
-        Input { source, lines: LineReader::new(MAX_MESSAGE_LINE), is_at_end: false }
+        Input {
+            source,
+            lines: LineReader::new(MAX_MESSAGE_LINE),
+            is_at_end: false,
+        }
     }
 
     /// Queues every line for which there is room.

@@ -55,8 +55,13 @@ impl Simulated {
 impl std::fmt::Display for Simulated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hours = self.time.as_secs_f64() / 3600.0;
-        let Simulated { outages, attempts, .. } = self;
-        write!(f, "{hours:.0} hours, {outages} outages, {attempts} attempts")
+        let Simulated {
+            outages, attempts, ..
+        } = self;
+        write!(
+            f,
+            "{hours:.0} hours, {outages} outages, {attempts} attempts"
+        )
     }
 }
 
@@ -104,7 +109,10 @@ fn assert_outages(network: &Network) {
     assert_eq!(sent_again.sum::<u64>(), counts.sent_again);
     let mut told = network.told.iter();
     for (outage, absence) in counts.first_outages.iter().zip(&network.absences) {
-        let shown = format!("{outage:?} for {absence:?}, {:?}", absence.to - absence.from);
+        let shown = format!(
+            "{outage:?} for {absence:?}, {:?}",
+            absence.to - absence.from
+        );
         let missed = network.missed.iter().find(|at| **at >= absence.from);
         // Silence is only heard by whoever waits for an answer.
         let from = match absence.away {
@@ -119,13 +127,22 @@ fn assert_outages(network: &Network) {
                 _ => away.mul_f64(0.07),
             };
         let (first, last) = (outage.began, outage.began + outage.length);
-        assert!(first <= from && first + Duration::from_millis(30) > from, "{shown}");
+        assert!(
+            first <= from && first + Duration::from_millis(30) > from,
+            "{shown}"
+        );
         assert!(last >= absence.to && last <= absence.to + slack, "{shown}");
 
         let known = network.losses.iter().find(|at| **at >= from).unwrap();
-        let attempts = network.attempts.iter().filter(|at| (*known..=last).contains(at));
+        let attempts = network
+            .attempts
+            .iter()
+            .filter(|at| (*known..=last).contains(at));
         let most = most_attempts(last - *known);
-        assert!(attempts.count() as f64 <= most, "more than {most} attempts: {shown}");
+        assert!(
+            attempts.count() as f64 <= most,
+            "more than {most} attempts: {shown}"
+        );
 
         let again = match outage.sent_again {
             1 => "1 line".to_string(),
@@ -137,7 +154,10 @@ fn assert_outages(network: &Network) {
         );
         assert_eq!(
             told.next(),
-            Some(&(Level::Warn, format!("{}; trying again for up to 3600 s", outage.cause)))
+            Some(&(
+                Level::Warn,
+                format!("{}; trying again for up to 3600 s", outage.cause)
+            ))
         );
         assert_eq!(told.next(), Some(&(Level::Warn, back)));
     }
@@ -151,7 +171,10 @@ fn an_outage_is_reported_as_long_as_it_was_where_each_connection_is_for_a_few_li
     for run in 0..60 {
         let interval = random.time(SECOND / 5, 5 * SECOND);
         let every = random.one_of([1, 2, 7]);
-        let settings = Settings { reconnect_every: Some(every), ..settings() };
+        let settings = Settings {
+            reconnect_every: Some(every),
+            ..settings()
+        };
         let mut network = Network::new(settings, interval, 1_000_000 * SECOND);
         let began = network.now;
         let mut to = began;
@@ -185,7 +208,10 @@ fn an_outage_is_reported_as_long_as_it_was_where_each_connection_is_for_a_few_li
                     _ => away.mul_f64(0.07),
                 };
             let (first, last) = (outage.began, outage.began + outage.length);
-            assert!(first >= absence.from && first <= absence.from + interval, "{shown}");
+            assert!(
+                first >= absence.from && first <= absence.from + interval,
+                "{shown}"
+            );
             assert!(last >= absence.to && last <= absence.to + slack, "{shown}");
         }
         simulated.add(&network, began);
@@ -202,7 +228,10 @@ fn it_gives_up_when_the_time_for_it_has_passed_and_not_before() {
     for run in 0..400 {
         let retry_for = random.time(SECOND / 50, 1800 * SECOND);
         let away = random.one_of([Away::Refuses, Away::Proxy, Away::Vanishes, Away::Mute]);
-        let settings = Settings { retry_for, ..settings() };
+        let settings = Settings {
+            retry_for,
+            ..settings()
+        };
         let tick = SECOND.min(retry_for.min(settings.timeout.unwrap()) / 8);
         let mut network = Network::new(settings, SECOND, 7200 * SECOND);
         let began = network.now;
@@ -213,7 +242,9 @@ fn it_gives_up_when_the_time_for_it_has_passed_and_not_before() {
         let why = network.run().unwrap_err();
         let seconds = retry_for.as_secs_f64();
         assert!(
-            why.starts_with(&format!("gave up on server after {seconds} s (--retry-for); ")),
+            why.starts_with(&format!(
+                "gave up on server after {seconds} s (--retry-for); "
+            )),
             "{why}"
         );
         let late = match away {
@@ -228,7 +259,10 @@ fn it_gives_up_when_the_time_for_it_has_passed_and_not_before() {
         let tried = network.now - known;
         let shown = format!("run {run}: {tried:?} of {retry_for:?}, {away:?}");
         assert!(tried >= retry_for && tried <= retry_for + late, "{shown}");
-        assert!(network.attempts.len() as f64 <= most_attempts(tried) + 1.0, "{shown}");
+        assert!(
+            network.attempts.len() as f64 <= most_attempts(tried) + 1.0,
+            "{shown}"
+        );
         simulated.add(&network, began);
         simulated.outages += 1;
     }
@@ -240,7 +274,10 @@ fn a_server_that_is_back_shortly_before_it_would_give_up_is_found() {
     let mut random = Random(88_172_645_463_325_252);
     for run in 0..200 {
         let retry_for = random.time(SECOND / 5, 1800 * SECOND);
-        let settings = Settings { retry_for, ..settings() };
+        let settings = Settings {
+            retry_for,
+            ..settings()
+        };
         let mut network = Network::new(settings, SECOND, 60 * SECOND + retry_for);
         let from = network.now + 10 * SECOND;
         let to = from + retry_for.mul_f64(0.99);

@@ -272,7 +272,9 @@ impl World {
         let received = loop {
             let read = self.replies.fill(&mut bytes);
             let replies = &mut self.replies;
-            let received = self.conversation.receive_since(replies, read, self.now, self.now);
+            let received = self
+                .conversation
+                .receive_since(replies, read, self.now, self.now);
             if received != Ok(false) {
                 break received;
             }
@@ -301,7 +303,9 @@ impl World {
         expected: Result<bool, Loss>,
     ) {
         let (replies, now) = (&mut self.replies, self.now);
-        let received = self.conversation.receive_since(replies, read, listening_since, now);
+        let received = self
+            .conversation
+            .receive_since(replies, read, listening_since, now);
         assert_eq!(received, expected);
         self.take(received);
     }

@@ -40,7 +40,9 @@ fn a_line_a_second_says_how_far_the_run_is_and_how_long_an_outage_lasts() {
     let elapsed = begun.elapsed().as_secs() as usize;
     println!("{stderr}");
     let lines = stderr.lines();
-    let progress: Vec<&str> = lines.filter(|line| line.contains(" in flight")).collect();
+    let progress: Vec<&str> = lines
+        .filter(|line| line.contains(" acknowledged, "))
+        .collect();
     assert!((3..=elapsed).contains(&progress.len()), "{stderr}");
     let counts = progress.iter().map(|line| assert_progress(line));
     assert!(counts.is_sorted(), "{stderr}");

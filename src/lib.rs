@@ -458,7 +458,7 @@
 //! `client | head -1`: where a C program ends by SIGPIPE, Rust ignores that
 //! signal, and `println!`, or the `unwrap` of a flush, panics. Here the failed write
 //! ends the client quietly, with the exit code that a shell shows for SIGPIPE, 141
-//! ([`client/main.rs`]). A descriptor that is not open for writing is worse: std's
+//! ([`run.rs`]). A descriptor that is not open for writing is worse: std's
 //! `Stdout` takes it for success. So the client writes to it as to a file
 //! ([`output.rs`]).
 //!
@@ -530,11 +530,11 @@
 //! | it serves as many as the machine allows | [`accept.rs`], [`limits.rs`] | 280 |
 //! | its notices arrive | [`drain.rs`] | 100 |
 //! | a shutdown loses nothing | [`shutdown.rs`], [`stream.rs`] | 230 |
-//! | the client's rules: window, deadlines, outages, replies | [`conversation.rs`], [`connections.rs`], [`replies.rs`] | 720 |
+//! | the client's rules: window, deadlines, outages, replies | [`conversation.rs`], [`connections.rs`], [`replies.rs`] | 760 |
 //! | nothing is lost | [`outbox.rs`] | 100 |
-//! | input, sending and replies do not block each other | [`shared.rs`], [`input.rs`], [`session.rs`], [`connect.rs`], [`client/connection.rs`] | 640 |
-//! | the figures are true | [`schedule.rs`], [`histogram.rs`], [`outage.rs`], [`own_delay.rs`] | 250 |
-//! | the end is reported, whatever it is | [`client/main.rs`], [`output.rs`], [`report.rs`] | 480 |
+//! | input, sending and replies do not block each other | [`shared.rs`], [`input.rs`], [`session.rs`], [`connect.rs`], [`client/connection.rs`] | 690 |
+//! | the figures are true | [`schedule.rs`], [`histogram.rs`], [`outage.rs`], [`own_delay.rs`] | 240 |
+//! | the end is reported, whatever it is | [`run.rs`], [`output.rs`], [`report.rs`] | 380 |
 //! | what differs by system is in one place | [`system.rs`], [`unix.rs`] | 360 |
 //!
 //! For Windows, `windows.rs` takes the place of [`unix.rs`], with half of its lines.
@@ -546,24 +546,24 @@
 //! rules, without any socket. Then the threads that carry them out: [`shared.rs`],
 //! [`input.rs`], [`session.rs`], which connects again after an outage by [`connect.rs`],
 //! and [`client/connection.rs`]. How a run ends is judged in [`conversation.rs`], sent on
-//! by the thread that comes to know it first, and settled in [`client/main.rs`].
+//! by the thread that comes to know it first, and settled in [`run.rs`].
 //! [`output.rs`], [`report.rs`] and whatever else counts or shows can wait.
 //!
-//! [`client/connection.rs`]: ../src/client/connection.rs.html
-//! [`connect.rs`]: ../src/client/connect.rs.html
-//! [`conversation.rs`]: ../src/client/conversation.rs.html
-//! [`connections.rs`]: ../src/client/conversation/connections.rs.html
-//! [`replies.rs`]: ../src/client/conversation/replies.rs.html
-//! [`histogram.rs`]: ../src/client/histogram.rs.html
+//! [`client/connection.rs`]: ../src/client/network/connection.rs.html
+//! [`connect.rs`]: ../src/client/network/connect.rs.html
+//! [`conversation.rs`]: ../src/client/rules/conversation.rs.html
+//! [`connections.rs`]: ../src/client/rules/conversation/connections.rs.html
+//! [`replies.rs`]: ../src/client/rules/conversation/replies.rs.html
+//! [`histogram.rs`]: ../src/client/figures/histogram.rs.html
 //! [`input.rs`]: ../src/client/input.rs.html
-//! [`client/main.rs`]: ../src/client/main.rs.html
-//! [`outage.rs`]: ../src/client/outage.rs.html
-//! [`outbox.rs`]: ../src/client/outbox.rs.html
+//! [`run.rs`]: ../src/client/run.rs.html
+//! [`outage.rs`]: ../src/client/rules/outage.rs.html
+//! [`outbox.rs`]: ../src/client/rules/outbox.rs.html
 //! [`output.rs`]: ../src/client/output.rs.html
-//! [`own_delay.rs`]: ../src/client/own_delay.rs.html
-//! [`report.rs`]: ../src/client/report.rs.html
-//! [`schedule.rs`]: ../src/client/schedule.rs.html
-//! [`session.rs`]: ../src/client/session.rs.html
+//! [`own_delay.rs`]: ../src/client/figures/own_delay.rs.html
+//! [`report.rs`]: ../src/client/reports/report.rs.html
+//! [`schedule.rs`]: ../src/client/rules/schedule.rs.html
+//! [`session.rs`]: ../src/client/network/session.rs.html
 //! [`shared.rs`]: ../src/client/shared.rs.html
 //! [`accept.rs`]: ../src/server/accept.rs.html
 //! [`server/connection.rs`]: ../src/server/connection.rs.html

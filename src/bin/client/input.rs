@@ -4,10 +4,10 @@ use std::io::{self, ErrorKind, Read};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use tcp_chat::{lines::LineReader, wire::MAX_MESSAGE_LINE};
 
-use crate::{schedule::Schedule, shared::Shared};
+use crate::rules::schedule::Schedule;
+use crate::shared::{End, Shared};
 
 /// Queues every line of the input, each once it is due and there is room for it.
 pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: impl Read) {
@@ -38,15 +38,15 @@ pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: imp
         if let Ok(0) | Err(_) = read {
             // Told first: when the input has ended, so may the run.
             output.tell(Shared::release(conversation, &shared.changed));
-            let (is_done, verdict) = shared.change(|conversation| {
+            let verdict = shared.change(|conversation| {
                 conversation.end_input(read.map(|_| ()));
-                (
-                    conversation.is_done_while_connecting(),
-                    conversation.verdict(),
-                )
+                // A connect cannot be interrupted.
+                conversation
+                    .is_done_while_connecting()
+                    .then(|| conversation.verdict())
             });
-            if is_done {
-                shared.end(verdict.map_err(|why| anyhow!(why)));
+            if let Some(verdict) = verdict {
+                shared.end(End::by_verdict(verdict));
             }
             return;
         }

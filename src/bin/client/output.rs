@@ -7,12 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 use std::{mem, thread};
 
-use anyhow::Context;
 use tcp_chat::printable::Printable;
 use tcp_chat::running_time;
 use tcp_chat::system::{self, Stdout};
 
-use crate::conversation::{Conversation, News};
+use crate::rules::conversation::{Conversation, News};
 
 /// How long the end of the run waits for what else is being written.
 const OTHER_WORDS: Duration = Duration::from_millis(100);
@@ -51,9 +50,9 @@ impl Output {
     /// # Errors
     ///
     /// What the system says; [`io::ErrorKind::BrokenPipe`] if nobody reads.
-    pub(crate) fn print(&self, replies: &[u8]) -> anyhow::Result<()> {
+    pub(crate) fn print(&self, replies: &[u8]) -> io::Result<()> {
         let mut stdout = &self.stdout;
-        let written = if self.stdout_is_terminal {
+        if self.stdout_is_terminal {
             let lines = replies
                 .strip_suffix(b"\n")
                 .unwrap_or(replies)
@@ -66,8 +65,7 @@ impl Output {
                 drop(self.begin_line());
             }
             stdout.write_all(replies)
-        };
-        written.context("cannot write to standard output")
+        }
     }
 
     /// Tells the user what is not a reply, a line each.

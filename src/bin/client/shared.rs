@@ -9,7 +9,6 @@
 //! each may block for as long as it likes, or panic. The first to know how the
 //! run ends says so, and the main thread concludes it.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,18 +17,72 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tcp_chat::running_time;
+use tcp_chat::system::{self, Signal};
 
-use crate::conversation::{Conversation, News};
-use crate::counts::Snapshot;
+use crate::figures::counts::Snapshot;
 use crate::output::Output;
+use crate::rules::conversation::{Conversation, News};
 
 /// How long the end of the run waits for replies that are being printed.
 const LAST_REPLIES: Duration = Duration::from_millis(250);
 
+/// The exit code of a program ended by SIGPIPE, as a shell reports it.
+const OUTPUT_CLOSED: u8 = 141;
+
 /// How a run ends.
-pub(crate) type Outcome = anyhow::Result<()>;
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Every line was acknowledged and printed.
+    Done,
+    Failed(anyhow::Error),
+    /// Nobody reads standard output any more.
+    OutputClosed(anyhow::Error),
+    Signalled(Signal),
+    /// The thread of this name has panicked, which was said already.
+    Panicked(&'static str),
+}
+
+impl End {
+    /// The end of a run for which everything was done, by the verdict on it.
+    pub(crate) fn by_verdict(verdict: Result<(), String>) -> Self {
+        match verdict {
+            Ok(()) => End::Done,
+            Err(why) => End::Failed(anyhow!(why)),
+        }
+    }
+
+    /// The end of a run whose replies cannot be written.
+    pub(crate) fn by_output(error: io::Error) -> Self {
+        let is_closed = system::is_broken_pipe(&error);
+        let error = anyhow::Error::new(error).context("cannot write to standard output");
+        if is_closed {
+            End::OutputClosed(error)
+        } else {
+            End::Failed(error)
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            End::Done => 0,
+            End::Failed(_) | End::Panicked(_) => 1,
+            End::OutputClosed(_) => OUTPUT_CLOSED,
+            End::Signalled(signal) => signal.exit_code(),
+        }
+    }
+
+    /// Why the run was no success, in one line.
+    pub(crate) fn why(&self) -> Option<String> {
+        match self {
+            End::Done => None,
+            End::Failed(error) | End::OutputClosed(error) => Some(format!("{error:#}")),
+            End::Signalled(signal) => Some(signal.to_string()),
+            End::Panicked(name) => Some(format!("the thread \"{name}\" panicked")),
+        }
+    }
+}
 
 /// What the threads share. No file or socket is read or written under the lock of
 /// the conversation.
@@ -41,14 +94,14 @@ pub(crate) struct Shared {
     /// each reply would also wake the thread that has nothing to write yet.
     pub(crate) changed: Condvar,
     pub(crate) output: Output,
-    end: Sender<Outcome>,
+    end: Sender<End>,
     /// Whether the run is over. It is set under the lock.
     is_over: AtomicBool,
 }
 
 impl Shared {
     /// The first that `end` receives is how the run ends.
-    pub(crate) fn new(conversation: Conversation, output: Output, end: Sender<Outcome>) -> Self {
+    pub(crate) fn new(conversation: Conversation, output: Output, end: Sender<End>) -> Self {
         let conversation = Mutex::new(conversation);
         Shared {
             conversation,
@@ -61,7 +114,7 @@ impl Shared {
     }
 
     /// The run is over, unless it already was.
-    pub(crate) fn end(&self, how: Outcome) {
+    pub(crate) fn end(&self, how: End) {
         // The main thread may have stopped listening, at the first end.
         let _ = self.end.send(how);
     }
@@ -185,24 +238,15 @@ pub(crate) fn start_thread<T: Send + 'static>(
     let thread = thread::Builder::new().name(name.to_string());
     let body = move || {
         // Whatever state it leaves behind, only the conclusion of the run reads it.
-        let value = panic::catch_unwind(AssertUnwindSafe(|| run(&shared)));
-        value
-            .inspect_err(|_| shared.end(Err(Panicked(name).into())))
-            .ok()
+        match panic::catch_unwind(AssertUnwindSafe(|| run(&shared))) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                shared.end(End::Panicked(name));
+                None
+            }
+        }
     };
     thread.spawn(body).context("cannot start a thread")
-}
-
-/// That a thread has panicked, which [`say_panics_in_one_line`] has said already.
-#[derive(Debug)]
-pub(crate) struct Panicked(&'static str);
-
-impl std::error::Error for Panicked {}
-
-impl fmt::Display for Panicked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the thread \"{}\" panicked", self.0)
-    }
 }
 
 /// From now on, a panic is said as every error is: in one line, which tells where

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::histogram::Histogram;
-use crate::longest::Longest;
-use crate::outage::Outage;
-use crate::own_delay::{OwnDelays, Replies};
+use crate::figures::histogram::Histogram;
+use crate::figures::longest::Longest;
+use crate::figures::outages::PastOutage;
+use crate::figures::own_delay::OwnDelays;
 
 /// How many outages are listed one by one; further ones are only counted.
 const MOST_OUTAGES: usize = 1000;
@@ -28,7 +28,7 @@ pub(crate) struct Counts {
     pub(crate) outage_time: Duration,
     pub(crate) longest_outage: Longest,
     /// The first ones, [`MOST_OUTAGES`] at most.
-    pub(crate) first_outages: Vec<Outage>,
+    pub(crate) first_outages: Vec<PastOutage>,
     pub(crate) reply_times: Histogram,
     /// How late the client itself was, where that is measured.
     pub(crate) own_delays: OwnDelays,
@@ -53,26 +53,13 @@ impl Answers {
 }
 
 impl Counts {
-    /// Counts an outage that is over. It may have ended before it was known to.
-    pub(crate) fn add_outage(
-        &mut self,
-        outage: &mut Outage,
-        ended: Instant,
-        replies: Replies,
-        now: Instant,
-    ) {
-        // As it is reported, so that the figures add up.
-        let length = ended.saturating_duration_since(outage.began);
-        outage.length = Duration::from_micros(length.as_micros() as u64);
-        self.own_delays.catch_up(replies, now);
-        let since = replies.listening_since;
-        let own_delay = self.own_delays.longest_after(outage.began, since, now);
-        outage.own_delay = own_delay.min(outage.length);
-        self.longest_outage.add(now, outage.length);
+    /// Counts an outage that is known to be over now.
+    pub(crate) fn record_outage(&mut self, past: &PastOutage, now: Instant) {
+        self.longest_outage.add(now, past.length);
         self.outages += 1;
-        self.outage_time += outage.length;
+        self.outage_time += past.length;
         if self.first_outages.len() < MOST_OUTAGES {
-            self.first_outages.push(outage.clone());
+            self.first_outages.push(past.clone());
         }
     }
 
@@ -99,6 +86,16 @@ impl Counts {
              {too_long} too long, {rejected} rejected, {wrong} with a wrong reply"
         ))
     }
+}
+
+/// What came between two snapshots. The numbers are negative if replies that were counted
+/// before could not be printed in the end.
+pub(crate) struct Since {
+    pub(crate) replies: i64,
+    /// Replies a second.
+    pub(crate) rate: f64,
+    /// The times of the replies.
+    pub(crate) times: Histogram,
 }
 
 /// How a run stands.
@@ -134,14 +131,16 @@ impl Snapshot {
         self.now.saturating_duration_since(self.began)
     }
 
-    /// What came since an earlier moment: replies, how many of them a second, and their
-    /// times. The numbers are negative where replies that were counted before could not
-    /// be printed in the end.
-    pub(crate) fn since(&self, before: &Snapshot) -> (i64, f64, Histogram) {
+    /// What came since an earlier moment.
+    pub(crate) fn since(&self, before: &Snapshot) -> Since {
         let replies = self.counts.answers.total() as i64 - before.counts.answers.total() as i64;
         let seconds = self.now.saturating_duration_since(before.now).as_secs_f64();
         let times = self.counts.reply_times.since(&before.counts.reply_times);
-        (replies, replies as f64 / seconds.max(1e-6), times)
+        Since {
+            replies,
+            rate: replies as f64 / seconds.max(1e-6),
+            times,
+        }
     }
 
     /// How late the client itself was at most since an earlier moment, and still is.

@@ -17,8 +17,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::histogram::Histogram;
-use crate::longest::Longest;
+use crate::figures::histogram::Histogram;
+use crate::figures::longest::Longest;
 
 /// How far apart the ticks of the grid are.
 const TICK: Duration = Duration::from_millis(10);

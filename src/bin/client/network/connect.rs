@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 use tcp_chat::cli::Limit;
 use tcp_chat::printable::Printable;
 
-use crate::outage::Addresses;
-
 /// How long each of several addresses is tried at first. Later passes over them take
 /// twice as long each: an address whose packets are dropped costs little, and one that is
 /// far away is reached in the end.
@@ -22,7 +20,9 @@ const SHORTEST_SHARE: Duration = Duration::from_millis(1);
 /// A new connection.
 pub(crate) struct Connected {
     pub(crate) stream: TcpStream,
-    pub(crate) addresses: Addresses,
+    /// This side's own address.
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
 }
 
 /// Why an attempt has failed.
@@ -111,7 +111,7 @@ impl Connector {
         };
         let connected = attempt.try_all(&addresses, Instant::now, connect_to, goes_on);
         let (connected, took) = connected.map_err(|failures| unreachable(&failures))?;
-        let address = connected.addresses.1;
+        let address = connected.remote;
         self.last = Some(LastConnect { address, took });
         Ok(connected)
     }
@@ -309,7 +309,8 @@ fn connect_to(address: SocketAddr, limit: Limit) -> Result<Connected, Cause> {
     let _ = stream.set_nodelay(true);
     Ok(Connected {
         stream,
-        addresses: (local, address),
+        local,
+        remote: address,
     })
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tcp_chat::{lines::LineReader, system};
 
-use crate::conversation::{Loss, ToSend};
-use crate::shared::{self, Shared};
+use crate::rules::conversation::{Loss, Received, ToSend};
+use crate::shared::{self, End, Shared};
 
 /// Deadlines are checked at least this often while nothing is received.
 const TICK: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// The output cannot be written, or there is no thread to send from.
-pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Result<Option<Loss>> {
+pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> Result<Option<Loss>, End> {
     let limit = shared.lock().shortest_limit();
     // Deadlines are judged when a read times out.
     let tick = limit.map_or(TICK, |limit| TICK.min(limit / 8));
@@ -35,16 +35,21 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> anyhow::Resul
         // Wakes the thread that reads replies: it knows whether this is the end.
         let _ = written.shutdown(Shutdown::Both);
         sent
-    })?;
+    })
+    .map_err(End::Failed)?;
     let loss = read_replies(shared, &*stream);
-    shared.change(|conversation| conversation.disconnected());
+    shared.change(|conversation| conversation.record_disconnect());
     // A server that does not read may have the writer blocked.
     let _ = stream.shutdown(Shutdown::Both);
-    let write_error = writer.join().ok().flatten().and_then(Result::err);
+    let write_error = match writer.join() {
+        Ok(Some(Err(error))) => Some(error),
+        // A panic has ended the run already.
+        Ok(Some(Ok(())) | None) | Err(_) => None,
+    };
     match (loss, write_error) {
         // What broke a connection is told to one of the two threads only. (A half-close
         // of a connection that is gone already says nothing.)
-        (Ok(Some(Loss::Closed)), Some(error))
+        (Ok(Some(Loss::Ended)), Some(error))
             if !system::is_broken_pipe(&error) && error.kind() != io::ErrorKind::NotConnected =>
         {
             Ok(Some(Loss::Broken(error.to_string())))
@@ -79,7 +84,7 @@ fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
 /// # Errors
 ///
 /// The output cannot be written.
-fn read_replies(shared: &Shared, mut stream: impl Read) -> anyhow::Result<Option<Loss>> {
+fn read_replies(shared: &Shared, mut stream: impl Read) -> Result<Option<Loss>, End> {
     let output = &shared.output;
     let mut replies = LineReader::new(shared.lock().longest_reply());
     let mut printed = Vec::new();
@@ -97,13 +102,13 @@ fn read_replies(shared: &Shared, mut stream: impl Read) -> anyhow::Result<Option
         let news = Shared::release(conversation, &shared.answered);
         listens = printed.is_empty() && news.is_empty();
         if !printed.is_empty() {
-            output.print(&printed)?;
+            output.print(&printed).map_err(End::by_output)?;
             shared.end_printing();
         }
         output.tell(news);
         match received {
-            Ok(false) => {}
-            Ok(true) => return Ok(None),
+            Ok(Received::More) => {}
+            Ok(Received::Done) => return Ok(None),
             Err(loss) => return Ok(Some(loss)),
         }
     }

@@ -9,10 +9,11 @@ use anyhow::anyhow;
 use log::Level;
 use tcp_chat::cli::{self, Limit};
 
-use crate::connect::{Cause, Connector, Failure, Unreachable};
-use crate::connection;
-use crate::conversation::{Loss, News};
-use crate::shared::Shared;
+use crate::figures::outages::Addresses;
+use crate::network::connect::{Cause, Connector, Failure, Unreachable};
+use crate::network::connection;
+use crate::rules::conversation::{Loss, News, Next};
+use crate::shared::{End, Shared};
 
 /// The server, and how to reach it.
 pub(crate) struct Session {
@@ -34,42 +35,41 @@ impl Session {
         }
     }
 
-    /// Talks to the server until every line of the input is acknowledged.
-    ///
-    /// # Errors
-    ///
-    /// Anything other than that.
-    pub(crate) fn run(&mut self) -> anyhow::Result<()> {
+    /// Talks to the server until every line of the input is acknowledged, or the client
+    /// gives up. Returns how the run ends.
+    pub(crate) fn run(&mut self) -> End {
         let shared = Arc::clone(&self.shared);
         loop {
             let now = Instant::now();
             let limit = {
                 let mut conversation = shared.lock();
                 if conversation.is_done() {
-                    return conversation.verdict().map_err(|why| anyhow!(why));
+                    return End::by_verdict(conversation.verdict());
                 }
-                conversation.connecting(now)
+                conversation.begin_connect(now)
             };
-            let (loss, hint) = match self.connect(now, limit) {
-                Ok(stream) => (connection::converse(&shared, stream)?, ""),
-                Err(Unreachable { why, is_refused }) => {
-                    let hint = if is_refused {
-                        "; is the server running there?"
-                    } else {
-                        ""
-                    };
-                    (Some(Loss::Unreachable(why)), hint)
-                }
+            let loss = match self.connect(now, limit) {
+                Ok(stream) => match connection::converse(&shared, stream) {
+                    Ok(loss) => loss,
+                    Err(end) => return end,
+                },
+                Err(Unreachable { why, is_refused }) => Some(Loss::Unreachable { why, is_refused }),
             };
             // After a planned end, the next attempt comes when there is a line to send.
             let mut next_attempt = None;
             if let Some(loss) = loss {
                 let now = Instant::now();
-                let (pause, news) = shared.change(|conversation| {
-                    (conversation.lost(&loss, now), conversation.take_news())
+                let (next, news) = shared.change(|conversation| {
+                    (
+                        conversation.record_loss(&loss, now),
+                        conversation.take_news(),
+                    )
                 });
                 tell(&shared, news);
-                next_attempt = Some(now + pause.map_err(|why| anyhow!("{why}{hint}"))?);
+                match next {
+                    Next::RetryIn(pause) => next_attempt = Some(now + pause),
+                    Next::GiveUp(why) => return End::Failed(anyhow!(why)),
+                }
             }
             shared.output.prompt(|| shared.lock());
             // The replies of the last connection are printed by now.
@@ -96,12 +96,16 @@ impl Session {
         };
         let connected = self.connector.connect(begun, limit, goes_on)?;
         let now = Instant::now();
-        let addresses = connected.addresses;
+        let remote = connected.remote;
+        let addresses = Addresses {
+            local: connected.local.to_string(),
+            remote: remote.to_string(),
+        };
         shared.change(|conversation| {
-            conversation.connected(now);
-            conversation.set_addresses(Some(addresses));
+            conversation.record_connect(now);
+            conversation.record_addresses(addresses);
         });
-        tell(&shared, [(Level::Info, self.connected_to(addresses.1))]);
+        tell(&shared, [(Level::Info, self.connected_to(remote))]);
         Ok(connected.stream)
     }
 

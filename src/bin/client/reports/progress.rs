@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{counts::Snapshot, histogram::milliseconds, shared::Shared};
+use crate::figures::counts::{Since, Snapshot};
+use crate::figures::histogram::milliseconds;
+use crate::shared::Shared;
 
 const EACH: Duration = Duration::from_secs(1);
 
@@ -24,7 +26,7 @@ pub(crate) fn show_progress(shared: &Shared) {
 /// The line that `--progress` shows: how the run stands, and what has happened
 /// since the line before.
 fn progress(run: &Snapshot, before: &Snapshot) -> String {
-    let (_, rate, times) = run.since(before);
+    let Since { rate, times, .. } = run.since(before);
     let mut line = format!(
         "client: {} acknowledged, {rate:.0}/s",
         run.counts.answers.acknowledged

@@ -1,10 +1,11 @@
 //! The run as one JSON object, for `--report`.
 
+use std::env;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{env, net::SocketAddr};
 
-use crate::histogram::{Histogram, milliseconds};
-use crate::{counts::Snapshot, outage::Outage};
+use crate::figures::counts::Snapshot;
+use crate::figures::histogram::{Histogram, milliseconds};
+use crate::figures::outages::PastOutage;
 
 /// How a run went and ended; `error` is why it failed, or the signal that ended it.
 pub(crate) fn report(
@@ -59,12 +60,13 @@ pub(crate) fn report(
     format!("{{\n{}\n}}\n", fields.join(",\n"))
 }
 
-fn outage(past: &Outage, began: Duration) -> String {
-    let address = |address: SocketAddr| text(&address.to_string());
-    let lost = past
-        .lost
-        .map(|(local, remote)| (address(local), address(remote)));
-    let (local, remote) = lost.unzip();
+fn outage(past: &PastOutage, began: Duration) -> String {
+    let mut local = None;
+    let mut remote = None;
+    if let Some(lost) = &past.lost {
+        local = Some(text(&lost.local));
+        remote = Some(text(&lost.remote));
+    }
     object([
         ("began", seconds(began)),
         ("seconds", seconds(past.length)),

@@ -9,8 +9,10 @@ use anyhow::{anyhow, bail};
 use tcp_chat::printable::Printable;
 use tcp_chat::{running_time, system};
 
-use crate::shared::{Shared, start_thread};
-use crate::{counts::Snapshot, histogram::milliseconds, named_file::NamedFile};
+use crate::figures::counts::{Since, Snapshot};
+use crate::figures::histogram::milliseconds;
+use crate::reports::named_file::NamedFile;
+use crate::shared::{End, Shared, start_thread};
 
 const HEADER: &str = "time,acknowledged,replies,replies_per_second,p50_ms,p99_ms,max_ms,\
                       in_flight,waiting_ms,outage_seconds,own_delay_ms\n";
@@ -66,7 +68,7 @@ impl Series {
             let file = opened.map_or_else(|| NamedFile::create("series", &to_open), Ok);
             let all = file.and_then(|file| write_rows(&file, before, began, shared, &is_over));
             if let Err(error) = &all {
-                shared.end(Err(anyhow!("{error:#}")));
+                shared.end(End::Failed(anyhow!("{error:#}")));
             }
             let _ = done.send(all);
         })?;
@@ -155,7 +157,11 @@ fn next_row(before: &Snapshot) -> Instant {
 fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
     let time = began.duration_since(UNIX_EPOCH).unwrap_or_default() + run.elapsed();
     let (seconds, acknowledged) = (time.as_secs_f64(), run.counts.answers.acknowledged);
-    let (replies, rate, times) = run.since(before);
+    let Since {
+        replies,
+        rate,
+        times,
+    } = run.since(before);
     let mut row = format!("{seconds:.6},{acknowledged},{replies},{rate:.1}");
     for share in [0.5, 0.99, 1.0] {
         let time = times.quantile(share).map(milliseconds);
@@ -180,8 +186,8 @@ mod tests {
     use tcp_chat::lines::{Line, LineReader};
 
     use super::*;
-    use crate::Args;
-    use crate::conversation::{Conversation, Loss};
+    use crate::args::Args;
+    use crate::rules::conversation::{Conversation, Loss, Received};
 
     const TENTH: Duration = Duration::from_millis(100);
 
@@ -199,7 +205,7 @@ mod tests {
         let taken = conversation.receive(&mut replies, read, now);
         conversation.end_printing();
         conversation.begin_to_listen(now);
-        assert_eq!(taken, Ok(false));
+        assert_eq!(taken, Ok(Received::More));
     }
 
     #[test]
@@ -216,8 +222,8 @@ mod tests {
             assert_eq!(shown.matches(',').count(), HEADER.matches(',').count());
             before = run;
         };
-        conversation.connecting(began);
-        conversation.connected(began);
+        conversation.begin_connect(began);
+        conversation.record_connect(began);
         for _ in 0..4 {
             conversation.enqueue(Line::Whole(b""), began);
         }
@@ -226,10 +232,10 @@ mod tests {
         let row = "1001.000000,2,2,2.0,500.000,500.000,500.000,2,1000.000,0.000,990.000";
         assert_row(&mut conversation, 10, row);
         // The first reply missed is the one after the last that came.
-        assert!(conversation.lost(&Loss::Closed, at(15)).is_ok());
+        assert!(conversation.record_loss(&Loss::Ended, at(15)).is_retry());
         let row = "1002.000000,2,0,0.0,,,,0,2000.000,1.500,990.000";
         assert_row(&mut conversation, 20, row);
-        conversation.connected(at(22));
+        conversation.record_connect(at(22));
         conversation.take_unsent(&mut Vec::new(), at(22));
         acknowledge(&mut conversation, 1, at(25));
         // The thread that measures wakes a tick later.
@@ -262,12 +268,12 @@ mod tests {
         let began = Instant::now();
         let at = |tenths: u32| began + tenths * TENTH;
         let mut conversation = conversation(began);
-        conversation.connecting(began);
-        conversation.connected(began);
-        assert!(conversation.lost(&Loss::Closed, at(10)).is_ok());
+        conversation.begin_connect(began);
+        conversation.record_connect(began);
+        assert!(conversation.record_loss(&Loss::Ended, at(10)).is_retry());
         assert_eq!(conversation.snapshot(at(12)).outage, Some(2 * TENTH));
-        conversation.connecting(at(12));
-        conversation.connected(at(13));
+        conversation.begin_connect(at(12));
+        conversation.record_connect(at(13));
         for tenths in [13, 17, 22] {
             assert_eq!(conversation.snapshot(at(tenths)).outage, Some(3 * TENTH));
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tcp_chat::cli;
 
-use crate::counts::{Answers, Counts, Snapshot};
-use crate::histogram::Histogram;
+use crate::figures::counts::{Answers, Counts, Snapshot};
+use crate::figures::histogram::Histogram;
 
 /// The lines that `--summary` shows.
 pub(crate) fn summary(run: &Snapshot) -> String {

@@ -21,14 +21,15 @@ use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::system::is_retryable;
 use tcp_chat::wire::{self, MAX_MESSAGE_LINE};
 
-pub(crate) use connections::Loss;
+pub(crate) use connections::{Loss, Next};
 
-use crate::counts::{Answers, Counts, Snapshot};
-use crate::histogram::Histogram;
-use crate::outage::{Addresses, Outage};
-use crate::outbox::Outbox;
-use crate::own_delay::Replies;
-use crate::settings::Settings;
+use crate::args::Settings;
+use crate::figures::counts::{Answers, Counts, Snapshot};
+use crate::figures::histogram::Histogram;
+use crate::figures::outages::Addresses;
+use crate::figures::own_delay::Replies;
+use crate::rules::outage::Outage;
+use crate::rules::outbox::Outbox;
 
 /// How many bytes of messages are held at most, up to one message more. Enough
 /// to keep a fast path busy, and little enough to forget about.
@@ -46,8 +47,7 @@ pub(crate) struct Conversation {
     began: Instant,
     /// How many lines of input there were.
     lines: u64,
-    /// How the input has ended, if it has.
-    input_end: Option<Result<(), String>>,
+    input: Input,
     outbox: Outbox,
     /// When an answer last made room in the outbox, or the beginning.
     room_since: Instant,
@@ -113,6 +113,26 @@ enum Link {
 /// A line for the user that is not a reply, and how important it is.
 pub(crate) type News = (Level, String);
 
+/// What is known of the input.
+#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Clone))]
+enum Input {
+    Open,
+    /// Every line was read.
+    Ended,
+    /// It cannot be read any further; this is why.
+    Failed(String),
+}
+
+/// What a read leaves to do on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// More replies are to come.
+    More,
+    /// Nothing: everything is answered, or all that the connection was for.
+    Done,
+}
+
 /// What the writer does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToSend {
@@ -139,7 +159,7 @@ impl Conversation {
             settings,
             began: now,
             lines: 0,
-            input_end: None,
+            input: Input::Open,
             outbox: Outbox::default(),
             room_since: now,
             counts,
@@ -176,7 +196,7 @@ impl Conversation {
             prefixes: self.settings.reply_prefix.clone(),
             began: self.began,
             now,
-            input_was_read: matches!(self.input_end, Some(Ok(()))),
+            input_was_read: self.input == Input::Ended,
             unacknowledged: self.outbox.len() as u64,
             never_sent: self.outbox.never_sent() as u64,
             waiting: self.outbox.first_due().map(since),
@@ -235,7 +255,7 @@ impl Conversation {
     /// Whether it is the user's turn: all so far is answered.
     pub(crate) fn awaits_input(&self) -> bool {
         let listens = matches!(self.link, Link::Up { .. } | Link::Resting);
-        listens && self.outbox.len() == 0 && self.input_end.is_none()
+        listens && self.outbox.len() == 0 && self.input == Input::Open
     }
 
     /// Since when there is a connection, if there is one.
@@ -255,7 +275,7 @@ impl Conversation {
     /// Whether all input was read and everything is answered. Without any input,
     /// that takes a connection at least.
     pub(crate) fn is_done(&self) -> bool {
-        self.counts.connections > 0 && self.outbox.len() == 0 && self.input_end.is_some()
+        self.counts.connections > 0 && self.outbox.len() == 0 && self.input != Input::Open
     }
 
     /// What there is to say of the first attempt to connect while it is under way.
@@ -298,7 +318,7 @@ impl Conversation {
     ///
     /// The one line that says what is missing.
     pub(crate) fn verdict(&self) -> Result<(), String> {
-        if let Some(Err(error)) = &self.input_end {
+        if let Input::Failed(error) = &self.input {
             return Err(format!("cannot read standard input: {error}"));
         }
         self.counts.verdict()
@@ -328,7 +348,10 @@ impl Conversation {
 
     /// The input has come to its end, or cannot be read any further.
     pub(crate) fn end_input(&mut self, how: io::Result<()>) {
-        self.input_end = Some(how.map_err(|error| error.to_string()));
+        self.input = match how {
+            Ok(()) => Input::Ended,
+            Err(error) => Input::Failed(error.to_string()),
+        };
     }
 
     /// Appends to `batch` what must be sent; `None` while there is nothing.
@@ -336,7 +359,7 @@ impl Conversation {
         if self.is_done() {
             return Some(ToSend::Over);
         }
-        let (has_ended, has_unsent) = (self.input_end.is_some(), self.has_unsent());
+        let (has_ended, has_unsent) = (self.input != Input::Open, self.has_unsent());
         let Link::Up {
             left, half_closed, ..
         } = &mut self.link
@@ -364,8 +387,7 @@ impl Conversation {
     }
 
     /// A read from the connection has ended: takes the replies that it brought,
-    /// and judges the deadlines. Returns whether everything is answered, or all that
-    /// the connection was for.
+    /// and judges the deadlines.
     ///
     /// # Errors
     ///
@@ -375,7 +397,7 @@ impl Conversation {
         replies: &mut LineReader,
         read: io::Result<usize>,
         now: Instant,
-    ) -> Result<bool, Loss> {
+    ) -> Result<Received, Loss> {
         let since = self.listening_since.unwrap_or(now);
         if replies.has_read_all() {
             self.counts.own_delays.nothing_is_left(since, now);
@@ -392,17 +414,17 @@ impl Conversation {
         } else {
             self.stop_listening();
         }
-        match taken {
-            Err(violation @ Loss::Violation(_)) => return Err(violation),
-            _ if self.is_done() || self.has_done_its_part() => {
-                // An outage that no reply has ended was ended by this connection.
-                self.end_outage(self.connected_since().unwrap_or(now), now);
-                return Ok(true);
-            }
-            taken => taken?,
+        if let Err(violation @ Loss::Violation(_)) = taken {
+            return Err(violation);
         }
+        if self.is_done() || self.has_done_its_part() {
+            // An outage that no reply has ended was ended by this connection.
+            self.end_outage(self.connected_since().unwrap_or(now), now);
+            return Ok(Received::Done);
+        }
+        taken?;
         match read {
-            Ok(0) => return Err(Loss::Closed),
+            Ok(0) => return Err(Loss::Ended),
             Err(error) if !is_retryable(&error) => return Err(Loss::Broken(error.to_string())),
             _ => {}
         }
@@ -410,7 +432,7 @@ impl Conversation {
         if !self.news.is_empty() {
             self.stop_listening();
         }
-        Ok(false)
+        Ok(Received::More)
     }
 
     /// The replies that were taken are printed.

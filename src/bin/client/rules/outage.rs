@@ -5,8 +5,9 @@
 //! after a sixteenth of the time that has passed finds the server at most a
 //! sixteenth too late.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use crate::figures::outages::{Addresses, PastOutage};
 
 /// The shortest pause: a server that restarts at once is noticed this late.
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -14,44 +15,34 @@ pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause: a server that was away for hours is noticed this late.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A connection's own address, and the server's.
-pub(crate) type Addresses = (SocketAddr, SocketAddr);
-
-/// A time without a working connection, present or past.
+/// A time without a working connection that goes on.
 #[derive(Clone, Debug)]
 pub(crate) struct Outage {
     /// The first reply missed, or the first attempt to connect.
     pub(crate) began: Instant,
     /// When it was noticed; since then the client has tried to end it.
-    known: Instant,
+    pub(crate) known: Instant,
     /// The error that began it.
     pub(crate) cause: String,
-    /// How many messages were sent again because of it, each time counted.
+    /// How many messages were sent again because of it so far, each time counted.
     pub(crate) sent_again: u64,
-    /// Set, as is the next, when it ends; zero until then.
-    pub(crate) length: Duration,
-    /// How late the client itself was during it, at most.
-    pub(crate) own_delay: Duration,
-    /// The connection's own and the server's address, if it began with a loss.
+    /// Of the connection that was lost, if it began with a loss.
     pub(crate) lost: Option<Addresses>,
 }
 
 impl Outage {
-    pub(crate) fn new(
-        began: Instant,
-        known: Instant,
-        cause: String,
-        lost: Option<Addresses>,
-    ) -> Self {
-        let (length, own_delay) = (Duration::ZERO, Duration::ZERO);
-        Outage {
-            began,
-            known,
-            cause,
-            sent_again: 0,
+    /// The outage has ended, perhaps before that was known.
+    pub(crate) fn end(self, ended: Instant, own_delay: Duration) -> PastOutage {
+        // As it is reported, so that the figures add up.
+        let length = ended.saturating_duration_since(self.began);
+        let length = Duration::from_micros(length.as_micros() as u64);
+        PastOutage {
+            began: self.began,
             length,
-            own_delay,
-            lost,
+            own_delay: own_delay.min(length),
+            cause: self.cause,
+            sent_again: self.sent_again,
+            lost: self.lost,
         }
     }
 
@@ -70,10 +61,21 @@ impl Outage {
 mod tests {
     use super::*;
 
+    /// One that was noticed 5 s after its beginning.
+    fn outage(known: Instant) -> Outage {
+        Outage {
+            began: known - Duration::from_secs(5),
+            known,
+            cause: String::new(),
+            sent_again: 0,
+            lost: None,
+        }
+    }
+
     #[test]
     fn pauses_for_a_sixteenth_of_the_outage_so_far_from_10_ms_to_1_s() {
         let known = Instant::now();
-        let outage = Outage::new(known - Duration::from_secs(5), known, String::new(), None);
+        let outage = outage(known);
         for (after, pause) in [
             (0, 10),
             (100, 10),
@@ -95,7 +97,7 @@ mod tests {
     #[test]
     fn counts_what_is_left_from_when_it_was_known() {
         let known = Instant::now();
-        let outage = Outage::new(known - Duration::from_secs(5), known, String::new(), None);
+        let outage = outage(known);
         let time = Duration::from_secs(2);
         assert_eq!(outage.left_of(time, known), time);
         let later = known + Duration::from_millis(1999);

@@ -8,7 +8,8 @@ use tcp_chat::lines::LineReader;
 use tcp_chat::printable::Excerpt;
 
 use super::{Conversation, Link};
-use crate::outage::{Addresses, Outage, SHORTEST_PAUSE};
+use crate::figures::outages::{Addresses, PastOutage};
+use crate::rules::outage::{Outage, SHORTEST_PAUSE};
 
 /// How long a connection without anything to answer must stay to end an outage:
 /// a proxy accepts for a dead server too, and closes soon.
@@ -18,12 +19,16 @@ const STAYS: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// The server could not be reached.
-    Unreachable(String),
+    Unreachable {
+        why: String,
+        /// Whether a machine has answered that nothing listens there.
+        is_refused: bool,
+    },
     /// The server sent a notice that it does not serve this client.
     Refused(String),
     /// The peer ended the stream between two replies and did not say why. Another
     /// error on the connection may tell more.
-    Closed,
+    Ended,
     /// The connection broke, fell silent, or was closed with a notice.
     Broken(String),
     /// The peer does not keep to the protocol, so another connection would not
@@ -31,9 +36,18 @@ pub(crate) enum Loss {
     Violation(String),
 }
 
+/// What follows from a loss.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Another attempt to connect, after this pause.
+    RetryIn(Duration),
+    /// None; this is why, in one line.
+    GiveUp(String),
+}
+
 impl Conversation {
     /// An attempt to connect begins. Returns how long it may take.
-    pub(crate) fn connecting(&mut self, now: Instant) -> Limit {
+    pub(crate) fn begin_connect(&mut self, now: Instant) -> Limit {
         self.link = Link::Connecting { since: now };
         self.addresses = None;
         self.replies_here = 0;
@@ -49,7 +63,7 @@ impl Conversation {
     }
 
     /// There is a new connection, over which nothing was sent yet.
-    pub(crate) fn connected(&mut self, now: Instant) {
+    pub(crate) fn record_connect(&mut self, now: Instant) {
         self.counts.connections += 1;
         if let Link::Connecting { since } = self.link {
             self.counts
@@ -65,8 +79,8 @@ impl Conversation {
     }
 
     /// What the addresses of the connection are.
-    pub(crate) fn set_addresses(&mut self, addresses: Option<Addresses>) {
-        self.addresses = addresses;
+    pub(crate) fn record_addresses(&mut self, addresses: Addresses) {
+        self.addresses = Some(addresses);
     }
 
     /// Judges the deadlines while a reply is awaited, and whether a connection has
@@ -109,7 +123,7 @@ impl Conversation {
     }
 
     /// The connection is over, so nothing more can be sent over it.
-    pub(crate) fn disconnected(&mut self) {
+    pub(crate) fn record_disconnect(&mut self) {
         self.link = if self.has_done_its_part() {
             Link::Resting
         } else {
@@ -117,69 +131,72 @@ impl Conversation {
         };
     }
 
-    /// An attempt has failed, or a connection ended too early. Returns the pause
-    /// before the next attempt.
-    ///
-    /// # Errors
-    ///
-    /// There will be none; the error is the one line that says why.
-    pub(crate) fn lost(&mut self, loss: &Loss, now: Instant) -> Result<Duration, String> {
-        let attempt = if let Link::Connecting { since } = self.link {
-            Some(since)
-        } else {
-            None
+    /// An attempt has failed, or a connection ended too early. Returns what follows.
+    pub(crate) fn record_loss(&mut self, loss: &Loss, now: Instant) -> Next {
+        let attempt = match self.link {
+            Link::Connecting { since } => Some(since),
+            _ => None,
         };
         self.link = Link::Down;
         // Nothing more comes of this connection, and all that came was noticed by now. Ticks
         // that wait for replies which had been asked for here would wait for others.
         let noticed = self.listening_since.unwrap_or(now);
         self.counts.own_delays.nothing_is_left(noticed, now);
-        let retry_for = self.settings.retry_for;
         let is_violation = matches!(loss, Loss::Violation(_));
         if self.is_done() && !is_violation {
             // The end of the input has come meanwhile, and there is nothing to lose.
-            return Ok(Duration::ZERO);
+            return Next::RetryIn(Duration::ZERO);
         }
         let what = self.describe(loss);
-        let was_in_flight = self.outbox.in_flight() > 0;
+        let missed_since = match self.outbox.in_flight() {
+            0 => None,
+            _ => self.awaited_since,
+        };
         self.outbox.rewind();
         if !is_violation && self.is_no_line_echo() {
-            let (server, why) = (&self.server, loss.why());
-            let replies = match self.replies_here {
-                1 => "1 reply".to_string(),
-                replies => format!("{replies} replies"),
-            };
-            return Err(format!(
-                "{server} is no line echo server: it sent {replies}, all wrong, and then: {why}"
-            ));
+            return Next::GiveUp(self.describe_no_line_echo(loss));
         }
+        let retry_for = self.settings.retry_for;
         if retry_for.is_zero() || is_violation {
-            return Err(what);
+            return Next::GiveUp(what + loss.hint());
         }
         let seconds = retry_for.as_secs_f64();
         let is_new = self.outage.is_none();
-        // Where no connection was lost, the outage began with the attempt.
-        let known = attempt.unwrap_or(now);
-        let began = self
-            .awaited_since
-            .filter(|_| was_in_flight)
-            .unwrap_or(known);
-        let addresses = self.addresses.take();
-        let new = || Outage::new(began, known, what, addresses);
-        let outage = self.outage.get_or_insert_with(new);
+        let lost = self.addresses.take();
+        let outage = self.outage.get_or_insert_with(|| {
+            // If no connection was lost, the outage began with the attempt.
+            let known = attempt.unwrap_or(now);
+            Outage {
+                began: missed_since.unwrap_or(known),
+                known,
+                cause: what,
+                sent_again: 0,
+                lost,
+            }
+        });
         let left = outage.left_of(retry_for, now);
         let pause = outage.pause(now).min(left);
         if left.is_zero() {
-            let (server, missing, why) = (&self.server, self.what_is_missing(), loss.why());
-            return Err(format!(
-                "gave up on {server} after {seconds} s (--retry-for); {missing}: {why}"
+            let (server, missing) = (&self.server, self.what_is_missing());
+            let (why, hint) = (loss.why(), loss.hint());
+            return Next::GiveUp(format!(
+                "gave up on {server} after {seconds} s (--retry-for); {missing}: {why}{hint}"
             ));
         }
         if is_new {
             let news = format!("{}; trying again for up to {seconds} s", outage.cause);
             self.news.push((Level::Warn, news));
         }
-        Ok(pause)
+        Next::RetryIn(pause)
+    }
+
+    fn describe_no_line_echo(&self, loss: &Loss) -> String {
+        let (server, why) = (&self.server, loss.why());
+        let replies = match self.replies_here {
+            1 => "1 reply".to_string(),
+            replies => format!("{replies} replies"),
+        };
+        format!("{server} is no line echo server: it sent {replies}, all wrong, and then: {why}")
     }
 
     /// Whether the connection has brought replies, all of them wrong, and no line of the
@@ -201,20 +218,24 @@ impl Conversation {
     }
 
     /// Counts the outage that goes on, if there is one, among the past ones.
-    pub(super) fn close_outage(&mut self, ended: Instant, now: Instant) -> Option<Outage> {
-        let mut outage = self.outage.take()?;
+    pub(super) fn close_outage(&mut self, ended: Instant, now: Instant) -> Option<PastOutage> {
+        let outage = self.outage.take()?;
         let replies = self.replies();
-        self.counts.add_outage(&mut outage, ended, replies, now);
-        Some(outage)
+        let own_delays = &mut self.counts.own_delays;
+        own_delays.catch_up(replies, now);
+        let own_delay = own_delays.longest_after(outage.began, replies.listening_since, now);
+        let past = outage.end(ended, own_delay);
+        self.counts.record_outage(&past, now);
+        Some(past)
     }
 
     /// How a failed attempt or a lost connection is reported.
     fn describe(&self, loss: &Loss) -> String {
         let server = &self.server;
         match loss {
-            Loss::Unreachable(why) => format!("cannot connect to {server}: {why}"),
+            Loss::Unreachable { why, .. } => format!("cannot connect to {server}: {why}"),
             Loss::Refused(why) | Loss::Violation(why) => format!("{server}: {why}"),
-            Loss::Closed | Loss::Broken(_) => self.describe_lost_connection(loss.why()),
+            Loss::Ended | Loss::Broken(_) => self.describe_lost_connection(loss.why()),
         }
     }
 
@@ -267,10 +288,20 @@ fn begun_reply(replies: &LineReader) -> String {
 
 impl Loss {
     pub(super) fn why(&self) -> &str {
-        use Loss::{Broken, Closed, Refused, Unreachable, Violation};
         match self {
-            Closed => "closed by the server",
-            Unreachable(why) | Refused(why) | Broken(why) | Violation(why) => why,
+            Loss::Ended => "closed by the server",
+            Loss::Unreachable { why, .. } => why,
+            Loss::Refused(why) | Loss::Broken(why) | Loss::Violation(why) => why,
+        }
+    }
+
+    /// What to look at next, once the client gives up.
+    fn hint(&self) -> &'static str {
+        match self {
+            Loss::Unreachable {
+                is_refused: true, ..
+            } => "; is the server running there?",
+            _ => "",
         }
     }
 }

@@ -38,7 +38,9 @@ use std::time::Duration;
 use tcp_chat::system::READ_TIMEOUT;
 
 use super::*;
-use crate::outage::SHORTEST_PAUSE;
+use crate::rules::outage::SHORTEST_PAUSE;
+
+use Received::{Done, More};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -66,10 +68,38 @@ impl Conversation {
         read: io::Result<usize>,
         since: Instant,
         now: Instant,
-    ) -> Result<bool, Loss> {
+    ) -> Result<Received, Loss> {
         self.begin_to_listen(since);
         let received = self.receive(replies, read, now);
         self.end_printing();
         received
+    }
+}
+
+impl Next {
+    /// Whether there is another attempt.
+    pub(crate) fn is_retry(&self) -> bool {
+        matches!(self, Next::RetryIn(_))
+    }
+
+    /// Why there is none.
+    fn reason(self) -> String {
+        match self {
+            Next::GiveUp(why) => why,
+            Next::RetryIn(pause) => panic!("another attempt in {pause:?}"),
+        }
+    }
+}
+
+/// What a read leaves of a connection that has done its part, or has not.
+fn received(is_done: bool) -> Received {
+    if is_done { Done } else { More }
+}
+
+/// A server that could not be reached.
+fn unreachable(why: &str) -> Loss {
+    Loss::Unreachable {
+        why: why.to_string(),
+        is_refused: false,
     }
 }

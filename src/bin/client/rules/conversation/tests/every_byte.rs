@@ -215,22 +215,22 @@ fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome
     let mut missing = None;
     let mut rounds = 0;
     for number in 0.. {
-        conversation.connecting(now);
-        conversation.connected(now);
+        conversation.begin_connect(now);
+        conversation.record_connect(now);
         let mut connection = Connection::new(damage, number < damage.connections);
         let received = loop {
             rounds += 1;
             assert!(rounds < 10_000, "it goes on without end");
             input.enqueue(&mut conversation, now);
             match connection.step(&mut conversation, part, &mut now) {
-                Ok(false) => {}
+                Ok(More) => {}
                 received => break received,
             }
         };
         let mut part = Vec::new();
         conversation.take_output(&mut part);
         printed.extend(part);
-        conversation.disconnected();
+        conversation.record_disconnect();
         let Err(end) = received else {
             // The end of the input may be all that is to come.
             input.enqueue(&mut conversation, now);
@@ -239,9 +239,9 @@ fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome
                 false => continue,
             }
         };
-        match conversation.lost(&end, now) {
-            Ok(pause) => now += pause,
-            Err(why) => {
+        match conversation.record_loss(&end, now) {
+            Next::RetryIn(pause) => now += pause,
+            Next::GiveUp(why) => {
                 missing = CAUSES.into_iter().find(|cause| why.contains(cause));
                 assert!(missing.is_some(), "{why}");
                 break;

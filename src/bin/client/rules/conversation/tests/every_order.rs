@@ -111,9 +111,9 @@ fn end_of(event: Event, world: &World) -> Option<&'static str> {
     match &world.end {
         None if matches!(event, Event::FailToConnect | Event::GiveUp) => Some("unreachable"),
         None => None,
-        Some(Loss::Unreachable(_)) => Some("not of a connection"),
+        Some(Loss::Unreachable { .. }) => Some("not of a connection"),
         Some(Loss::Refused(_)) => Some("refused"),
-        Some(Loss::Closed) => Some("closed"),
+        Some(Loss::Ended) => Some("closed"),
         Some(Loss::Broken(_)) => Some("broken"),
         Some(Loss::Violation(_)) => Some("violation"),
     }

@@ -8,8 +8,8 @@ const NANOSECOND: Duration = Duration::from_nanos(1);
 fn connected(settings: Settings) -> (Conversation, Instant) {
     let now = Instant::now();
     let mut conversation = Conversation::new("server".to_string(), settings, now);
-    conversation.connecting(now);
-    conversation.connected(now);
+    conversation.begin_connect(now);
+    conversation.record_connect(now);
     (conversation, now)
 }
 
@@ -31,14 +31,14 @@ fn without_retry() -> Settings {
 }
 
 /// Lets these bytes come.
-fn read(conversation: &mut Conversation, bytes: &str, now: Instant) -> Result<bool, Loss> {
+fn read(conversation: &mut Conversation, bytes: &str, now: Instant) -> Result<Received, Loss> {
     let mut replies = LineReader::new(MAX_REPLY);
     let read = replies.fill(&mut bytes.as_bytes());
     conversation.receive_since(&mut replies, read, now, now)
 }
 
 /// Lets a read time out.
-fn wait(conversation: &mut Conversation, since: Instant, now: Instant) -> Result<bool, Loss> {
+fn wait(conversation: &mut Conversation, since: Instant, now: Instant) -> Result<Received, Loss> {
     let timeout = Err(READ_TIMEOUT.into());
     conversation.receive_since(&mut LineReader::new(MAX_REPLY), timeout, since, now)
 }
@@ -109,8 +109,8 @@ fn there_is_room_since_the_first_answer_after_there_was_none() {
 fn what_was_read_and_not_sent_does_not_count_as_sent_on_a_lost_connection() {
     let (mut conversation, now) = in_flight(without_retry(), &["one", "two"]);
     conversation.enqueue(Line::Whole(b"three"), now);
-    conversation.disconnected();
-    let why = conversation.lost(&Loss::Closed, now).unwrap_err();
+    conversation.record_disconnect();
+    let why = conversation.record_loss(&Loss::Ended, now).reason();
     assert!(why.ends_with(" (2 sent, 0 answered)"), "{why}");
     assert!(
         why.contains(" with 2 messages in flight (3 unacknowledged), from line 1: "),
@@ -122,20 +122,20 @@ fn what_was_read_and_not_sent_does_not_count_as_sent_on_a_lost_connection() {
 fn no_reply_is_missed_until_the_whole_timeout_has_passed() {
     let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
     let last = now + 10 * SECOND - NANOSECOND;
-    assert_eq!(wait(&mut conversation, now, last), Ok(false));
+    assert_eq!(wait(&mut conversation, now, last), Ok(More));
     let end = Loss::Broken("no reply within 10 s".to_string());
     let over = last + NANOSECOND;
     assert_eq!(wait(&mut conversation, now, over), Err(end.clone()));
     // It counts again from each reply, and from when there was somebody to listen.
     assert_eq!(
         read(&mut conversation, &acknowledgement("one"), last),
-        Ok(false)
+        Ok(More)
     );
-    assert_eq!(wait(&mut conversation, now, last + 9 * SECOND), Ok(false));
+    assert_eq!(wait(&mut conversation, now, last + 9 * SECOND), Ok(More));
     let listening = last + SECOND;
     assert_eq!(
         wait(&mut conversation, listening, last + 10 * SECOND),
-        Ok(false)
+        Ok(More)
     );
     assert_eq!(
         wait(&mut conversation, listening, last + 11 * SECOND),
@@ -146,14 +146,14 @@ fn no_reply_is_missed_until_the_whole_timeout_has_passed() {
 #[test]
 fn a_connection_that_is_not_used_ends_an_outage_when_it_has_stayed_for_a_second() {
     let (mut conversation, now) = connected(settings());
-    assert!(conversation.lost(&Loss::Closed, now).is_ok());
+    assert!(conversation.record_loss(&Loss::Ended, now).is_retry());
     let back = now + 3 * SECOND;
-    conversation.connected(back);
+    conversation.record_connect(back);
     let last = back + SECOND - NANOSECOND;
-    assert_eq!(wait(&mut conversation, back, last), Ok(false));
+    assert_eq!(wait(&mut conversation, back, last), Ok(More));
     // While nothing is asked, its length ends at the connect.
     assert_eq!(outage(&mut conversation, last), Some(3 * SECOND));
-    assert_eq!(wait(&mut conversation, back, last + NANOSECOND), Ok(false));
+    assert_eq!(wait(&mut conversation, back, last + NANOSECOND), Ok(More));
     assert_eq!(outage(&mut conversation, last), None);
     let told = conversation.take_news();
     let told = told.last().unwrap();
@@ -170,17 +170,17 @@ fn a_connection_in_an_outage_has_no_longer_for_its_first_reply_than_is_left() {
         },
         &["one"],
     );
-    assert!(conversation.lost(&Loss::Closed, now).is_ok());
-    conversation.connected(now + 5 * SECOND);
+    assert!(conversation.record_loss(&Loss::Ended, now).is_retry());
+    conversation.record_connect(now + 5 * SECOND);
     conversation.take_unsent(&mut Vec::new(), now + 5 * SECOND);
     let last = now + 12 * SECOND - NANOSECOND;
-    assert_eq!(wait(&mut conversation, now, last), Ok(false));
+    assert_eq!(wait(&mut conversation, now, last), Ok(More));
     let end = Loss::Broken("no complete reply before --retry-for ran out".to_string());
     assert_eq!(
         wait(&mut conversation, now, last + NANOSECOND),
         Err(end.clone())
     );
-    let why = conversation.lost(&end, last + NANOSECOND).unwrap_err();
+    let why = conversation.record_loss(&end, last + NANOSECOND).reason();
     assert_eq!(
         why,
         "gave up on server after 12 s (--retry-for); 1 message unacknowledged, from line 1: \
@@ -194,17 +194,17 @@ fn an_outage_begins_with_the_first_reply_that_is_missed() {
     let answered = now + SECOND;
     assert_eq!(
         read(&mut conversation, &acknowledgement("one"), answered),
-        Ok(false)
+        Ok(More)
     );
     let lost = now + 3 * SECOND;
-    assert!(conversation.lost(&Loss::Closed, lost).is_ok());
+    assert!(conversation.record_loss(&Loss::Ended, lost).is_retry());
     assert_eq!(outage(&mut conversation, lost), Some(2 * SECOND));
     let back = now + 5 * SECOND;
-    conversation.connected(back);
+    conversation.record_connect(back);
     conversation.take_unsent(&mut Vec::new(), back);
     assert_eq!(
         read(&mut conversation, &acknowledgement("two"), back),
-        Ok(false)
+        Ok(More)
     );
     let outage = &conversation.counts.first_outages[0];
     assert_eq!(
@@ -226,11 +226,14 @@ fn an_outage_begins_with_the_first_reply_that_is_missed() {
 fn an_outage_at_the_start_begins_with_the_first_attempt() {
     let now = Instant::now();
     let mut conversation = Conversation::new("server".to_string(), settings(), now - SECOND);
-    assert_eq!(conversation.connecting(now), Some(5 * SECOND));
-    let end = Loss::Unreachable("refused".to_string());
+    assert_eq!(conversation.begin_connect(now), Some(5 * SECOND));
+    let end = unreachable("refused");
     // Two of the three seconds count for the pause, too.
     let later = now + 3 * SECOND;
-    assert_eq!(conversation.lost(&end, later), Ok(3 * SECOND / 16));
+    assert_eq!(
+        conversation.record_loss(&end, later),
+        Next::RetryIn(3 * SECOND / 16)
+    );
     assert_eq!(outage(&mut conversation, later), Some(3 * SECOND));
     let outage = conversation.close_outage(later, later).unwrap();
     assert_eq!((outage.began, outage.length), (now, 3 * SECOND));
@@ -243,24 +246,25 @@ fn an_attempt_to_connect_takes_no_longer_than_the_shortest_limit() {
             retry_for,
             ..settings()
         };
-        Conversation::new("server".to_string(), settings, Instant::now()).connecting(Instant::now())
+        Conversation::new("server".to_string(), settings, Instant::now())
+            .begin_connect(Instant::now())
     };
     assert_eq!(limit(Duration::ZERO), Some(5 * SECOND));
     assert_eq!(limit(4 * SECOND), Some(4 * SECOND));
     assert_eq!(limit(6 * SECOND), Some(5 * SECOND));
 
     let (mut conversation, now) = connected(settings());
-    assert!(conversation.lost(&Loss::Closed, now).is_ok());
+    assert!(conversation.record_loss(&Loss::Ended, now).is_retry());
     for (left, limit) in [
         (6 * SECOND, 5 * SECOND),
         (4 * SECOND, 4 * SECOND),
         (NANOSECOND, SHORTEST_PAUSE),
     ] {
         let at = now + settings().retry_for - left;
-        assert_eq!(conversation.connecting(at), Some(limit));
+        assert_eq!(conversation.begin_connect(at), Some(limit));
         // There is no pause beyond the last moment.
-        let pause = conversation.lost(&Loss::Closed, at);
-        assert_eq!(pause, Ok(SECOND.min(left)));
+        let pause = conversation.record_loss(&Loss::Ended, at);
+        assert_eq!(pause, Next::RetryIn(SECOND.min(left)));
     }
 }
 
@@ -288,7 +292,7 @@ fn a_line_is_due_when_it_is_said_and_its_reply_time_counts_from_then() {
     conversation.take_unsent(&mut Vec::new(), now + SECOND);
     assert_eq!(
         read(&mut conversation, &acknowledgement("one"), now + 3 * SECOND),
-        Ok(false)
+        Ok(More)
     );
     assert_eq!(
         conversation.counts.reply_times.quantile(1.0),
@@ -320,7 +324,7 @@ fn ten_errors_of_a_kind_are_told_and_then_that_there_are_more() {
         ),
     ] {
         let (mut conversation, now) = in_flight(settings(), &["x"; 14]);
-        assert_eq!(read(&mut conversation, &reply.repeat(14), now), Ok(false));
+        assert_eq!(read(&mut conversation, &reply.repeat(14), now), Ok(More));
         let told = errors(&mut conversation);
         assert_eq!(told.len(), 11);
         assert_eq!((&told[0][..], &told[10][..]), (first, more));
@@ -333,14 +337,14 @@ fn the_verdict_counts_what_was_not_acknowledged() {
     conversation.enqueue(Line::TooLong, now);
     let replies =
         acknowledgement("x").repeat(2) + "Server rejected your message: no\n" + "?\n?\n?\n";
-    assert_eq!(read(&mut conversation, &replies, now), Ok(false));
+    assert_eq!(read(&mut conversation, &replies, now), Ok(More));
     let counted =
         "5 of 7 lines were not acknowledged: 1 too long, 1 rejected, 3 with a wrong reply";
     assert_eq!(conversation.verdict(), Err(counted.to_string()));
     conversation.end_input(Err(io::Error::other("bad")));
     let unread = "cannot read standard input: bad";
     assert_eq!(conversation.verdict(), Err(unread.to_string()));
-    assert!(conversation.input_end.is_some() && !conversation.snapshot(now).input_was_read);
+    assert!(conversation.input != Input::Open && !conversation.snapshot(now).input_was_read);
     conversation.end_input(Ok(()));
     assert!(conversation.snapshot(now).input_was_read);
 }
@@ -349,7 +353,7 @@ fn the_verdict_counts_what_was_not_acknowledged() {
 fn a_long_wrong_reply_is_shown_from_where_it_differs() {
     let (mut conversation, now) = in_flight(settings(), &[&"x".repeat(100)]);
     let wrong = acknowledgement(&("x".repeat(99) + "y"));
-    assert_eq!(read(&mut conversation, &wrong, now), Ok(false));
+    assert_eq!(read(&mut conversation, &wrong, now), Ok(More));
     let x = "x".repeat(20);
     assert_eq!(
         errors(&mut conversation),
@@ -373,27 +377,27 @@ fn without_retries_the_end_says_what_is_missing() {
         (
             &["one", "two"],
             0,
-            Loss::Closed,
+            Loss::Ended,
             "connection to server lost with 2 messages in flight, from line 1: \
              closed by the server (2 sent, 0 answered)",
         ),
         (
             &["one"],
             1,
-            Loss::Closed,
+            Loss::Ended,
             "connection to server closed; all messages so far have replies: closed by the server",
         ),
         (
             &[],
             0,
-            Loss::Closed,
+            Loss::Ended,
             "connection to server lost before anything was sent: closed by the server",
         ),
         (&[], 0, Loss::Refused("full".to_string()), "server: full"),
         (
             &[],
             0,
-            Loss::Unreachable("refused".to_string()),
+            unreachable("refused"),
             "cannot connect to server: refused",
         ),
     ] {
@@ -401,10 +405,13 @@ fn without_retries_the_end_says_what_is_missing() {
         for line in &lines[..answered] {
             assert_eq!(
                 read(&mut conversation, &acknowledgement(line), now),
-                Ok(false)
+                Ok(More)
             );
         }
-        assert_eq!(conversation.lost(&end, now), Err(why.to_string()));
+        assert_eq!(
+            conversation.record_loss(&end, now),
+            Next::GiveUp(why.to_string())
+        );
     }
 }
 
@@ -417,7 +424,7 @@ fn a_reply_of_more_than_the_longest_is_no_reply_before_its_end_and_after_it() {
         let received = loop {
             let read = replies.fill(&mut source);
             match conversation.receive_since(&mut replies, read, now, now) {
-                Ok(false) => {}
+                Ok(More) => {}
                 received => break received,
             }
         };
@@ -447,10 +454,10 @@ fn replies_that_could_not_be_printed_do_not_count() {
     let at = |seconds| began + seconds * SECOND;
     assert_eq!(
         read(&mut conversation, &acknowledgement("one"), at(1)),
-        Ok(false)
+        Ok(More)
     );
     let replies = acknowledgement("two") + &acknowledgement("three");
-    assert_eq!(read(&mut conversation, &replies, at(2)), Ok(false));
+    assert_eq!(read(&mut conversation, &replies, at(2)), Ok(More));
     for (is_printing, acknowledged, unacknowledged, waiting) in
         [(false, 3, 0, None), (true, 1, 2, Some(3 * SECOND))]
     {
@@ -468,7 +475,7 @@ fn replies_that_could_not_be_printed_do_not_count() {
     let (mut conversation, now) = in_flight(settings(), &["one"]);
     assert_eq!(
         read(&mut conversation, &acknowledgement("one"), now),
-        Ok(false)
+        Ok(More)
     );
     conversation.is_printing = true;
     let end = conversation.conclude(now);
@@ -489,10 +496,7 @@ fn of_an_outage_what_the_output_took_is_the_clients_own() {
         conversation.measure_own_delay(at(millis));
     }
     let read = replies.fill(&mut acknowledgement("one").as_bytes());
-    assert_eq!(
-        conversation.receive(&mut replies, read, at(1000)),
-        Ok(false)
-    );
+    assert_eq!(conversation.receive(&mut replies, read, at(1000)), Ok(More));
     for millis in (1000..6000).step_by(10) {
         conversation.measure_own_delay(at(millis));
     }
@@ -508,20 +512,17 @@ fn of_an_outage_what_the_output_took_is_the_clients_own() {
     let end = replies.fill(&mut &b""[..]);
     assert_eq!(
         conversation.receive(&mut replies, end, at(6000)),
-        Err(Loss::Closed)
+        Err(Loss::Ended)
     );
-    conversation.disconnected();
-    assert!(conversation.lost(&Loss::Closed, at(6000)).is_ok());
-    conversation.connecting(at(6100));
-    conversation.connected(at(6200));
+    conversation.record_disconnect();
+    assert!(conversation.record_loss(&Loss::Ended, at(6000)).is_retry());
+    conversation.begin_connect(at(6100));
+    conversation.record_connect(at(6200));
     conversation.take_unsent(&mut Vec::new(), at(6200));
     let mut replies = LineReader::new(MAX_REPLY);
     conversation.begin_to_listen(at(6200));
     let read = replies.fill(&mut acknowledgement("two").as_bytes());
-    assert_eq!(
-        conversation.receive(&mut replies, read, at(6200)),
-        Ok(false)
-    );
+    assert_eq!(conversation.receive(&mut replies, read, at(6200)), Ok(More));
     let outage = &conversation.counts.first_outages[0];
     let of_the_path = outage.length - outage.own_delay;
     assert_eq!(outage.length, Duration::from_millis(5200));
@@ -543,7 +544,7 @@ fn a_silent_server_is_no_delay_of_the_client() {
         if ticks % 100 == 0 {
             let waited = Err(READ_TIMEOUT.into());
             let received = conversation.receive(&mut LineReader::new(MAX_REPLY), waited, now);
-            assert_eq!(received, Ok(false));
+            assert_eq!(received, Ok(More));
         }
         let so_far = conversation.snapshot(now);
         assert!(
@@ -570,21 +571,18 @@ fn ticks_that_wait_when_a_connection_is_lost_do_not_hold_up_those_of_the_outage(
     assert!(conversation.receive(&mut replies, read, at(0)).is_err());
     measure(&mut conversation, 0, 500);
     conversation.end_printing();
-    conversation.disconnected();
+    conversation.record_disconnect();
     let end = Loss::Broken("bye".to_string());
-    assert!(conversation.lost(&end, at(500)).is_ok());
+    assert!(conversation.record_loss(&end, at(500)).is_retry());
     conversation.begin_to_listen(at(500));
     measure(&mut conversation, 500, 3000);
-    conversation.connecting(at(3000));
-    conversation.connected(at(3000));
+    conversation.begin_connect(at(3000));
+    conversation.record_connect(at(3000));
     conversation.take_unsent(&mut Vec::new(), at(3000));
     let mut replies = LineReader::new(MAX_REPLY);
     conversation.begin_to_listen(at(3000));
     let read = replies.fill(&mut acknowledgement("two").as_bytes());
-    assert_eq!(
-        conversation.receive(&mut replies, read, at(3001)),
-        Ok(false)
-    );
+    assert_eq!(conversation.receive(&mut replies, read, at(3001)), Ok(More));
     let outage = &conversation.counts.first_outages[0];
     assert_eq!(outage.length, Duration::from_millis(3001));
     let own_delay = outage.own_delay;
@@ -613,7 +611,7 @@ fn what_logging_takes_is_the_clients_own() {
         if in_flight {
             assert_eq!(
                 read(&mut conversation, &acknowledgement("one"), at(2000)),
-                Ok(false)
+                Ok(More)
             );
         }
         let end = conversation.conclude(at(2000));

@@ -81,15 +81,15 @@ impl Network {
     /// Runs to the end, as the loop that connects does.
     pub(super) fn run(&mut self) -> Result<(), String> {
         while !self.conversation.is_done() {
-            let limit = self.conversation.connecting(self.now).unwrap();
+            let limit = self.conversation.begin_connect(self.now).unwrap();
             self.attempts.push(self.now);
             assert!(self.attempts.len() < 100_000, "it goes on without end");
             let end = match self.connect(limit) {
-                Err(why) => Loss::Unreachable(why.to_string()),
+                Err(why) => unreachable(why),
                 Ok(()) => {
                     self.connections += 1;
                     let end = self.converse();
-                    self.conversation.disconnected();
+                    self.conversation.record_disconnect();
                     let Err(end) = end else {
                         self.rest();
                         continue;
@@ -98,9 +98,12 @@ impl Network {
                     end
                 }
             };
-            let pause = self.conversation.lost(&end, self.now);
+            let next = self.conversation.record_loss(&end, self.now);
             self.told.extend(self.conversation.take_news());
-            self.now += pause?;
+            match next {
+                Next::RetryIn(pause) => self.now += pause,
+                Next::GiveUp(why) => return Err(why),
+            }
             self.enqueue();
         }
         Ok(())
@@ -162,7 +165,7 @@ impl Network {
 
     /// Sends and receives until the connection is lost.
     fn converse(&mut self) -> Result<(), Loss> {
-        self.conversation.connected(self.now);
+        self.conversation.record_connect(self.now);
         let tick = SECOND.min(self.conversation.shortest_limit().unwrap() / 8);
         let breaks_at = self.breaks_at();
         let mut replies = LineReader::new(MAX_REPLY);
@@ -201,7 +204,9 @@ impl Network {
                 let line = b"Server received your message: line\n";
                 for _ in 0..messages {
                     let read = replies.fill(&mut &line[..]);
-                    if conversation.receive_since(&mut replies, read, listening_since, now)? {
+                    let received =
+                        conversation.receive_since(&mut replies, read, listening_since, now)?;
+                    if received == Done {
                         return Ok(());
                     }
                 }

@@ -7,11 +7,13 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use super::*;
-use crate::counts::Counts;
+use crate::figures::counts::Counts;
+use crate::input;
+use crate::network::session;
 use crate::output::Output;
-use crate::schedule::Schedule;
-use crate::shared::{Panicked, Shared, start_thread};
-use crate::{input, progress, session};
+use crate::reports::progress;
+use crate::rules::schedule::Schedule;
+use crate::shared::{End, Shared, start_thread};
 
 /// What no step of any test should take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -36,9 +38,10 @@ fn assert_ends_by_panic(name: &str, counts: Counts, run: impl FnOnce(&Arc<Shared
     let shared = Arc::new(Shared::new(conversation, Output::new().unwrap(), end));
     run(&shared);
     let end = first_end.recv_timeout(LIMIT).unwrap();
-    let error = end.unwrap_err();
-    assert!(error.is::<Panicked>(), "{error:#}");
-    assert_eq!(error.to_string(), format!("the thread \"{name}\" panicked"));
+    assert!(
+        matches!(end, End::Panicked(thread) if thread == name),
+        "{end:?}"
+    );
     // It would wait for a reader that is gone, if it waited.
     let is_reader = name == "session" && shared.lock().outbox.in_flight() > 0;
     assert_eq!(shared.lock().is_printing(), is_reader);

@@ -45,7 +45,7 @@ impl<'a> Input<'a> {
 
     /// Queues every line for which there is room.
     pub(super) fn enqueue(&mut self, conversation: &mut Conversation, now: Instant) {
-        while conversation.has_room() && conversation.input_end.is_none() {
+        while conversation.has_room() && conversation.input == super::Input::Open {
             match self.lines.next_line() {
                 Some(line) => conversation.enqueue(line, now),
                 None if self.is_at_end => conversation.end_input(Ok(())),
@@ -94,7 +94,7 @@ impl Connection {
         conversation: &mut Conversation,
         part: usize,
         now: &mut Instant,
-    ) -> Result<bool, Loss> {
+    ) -> Result<Received, Loss> {
         let mut batch = Vec::new();
         if conversation.take_unsent(&mut batch, *now) == Some(ToSend::Over) {
             // Whoever sends then shuts the connection, which ends the read.

@@ -81,18 +81,18 @@ impl World {
             Event::Connect => {
                 self.begin_attempt();
                 self.model.connect();
-                self.conversation.connected(self.now);
+                self.conversation.record_connect(self.now);
                 self.replies = LineReader::new(LONGEST_REPLY);
                 self.is_mid_reply = false;
             }
             Event::FailToConnect => {
                 self.begin_attempt();
-                self.lose(&Loss::Unreachable("refused".to_string()));
+                self.lose(&unreachable("refused"));
             }
             Event::GiveUp => {
                 self.begin_attempt();
                 self.wait_out_outage();
-                self.lose(&Loss::Unreachable("refused".to_string()));
+                self.lose(&unreachable("refused"));
             }
             Event::Send => {
                 let (to_send, batch) = self.take_unsent();
@@ -115,7 +115,7 @@ impl World {
                     self.model.answer(Answer::Acknowledged, &line);
                     lines.extend(line);
                 }
-                self.read(&lines, Ok(self.model.has_done_its_part()));
+                self.read(&lines, Ok(received(self.model.has_done_its_part())));
             }
             Event::Reject if awaits => {
                 self.read_answer(Answer::Rejected, b"Server rejected your message: no\n", 0);
@@ -125,7 +125,7 @@ impl World {
             Event::AnswerWrongly => self.read_bad(b"wrong\n"),
             Event::BeginReply => {
                 self.is_mid_reply = true;
-                self.read(BEGINNING, Ok(self.model.has_done_its_part()));
+                self.read(BEGINNING, Ok(received(self.model.has_done_its_part())));
             }
             Event::EndReply if awaits => {
                 let line = self.model.acknowledgement();
@@ -147,7 +147,7 @@ impl World {
                 let expected = self.unless_done(Loss::Broken(line.to_string()));
                 self.read(format!("{line}\n").as_bytes(), expected);
             }
-            Event::Wait => self.time_out(self.now, Ok(self.model.has_done_its_part())),
+            Event::Wait => self.time_out(self.now, Ok(received(self.model.has_done_its_part()))),
             Event::WaitLong => {
                 self.now += timeout;
                 let end = Loss::Broken(match self.is_mid_reply {
@@ -156,9 +156,9 @@ impl World {
                 });
                 let expected = match awaits {
                     true => Err(end),
-                    false => Ok(self.model.is_done()),
+                    false => Ok(received(self.model.is_done())),
                 };
-                if expected == Ok(false) {
+                if expected == Ok(More) {
                     // A connection that stays is one that works.
                     self.model.end_outage();
                 }
@@ -176,7 +176,7 @@ impl World {
                 let why = "closed by the server in the middle of a reply";
                 let end = match self.is_mid_reply {
                     true => Loss::Broken(why.to_string()),
-                    false => Loss::Closed,
+                    false => Loss::Ended,
                 };
                 self.read(b"", self.unless_done(end));
             }
@@ -207,7 +207,7 @@ impl World {
     }
 
     fn begin_attempt(&mut self) {
-        let limit = self.conversation.connecting(self.now);
+        let limit = self.conversation.begin_connect(self.now);
         let longest = self.conversation.settings.connect_timeout;
         assert!(limit > Some(Duration::ZERO) && limit <= longest);
         self.model.begin_attempt();
@@ -229,14 +229,14 @@ impl World {
                 || is_violation
                 || self.model.is_no_line_echo()
                 || self.is_waited_out);
-        let pause = self.conversation.lost(end, self.now);
-        assert_eq!(pause.is_err(), is_final, "{end:?}: {pause:?}");
+        let next = self.conversation.record_loss(end, self.now);
+        assert_eq!(!next.is_retry(), is_final, "{end:?}: {next:?}");
         self.model.is_outage |= !is_final && !is_done;
         self.model.is_resting = false;
         if is_done {
             self.outcome = Some(self.conversation.verdict());
         }
-        if let Err(why) = pause {
+        if let Next::GiveUp(why) = next {
             assert!(why.contains(end.why()), "{end:?}: {why}");
             self.is_given_up = true;
             self.outcome = Some(Err(why));
@@ -252,9 +252,9 @@ impl World {
     }
 
     /// What must follow from the end of a connection, and from what is read.
-    fn unless_done(&self, end: Loss) -> Result<bool, Loss> {
+    fn unless_done(&self, end: Loss) -> Result<Received, Loss> {
         match self.model.is_done() {
-            true => Ok(true),
+            true => Ok(Done),
             false => Err(end),
         }
     }
@@ -264,7 +264,7 @@ impl World {
     fn read_answer(&mut self, answer: Answer, line: &[u8], from: usize) {
         self.is_mid_reply = false;
         self.model.answer(answer, line);
-        self.read(&line[from..], Ok(self.model.has_done_its_part()));
+        self.read(&line[from..], Ok(received(self.model.has_done_its_part())));
     }
 
     /// Bytes come that no server sends.
@@ -275,23 +275,23 @@ impl World {
             let received = self
                 .conversation
                 .receive_since(replies, read, self.now, self.now);
-            if received != Ok(false) {
+            if received != Ok(More) {
                 break received;
             }
         };
         // Of what comes in several reads, the first is enough for the end.
-        let ended_before = !bytes.is_empty() && self.model.is_done() && received == Ok(true);
+        let ended_before = !bytes.is_empty() && self.model.is_done() && received == Ok(Done);
         let is_violation = matches!(received, Err(Loss::Violation(_)));
         assert!(is_violation || ended_before, "{received:?}");
         self.take(received);
     }
 
-    fn read(&mut self, mut bytes: &[u8], expected: Result<bool, Loss>) {
+    fn read(&mut self, mut bytes: &[u8], expected: Result<Received, Loss>) {
         let read = self.replies.fill(&mut bytes);
         self.receive(read, self.now, expected);
     }
 
-    fn time_out(&mut self, listening_since: Instant, expected: Result<bool, Loss>) {
+    fn time_out(&mut self, listening_since: Instant, expected: Result<Received, Loss>) {
         let timeout = Err(READ_TIMEOUT.into());
         self.receive(timeout, listening_since, expected);
     }
@@ -300,7 +300,7 @@ impl World {
         &mut self,
         read: io::Result<usize>,
         listening_since: Instant,
-        expected: Result<bool, Loss>,
+        expected: Result<Received, Loss>,
     ) {
         let (replies, now) = (&mut self.replies, self.now);
         let received = self
@@ -310,21 +310,21 @@ impl World {
         self.take(received);
     }
 
-    fn take(&mut self, received: Result<bool, Loss>) {
+    fn take(&mut self, received: Result<Received, Loss>) {
         match received {
-            Ok(false) => {}
-            Ok(true) if !self.model.is_done() => {
-                self.conversation.disconnected();
+            Ok(More) => {}
+            Ok(Done) if !self.model.is_done() => {
+                self.conversation.record_disconnect();
                 self.model.is_connected = false;
                 self.model.is_resting = true;
             }
-            Ok(true) => {
+            Ok(Done) => {
                 // The connection was all that was missing.
                 self.model.end_outage();
                 self.outcome = Some(self.conversation.verdict());
             }
             Err(end) => {
-                self.conversation.disconnected();
+                self.conversation.record_disconnect();
                 self.model.is_connected = false;
                 self.losses += 1;
                 self.end = Some(end);

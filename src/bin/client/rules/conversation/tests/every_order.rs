@@ -184,11 +184,37 @@ impl World {
             counts.too_long + counts.answers.rejected + counts.answers.wrong
         );
 
+        self.check_end();
+
         // Nothing is sent unless it is time for it.
         if !self.is_possible(Event::Send) && !self.is_possible(Event::HalfClose) {
             let waits = self.model.is_connected && !self.model.is_done();
             let nothing = (!waits).then_some(ToSend::Over);
             assert_eq!(self.take_unsent(), (nothing, Vec::new()));
+        }
+    }
+
+    /// Asserts that a run which ends at this moment reports what has happened, and nothing
+    /// that could not be printed.
+    fn check_end(&self) {
+        let model = &self.model;
+        for is_printing in [false, true] {
+            let mut conversation = self.conversation.clone();
+            conversation.is_printing = is_printing;
+            let printed = match is_printing {
+                true => conversation.before_output.answers.total(),
+                false => model.answers.len() as u64,
+            };
+            let end = conversation.conclude(self.now);
+            assert_eq!(end.counts.answers.total(), printed);
+            let messages = model.messages.len() as u64;
+            assert_eq!(end.unacknowledged, messages - printed);
+            assert_eq!(end.never_sent, messages - model.ever_sent as u64);
+            assert_eq!(
+                end.counts.outages,
+                model.outages + u64::from(model.is_outage)
+            );
+            assert_eq!(end.outage, None);
         }
     }
 

@@ -15,7 +15,7 @@ pub(super) struct World {
     pub(super) conversation: Conversation,
     pub(super) model: Model,
     replies: LineReader,
-    now: Instant,
+    pub(super) now: Instant,
     /// Whether a reply has begun and not ended.
     pub(super) is_mid_reply: bool,
     /// Whether an outage has lasted for as long as one may.

@@ -1,5 +1,5 @@
-//! The terminal: replies on standard output, the prompt and all that is told on
-//! standard error. It alone knows where the cursor stands.
+//! The terminal: replies on standard output, the prompt and the log on standard error. It
+//! alone knows where the cursor stands.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,11 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 use std::{mem, thread};
 
+use log::Level;
 use tcp_chat::printable::Printable;
 use tcp_chat::running_time;
 use tcp_chat::system::{self, Stdout};
-
-use crate::rules::conversation::{Conversation, News};
 
 /// How long the end of the run waits for what else is being written.
 const OTHER_WORDS: Duration = Duration::from_millis(100);
@@ -68,9 +67,9 @@ impl Output {
         }
     }
 
-    /// Tells the user what is not a reply, a line each.
-    pub(crate) fn tell(&self, news: impl IntoIterator<Item = News>) {
-        for (level, line) in news {
+    /// Logs what is not a reply, a line each.
+    pub(crate) fn log(&self, lines: impl IntoIterator<Item = (Level, String)>) {
+        for (level, line) in lines {
             if log::log_enabled!(level) {
                 let _terminal = self.begin_line();
                 log::log!(level, "{line}");
@@ -78,24 +77,25 @@ impl Output {
         }
     }
 
-    /// Asks for a message when all so far are answered, unless the cursor still
-    /// stands behind such a prompt.
-    pub(crate) fn prompt<'a>(&self, lock: impl FnOnce() -> MutexGuard<'a, Conversation>) {
-        if !self.prompts {
-            return;
-        }
-        // Both under its lock, under which typed lines are taken, too: none comes in between.
-        let conversation = lock();
-        let asks = conversation.awaits_input() && !self.is_mid_line.swap(true, Ordering::Relaxed);
-        drop(conversation);
-        if asks {
-            let _terminal = self.lock();
-            let _ = write!(io::stderr(), "Enter message: ");
-        }
+    /// Whether somebody types who wants to be asked for a message.
+    pub(crate) fn prompts(&self) -> bool {
+        self.prompts
+    }
+
+    /// Puts the cursor behind a prompt. Returns whether it stood elsewhere, so that the
+    /// prompt is to be shown.
+    pub(crate) fn begin_prompt(&self) -> bool {
+        !self.is_mid_line.swap(true, Ordering::Relaxed)
+    }
+
+    /// Shows the prompt that was begun.
+    pub(crate) fn show_prompt(&self) {
+        let _terminal = self.lock();
+        let _ = write!(io::stderr(), "Enter message: ");
     }
 
     /// The user has typed something, and perhaps not ended the line.
-    pub(crate) fn typed(&self, is_mid_line: bool) {
+    pub(crate) fn record_typed(&self, is_mid_line: bool) {
         if self.prompts {
             self.is_mid_line.store(is_mid_line, Ordering::Relaxed);
         }

@@ -133,7 +133,7 @@ fn measure_own_delay(shared: &Shared) {
 fn report_slow_connect(shared: &Shared) {
     thread::sleep(PATIENCE);
     let first_attempt = shared.lock().first_attempt();
-    shared.output.tell(first_attempt);
+    shared.output.log(first_attempt);
 }
 
 /// Shows the last words and writes the report. Returns the exit code.

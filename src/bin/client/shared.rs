@@ -89,10 +89,10 @@ impl End {
 pub(crate) struct Shared {
     conversation: Mutex<Conversation>,
     /// Signalled when messages were answered, for the thread that waits for room.
-    pub(crate) answered: Condvar,
+    answered: Condvar,
     /// Signalled at any other change, for all other threads. With one for both,
     /// each reply would also wake the thread that has nothing to write yet.
-    pub(crate) changed: Condvar,
+    changed: Condvar,
     pub(crate) output: Output,
     end: Sender<End>,
     /// Whether the run is over. It is set under the lock.
@@ -177,16 +177,38 @@ impl Shared {
         conversation
     }
 
-    /// Gives the conversation back and wakes those who wait for what has happened.
-    /// Returns the news, which may be told now that nothing is locked.
-    pub(crate) fn release(
+    /// Gives the conversation back after messages were answered. Returns the news, which
+    /// may be logged now that nothing is locked.
+    pub(crate) fn release_answered(
+        &self,
         mut conversation: MutexGuard<'_, Conversation>,
-        happened: &Condvar,
     ) -> Vec<News> {
         let news = conversation.take_news();
         drop(conversation);
-        happened.notify_all();
+        self.answered.notify_all();
         news
+    }
+
+    /// Gives the conversation back after any other change, and logs the news.
+    pub(crate) fn release_changed(&self, mut conversation: MutexGuard<'_, Conversation>) {
+        let news = conversation.take_news();
+        drop(conversation);
+        self.changed.notify_all();
+        self.output.log(news);
+    }
+
+    /// Asks for a message if all so far are answered.
+    pub(crate) fn prompt(&self) {
+        if !self.output.prompts() {
+            return;
+        }
+        // Under the lock, under which typed lines are taken, too: none comes in between.
+        let conversation = self.lock();
+        let asks = conversation.awaits_input() && self.output.begin_prompt();
+        drop(conversation);
+        if asks {
+            self.output.show_prompt();
+        }
     }
 
     /// Changes the conversation, and wakes every thread that waits for that.

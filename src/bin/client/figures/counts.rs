@@ -8,9 +8,6 @@ use crate::figures::longest::Longest;
 use crate::figures::outages::PastOutage;
 use crate::figures::own_delay::OwnDelays;
 
-/// How many outages are listed one by one; further ones are only counted.
-const MOST_OUTAGES: usize = 1000;
-
 /// All that the client counts.
 #[derive(Clone, Default)]
 pub(crate) struct Counts {
@@ -27,8 +24,6 @@ pub(crate) struct Counts {
     /// How long all of them took together.
     pub(crate) outage_time: Duration,
     pub(crate) longest_outage: Longest,
-    /// The first ones, [`MOST_OUTAGES`] at most.
-    pub(crate) first_outages: Vec<PastOutage>,
     pub(crate) reply_times: Histogram,
     /// How late the client itself was, where that is measured.
     pub(crate) own_delays: OwnDelays,
@@ -58,9 +53,6 @@ impl Counts {
         self.longest_outage.add(now, past.length);
         self.outages += 1;
         self.outage_time += past.length;
-        if self.first_outages.len() < MOST_OUTAGES {
-            self.first_outages.push(past.clone());
-        }
     }
 
     /// Once everything is answered: whether each answer was an acknowledgement.
@@ -121,6 +113,8 @@ pub(crate) struct Snapshot {
     pub(crate) in_flight: u64,
     /// How long the present outage has lasted.
     pub(crate) outage: Option<Duration>,
+    /// The first outages that are over, at the end of the run alone.
+    pub(crate) first_outages: Vec<PastOutage>,
     /// Since when the thread that reads replies is in a read.
     pub(crate) listening_since: Option<Instant>,
 }

@@ -91,7 +91,7 @@ fn read_replies(shared: &Shared, mut stream: impl Read) -> Result<Option<Loss>, 
     let mut listens = false;
     loop {
         if !listens {
-            output.prompt(|| shared.lock());
+            shared.prompt();
             shared.lock().begin_to_listen(Instant::now());
         }
         let read = replies.fill(&mut stream);
@@ -99,13 +99,13 @@ fn read_replies(shared: &Shared, mut stream: impl Read) -> Result<Option<Loss>, 
         let mut conversation = shared.lock();
         let received = conversation.receive(&mut replies, read, now);
         conversation.take_output(&mut printed);
-        let news = Shared::release(conversation, &shared.answered);
+        let news = shared.release_answered(conversation);
         listens = printed.is_empty() && news.is_empty();
         if !printed.is_empty() {
             output.print(&printed).map_err(End::by_output)?;
             shared.end_printing();
         }
-        output.tell(news);
+        output.log(news);
         match received {
             Ok(Received::More) => {}
             Ok(Received::Done) => return Ok(None),

@@ -65,13 +65,13 @@ impl Session {
                         conversation.take_news(),
                     )
                 });
-                tell(&shared, news);
+                log(&shared, news);
                 match next {
                     Next::RetryIn(pause) => next_attempt = Some(now + pause),
                     Next::GiveUp(why) => return End::Failed(anyhow!(why)),
                 }
             }
-            shared.output.prompt(|| shared.lock());
+            shared.prompt();
             // The replies of the last connection are printed by now.
             shared.lock().begin_to_listen(Instant::now());
             shared.wait_until(next_attempt, |conversation| {
@@ -92,7 +92,7 @@ impl Session {
             let level = if is_first { Level::Warn } else { Level::Info };
             let address = failed.address;
             let news = format!("cannot connect to {address}: {failed}; trying {next}");
-            tell(&shared, [(level, news)]);
+            log(&shared, [(level, news)]);
         };
         let connected = self.connector.connect(begun, limit, goes_on)?;
         let now = Instant::now();
@@ -105,7 +105,7 @@ impl Session {
             conversation.record_connect(now);
             conversation.record_addresses(addresses);
         });
-        tell(&shared, [(Level::Info, self.connected_to(remote))]);
+        log(&shared, [(Level::Info, self.connected_to(remote))]);
         Ok(connected.stream)
     }
 
@@ -121,8 +121,8 @@ impl Session {
 }
 
 /// Logs. Nothing is noticed meanwhile, and standard error can take any time.
-fn tell(shared: &Shared, news: impl IntoIterator<Item = News>) {
+fn log(shared: &Shared, news: impl IntoIterator<Item = News>) {
     shared.lock().stop_listening();
-    shared.output.tell(news);
+    shared.output.log(news);
     shared.lock().begin_to_listen(Instant::now());
 }

@@ -32,7 +32,7 @@ pub(crate) fn report(
     let lines = lines.map(|(name, count)| (name, count.to_string()));
     let answered_by = run.prefixes.iter().zip(&answers.by_prefix);
     let answered_by = answered_by.map(|(prefix, count)| (prefix, count.to_string()));
-    let outages = counts.first_outages.iter();
+    let outages = run.first_outages.iter();
     let outages = outages.map(|past| outage(past, began + (past.began - run.began)));
     let fields = [
         ("server", text(&run.server)),

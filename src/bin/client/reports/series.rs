@@ -245,7 +245,7 @@ mod tests {
         acknowledge(&mut conversation, 1, at(31));
         let row = "1003.200000,4,1,5.0,3100.000,3100.000,3100.000,0,0.000,0.000,190.000";
         assert_row(&mut conversation, 32, row);
-        let outage = &before.counts.first_outages[0];
+        let outage = &conversation.conclude(at(33)).first_outages[0];
         assert_eq!(outage.own_delay, Duration::from_millis(990));
     }
 

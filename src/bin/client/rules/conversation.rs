@@ -26,7 +26,7 @@ pub(crate) use connections::{Loss, Next};
 use crate::args::Settings;
 use crate::figures::counts::{Answers, Counts, Snapshot};
 use crate::figures::histogram::Histogram;
-use crate::figures::outages::Addresses;
+use crate::figures::outages::{Addresses, PastOutage};
 use crate::figures::own_delay::Replies;
 use crate::rules::outage::Outage;
 use crate::rules::outbox::Outbox;
@@ -34,6 +34,9 @@ use crate::rules::outbox::Outbox;
 /// How many bytes of messages are held at most, up to one message more. Enough
 /// to keep a fast path busy, and little enough to forget about.
 const BYTE_BUDGET: usize = 512 * 1024;
+
+/// How many outages are listed one by one; further ones are only counted.
+const MOST_OUTAGES: usize = 1000;
 
 /// How many lines are reported one by one, of each kind of trouble.
 const MOST_TOLD: u64 = 10;
@@ -63,6 +66,8 @@ pub(crate) struct Conversation {
     awaited_since: Option<Instant>,
     /// The present outage, if there is one.
     outage: Option<Outage>,
+    /// The first ones that are over, [`MOST_OUTAGES`] at most.
+    first_outages: Vec<PastOutage>,
     /// Since when the thread that connects and reads replies would notice what comes;
     /// `None` while it prints or logs, which can take any time.
     listening_since: Option<Instant>,
@@ -168,6 +173,7 @@ impl Conversation {
             addresses: None,
             awaited_since: None,
             outage: None,
+            first_outages: Vec::new(),
             listening_since: Some(now),
             output: Vec::new(),
             is_printing: false,
@@ -202,6 +208,7 @@ impl Conversation {
             waiting: self.outbox.first_due().map(since),
             in_flight: self.outbox.in_flight() as u64,
             outage: self.outage_so_far(now),
+            first_outages: Vec::new(),
             listening_since: self.listening_since,
         }
     }
@@ -480,6 +487,7 @@ impl Conversation {
         let noticed = self.listening_since.unwrap_or(now);
         self.counts.own_delays.nothing_is_left(noticed, now);
         let mut end = self.snapshot(now);
+        end.first_outages = mem::take(&mut self.first_outages);
         if self.is_printing {
             let printed = self.before_output.answers.clone();
             let due = self.before_output.first_due;

@@ -7,7 +7,7 @@ use tcp_chat::cli::{self, Limit};
 use tcp_chat::lines::LineReader;
 use tcp_chat::printable::Excerpt;
 
-use super::{Conversation, Link};
+use super::{Conversation, Link, MOST_OUTAGES};
 use crate::figures::outages::{Addresses, PastOutage};
 use crate::rules::outage::{Outage, SHORTEST_PAUSE};
 
@@ -226,6 +226,9 @@ impl Conversation {
         let own_delay = own_delays.longest_after(outage.began, replies.listening_since, now);
         let past = outage.end(ended, own_delay);
         self.counts.record_outage(&past, now);
+        if self.first_outages.len() < MOST_OUTAGES {
+            self.first_outages.push(past.clone());
+        }
         Some(past)
     }
 

@@ -206,7 +206,7 @@ fn an_outage_begins_with_the_first_reply_that_is_missed() {
         read(&mut conversation, &acknowledgement("two"), back),
         Ok(More)
     );
-    let outage = &conversation.counts.first_outages[0];
+    let outage = &conversation.first_outages[0];
     assert_eq!(
         (outage.began, outage.length, outage.sent_again),
         (now + SECOND, 4 * SECOND, 1)
@@ -523,7 +523,7 @@ fn of_an_outage_what_the_output_took_is_the_clients_own() {
     conversation.begin_to_listen(at(6200));
     let read = replies.fill(&mut acknowledgement("two").as_bytes());
     assert_eq!(conversation.receive(&mut replies, read, at(6200)), Ok(More));
-    let outage = &conversation.counts.first_outages[0];
+    let outage = &conversation.first_outages[0];
     let of_the_path = outage.length - outage.own_delay;
     assert_eq!(outage.length, Duration::from_millis(5200));
     assert!(
@@ -583,7 +583,7 @@ fn ticks_that_wait_when_a_connection_is_lost_do_not_hold_up_those_of_the_outage(
     conversation.begin_to_listen(at(3000));
     let read = replies.fill(&mut acknowledgement("two").as_bytes());
     assert_eq!(conversation.receive(&mut replies, read, at(3001)), Ok(More));
-    let outage = &conversation.counts.first_outages[0];
+    let outage = &conversation.first_outages[0];
     assert_eq!(outage.length, Duration::from_millis(3001));
     let own_delay = outage.own_delay;
     assert!(

@@ -105,10 +105,16 @@ fn each_outage_is_reported_as_long_as_it_was() {
 fn assert_outages(network: &Network) {
     let counts = &network.conversation.counts;
     assert_eq!(counts.outages as usize, network.absences.len());
-    let sent_again = counts.first_outages.iter().map(|outage| outage.sent_again);
+    let outages = &network.conversation.first_outages;
+    let sent_again = outages.iter().map(|outage| outage.sent_again);
     assert_eq!(sent_again.sum::<u64>(), counts.sent_again);
     let mut told = network.told.iter();
-    for (outage, absence) in counts.first_outages.iter().zip(&network.absences) {
+    for (outage, absence) in network
+        .conversation
+        .first_outages
+        .iter()
+        .zip(&network.absences)
+    {
         let shown = format!(
             "{outage:?} for {absence:?}, {:?}",
             absence.to - absence.from
@@ -199,7 +205,12 @@ fn an_outage_is_reported_as_long_as_it_was_where_each_connection_is_for_a_few_li
         assert!(counts.connections >= counts.answers.total().div_ceil(every));
         let most = counts.answers.total().div_ceil(every) + network.losses.len() as u64;
         assert!(counts.connections <= most + 1, "run {run}");
-        for (outage, absence) in counts.first_outages.iter().zip(&network.absences) {
+        for (outage, absence) in network
+            .conversation
+            .first_outages
+            .iter()
+            .zip(&network.absences)
+        {
             let shown = format!("run {run}, {every}, {interval:?}: {outage:?}, {absence:?}");
             let away = absence.to - absence.from;
             let slack = Duration::from_millis(30)

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::util::{
-    Server, ask_line, last_words, may_open, may_start, own_ip, server, signal, spawn,
+    Server, ask_line, last_words, may_open, may_start, own_ip, server, signal, spawn, take_machine,
     temporary_file,
 };
 
@@ -22,6 +22,7 @@ fn thousands_of_idle_clients_all_get_the_notice_and_none_is_cut_off() {
     if !may_open(CLIENTS + 100) || !may_start(CLIENTS + 100) {
         return;
     }
+    let _machine = take_machine();
     let mut server = Server::start(&[]);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     // It is served, so all before it are.
@@ -64,6 +65,7 @@ fn at_full_speed_each_line_is_logged_and_answered_or_neither() {
     if !may_start(500) {
         return;
     }
+    let _machine = take_machine();
     let mut server = Server::start(&[]);
     let crowd = Crowd::connect(&server, 100);
     crowd.assert_shutdown(&mut server);
@@ -74,6 +76,7 @@ fn with_a_slow_log_each_line_is_logged_and_answered_or_neither_too() {
     if !may_start(600) {
         return;
     }
+    let _machine = take_machine();
     let (log, stderr) = io::pipe().unwrap();
     let host = own_ip().to_string();
     let mut command = server(&["--host", &host, "--port", "0"]);

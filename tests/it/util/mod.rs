@@ -1,5 +1,6 @@
 //! What the tests share, one idea in each module.
 
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -109,10 +110,23 @@ pub fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
     }
 }
 
-/// Tries again, a few times, where a figure is not what it should be: a busy machine
+/// Held for writing by a test that takes the whole machine for some seconds, and for reading
+/// while a figure is measured.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Keeps every other test from measuring, as long as the guard is held.
+pub fn take_machine() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tries again, a few times, if a figure is not what it should be: a busy machine
 /// falsifies one now and then, and a wrong program each time.
 #[track_caller]
 pub fn despite_load<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let mut attempt = || {
+        let _measures = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+        attempt()
+    };
     for _ in 0..4 {
         match attempt() {
             Ok(value) => return value,

@@ -333,7 +333,7 @@
 //! the *client* for that second (Ctrl-Z, a suspended laptop, a test machine with
 //! too much to do), and it reads late what came in time, and reports the very same. So
 //! does a client whose output nobody reads: it waits until it can print, and reads no
-//! reply meanwhile. So a thread of the client does nothing but wake every 10 ms, and
+//! reply until then. So a thread of the client does nothing but wake every 10 ms, and
 //! each time that counts as noticed when a reply that came then would have been
 //! ([`own_delay.rs`]). A reply time or an outage is the path's only as far as it exceeds
 //! the client's own delays.
@@ -526,7 +526,7 @@
 //! | a message is whole, and memory bounded | [`lines.rs`] | 150 |
 //! | one protocol for both sides | [`wire.rs`] | 90 |
 //! | whatever a peer says is safe to show | [`printable.rs`] | 70 |
-//! | the server waits for nobody for ever | [`server/connection.rs`] | 320 |
+//! | the server waits for nobody forever | [`server/connection.rs`] | 320 |
 //! | it serves as many as the machine allows | [`accept.rs`], [`limits.rs`] | 280 |
 //! | its notices arrive | [`drain.rs`] | 100 |
 //! | a shutdown loses nothing | [`shutdown.rs`], [`stream.rs`] | 230 |
@@ -534,7 +534,7 @@
 //! | nothing is lost | [`outbox.rs`] | 100 |
 //! | input, sending and replies do not block each other | [`shared.rs`], [`input.rs`], [`session.rs`], [`connect.rs`], [`client/connection.rs`] | 690 |
 //! | the figures are true | [`schedule.rs`], [`histogram.rs`], [`outage.rs`], [`own_delay.rs`] | 240 |
-//! | the end is reported, whatever it is | [`run.rs`], [`output.rs`], [`report.rs`] | 380 |
+//! | each end of a run is reported | [`run.rs`], [`output.rs`], [`report.rs`] | 380 |
 //! | what differs by system is in one place | [`system.rs`], [`unix.rs`] | 360 |
 //!
 //! For Windows, `windows.rs` takes the place of [`unix.rs`], with half of its lines.

@@ -1,7 +1,7 @@
 //! Time in which this process runs.
 //!
 //! A process can be paused for any time: by SIGSTOP, a container's freezer, a suspended
-//! machine. A limit by the clock alone passes meanwhile, so what was to be finished
+//! machine. A limit by the clock alone passes in that time, so what was to be finished
 //! within it is cut off as soon as the process goes on.
 
 use std::time::{Duration, Instant};

@@ -100,7 +100,7 @@
 //! come in the order of their messages. A message without a reply may or may
 //! not have been taken up: a client that sends it again loses nothing and may
 //! repeat it. After a `Server closed your connection` notice it was certainly not taken
-//! up, so nothing is repeated. A stream cut in mid-line cannot be told from one without its
+//! up, so nothing is repeated. A stream cut in mid-line looks like one without its
 //! last LF, so the server's log may show a cut message.
 
 use std::fmt;

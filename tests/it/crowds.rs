@@ -135,7 +135,7 @@ impl Crowd {
         self.assert_shutdown_with(server, || ());
     }
 
-    /// Lets all send, shuts the server down meanwhile, and asserts that each line which
+    /// Lets all send, shuts the server down while they do, and asserts that each line which
     /// the log has was answered, that each client got the notice, and that none was cut
     /// off. `await_log` returns once the log is whole.
     fn assert_shutdown_with(self, server: &mut Server, await_log: impl FnOnce()) {

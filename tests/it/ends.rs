@@ -223,7 +223,7 @@ fn assert_nothing_after_the_end(number: u64, rate: &str) {
         counted.fetch_add(1, Ordering::Relaxed);
         received(line)
     });
-    // The end of the run waits for the row, and the threads could go on meanwhile.
+    // The end of the run waits for the row, and the threads could go on until then.
     let fifo = temporary_file();
     run(command("mkfifo").arg(&fifo), "").assert_code(0);
     let args = [

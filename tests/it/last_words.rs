@@ -73,11 +73,11 @@ fn a_pause_in_the_last_words_leaves_a_whole_report() {
     let server = Server::start(&["-q"]);
     let client = Unheard::start(&server, &["--summary"]);
     let id = client.process.id();
-    // In this order: it learns of both at once, or stands still in its last words.
+    // In this order: it learns of both at once, or is paused while it concludes.
     let mut shell = command("sh");
     shell.args(["-c", "kill -s TERM $0; kill -s STOP $0", &id.to_string()]);
     assert!(shell.status().unwrap().success());
-    // Longer than the last words may take.
+    // Longer than the conclusion may take.
     thread::sleep(Duration::from_millis(1500));
     signal(id, "CONT");
     let (status, report) = client.end();

@@ -153,7 +153,7 @@ fn serves_a_socket_that_systemd_passes() {
             "3<&0 0</dev/null",
             "LISTEN_FDS is \"\", and this serves exactly 1 socket".to_string(),
         ),
-        // By then it has a descriptor of its own there.
+        // By then the server has opened another file there.
         ("1", "3<&- 0</dev/null", os_error(88)),
         ("1", "3</dev/null 0</dev/null", os_error(88)),
     ] {

@@ -4,7 +4,7 @@
 //! the [`input`], one connects again and again and reads replies, one writes to each
 //! connection ([`network`]). What the user sees goes through [`output`]. [`figures`] are
 //! what is counted, and [`reports`] what is shown of them. The main thread waits for the
-//! first end of the [`run`], and has the last words.
+//! first end of the [`run`], and concludes it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

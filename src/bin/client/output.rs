@@ -82,7 +82,7 @@ impl Output {
         self.prompts
     }
 
-    /// Puts the cursor behind a prompt. Returns whether it stood elsewhere, so that the
+    /// Puts the cursor behind a prompt. Returns whether it stood elsewhere: then the
     /// prompt is to be shown.
     pub(crate) fn begin_prompt(&self) -> bool {
         !self.is_mid_line.swap(true, Ordering::Relaxed)

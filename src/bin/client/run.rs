@@ -23,8 +23,8 @@ use crate::rules::conversation::Conversation;
 use crate::rules::schedule::Schedule;
 use crate::shared::{self, End, Shared, start_thread};
 
-/// How long the last words may take after a signal.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long the conclusion may take after a signal.
+const CONCLUSION: Duration = Duration::from_secs(1);
 
 /// How long a first connect may take before it is reported.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     let signalled = end.clone();
     let watched = system::watch(move |signal| {
         let _ = signalled.send(End::Signalled(signal));
-        running_time::wait_within(LAST_WORDS, |step| {
+        running_time::wait_within(CONCLUSION, |step| {
             thread::sleep(step);
             false
         });
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     watched.context("cannot watch for signals")?;
     // A file over the limit of its size (ulimit -f) is an error like any other.
     system::ignore_file_size_signal();
-    // Only now, so that a signal does not leave an empty report behind.
+    // Only now: a signal before that would leave an empty report behind.
     let file = match &args.report {
         Some(path) => Some(NamedFile::create("report", path)?),
         None => None,
@@ -136,7 +136,8 @@ fn report_slow_connect(shared: &Shared) {
     shared.output.log(first_attempt);
 }
 
-/// Shows the last words and writes the report. Returns the exit code.
+/// Writes the report, and shows the summary and why the run failed. Returns the exit
+/// code.
 fn conclude(
     args: &Args,
     shared: &Shared,

@@ -120,7 +120,7 @@ impl Shared {
     }
 
     /// The conversation, for as long as the guard is held. Once the run is over, this
-    /// blocks forever, so that nothing is counted, sent or logged any more.
+    /// blocks forever: nothing is counted, sent or logged any more.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Conversation> {
         self.unless_over(self.lock_always())
     }
@@ -136,7 +136,7 @@ impl Shared {
     }
 
     /// The replies that were counted last are printed: they count even if the run has
-    /// ended meanwhile.
+    /// ended by now.
     pub(crate) fn end_printing(&self) {
         self.lock_always().end_printing();
     }

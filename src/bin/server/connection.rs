@@ -97,7 +97,7 @@ impl Framing {
 /// How a connection ends, if it does not fail.
 #[derive(Debug)]
 enum End {
-    /// The client has ended its side, and all its messages are answered.
+    /// The client has half-closed, and all its messages are answered.
     ClientEnded,
     /// The client has missed this deadline.
     Overdue(Deadline),
@@ -189,7 +189,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Serves until the client ends its side, breaks a deadline, or there is a shutdown.
+    /// Serves until the client half-closes or misses a deadline, or there is a shutdown.
     ///
     /// # Errors
     ///
@@ -274,7 +274,7 @@ impl<'a> Connection<'a> {
         Some(Deadline::Idle(limit))
     }
 
-    /// The client has ended its side. If a shutdown has ended the taking up of messages
+    /// The client has half-closed. If a shutdown has ended the taking up of messages
     /// before they were all answered, the client gets a notice instead of a bare end.
     fn client_ended(&self) -> End {
         if self.lines.is_inside_line() {

@@ -107,7 +107,7 @@ impl Closing {
     }
 
     /// Takes a part of what the client has sent. It is one part for each client
-    /// in turn, so that one that sends without end does not hold up the others.
+    /// in turn: one that sends without end does not hold up the others.
     fn goes_on(&mut self, scratch: &mut [u8]) -> bool {
         if !self.unsent.is_empty() && self.send().is_err() {
             return false;

@@ -5,7 +5,7 @@
 //! waits for. A connection to the server's own address wakes `accept`, and a signal
 //! to the thread interrupts `read`. (`shutdown` of the reading side wakes `read`
 //! too, but it looks like the client's end, after which a line that was cut counts
-//! as whole. And Linux then answers whatever comes after the server's own end with
+//! as whole. And Linux then answers bytes that come after the server's own end with
 //! a reset, which destroys replies in transit.)
 //!
 //! 1. The server accepts all who are in the listener's queue, up to its own
@@ -50,8 +50,8 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// How long the last line of the log may take after that.
 const LAST_LINE: Duration = Duration::from_millis(500);
 
-/// How long each attempt to connect may take, so that `accept` makes room in its
-/// queue before the next one.
+/// How long each attempt to connect may take. Before the next one, `accept` has time to
+/// make room in its queue.
 const ATTEMPT: Duration = Duration::from_millis(10);
 
 /// The pause after such an attempt, and after the first interruption.
@@ -90,7 +90,7 @@ pub(crate) struct Shutdown {
 }
 
 /// What is known of the socket that listens. An attempt to connect to it holds the lock,
-/// because `accept` may return the connection before `connect` has told its address.
+/// because `accept` may return the connection before this thread knows its address.
 #[derive(Default)]
 struct Listener {
     /// Its address, while the server accepts.

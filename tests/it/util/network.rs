@@ -1,11 +1,11 @@
-//! A network of a test's own, in which a path can vanish.
+//! A test's own network, in which a path can vanish.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
 use super::{Server, program, run, skip};
 
-/// A server in a network of its own (a namespace), at 127.0.0.2. Its clients are at
+/// A server in its own network (a namespace), at 127.0.0.2. Its clients are at
 /// 127.0.0.1.
 pub struct Network {
     pub server: Server,

@@ -1,4 +1,4 @@
-//! How late the client itself is, whatever the server and the path do.
+//! How late the client itself is, apart from the server and the path.
 //!
 //! A client that is paused, starved of a processor, or kept from reading by a slow reader
 //! of its output notices replies late. Its reply times look like those of a server that
@@ -163,7 +163,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Nothing is asked for, so that each tick is noticed when it is seen.
+    /// Nothing is asked for, so each tick is noticed when it is seen.
     fn idle(since: Instant) -> Replies {
         Replies {
             asked: 0,
@@ -321,7 +321,7 @@ mod tests {
         for tick in 0..=1200 {
             delays.measure(begin, busy, at(tick * 10));
         }
-        // It is 12 s old by now, though none of it was noticed.
+        // It is 12 s old by now, and not noticed yet.
         assert_eq!(delays.longest_after(begin, None, at(12_000)), 12_000 * MS);
         assert_eq!(delays.all.quantile(1.0), None);
         delays.replies_are_read(7, at(12_001));

@@ -116,7 +116,7 @@ impl Connector {
         Ok(connected)
     }
 
-    /// Resolves the server's name. A look-up has no time limit of its own and cannot be
+    /// Resolves the server's name. A look-up has no time limit and cannot be
     /// interrupted, so it is left to a thread.
     fn look_up(&mut self, limit: Limit) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
@@ -277,7 +277,7 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Whether this machine has an address of its own that reaches this one.
+/// Whether this machine has an address from which this one can be reached.
 fn has_route(address: SocketAddr) -> bool {
     let any = if address.is_ipv4() {
         "0.0.0.0:0"

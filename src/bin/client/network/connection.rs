@@ -47,7 +47,7 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> Result<Option
         Ok(Some(Ok(())) | None) | Err(_) => None,
     };
     match (loss, write_error) {
-        // What broke a connection is told to one of the two threads only. (A half-close
+        // Only one of the two threads learns what broke a connection. (A half-close
         // of a connection that is gone already says nothing.)
         (Ok(Some(Loss::Ended)), Some(error))
             if !system::is_broken_pipe(&error) && error.kind() != io::ErrorKind::NotConnected =>

@@ -120,7 +120,7 @@ impl Session {
     }
 }
 
-/// Logs. Nothing is noticed meanwhile, and standard error can take any time.
+/// Logs. Until that is done nothing is noticed, and standard error can take any time.
 fn log(shared: &Shared, news: impl IntoIterator<Item = News>) {
     shared.lock().stop_listening();
     shared.output.log(news);

@@ -35,7 +35,7 @@ impl NamedFile {
         is_error || !is_file && system::is_standard_stream(&self.file).unwrap_or_default()
     }
 
-    /// Whether this is the same file, by whatever name.
+    /// Whether this is the same file, perhaps by another name.
     pub(crate) fn is_same(&self, other: &NamedFile) -> bool {
         system::is_same_file(&self.file, &other.file).unwrap_or_default()
     }

@@ -114,7 +114,7 @@ impl Series {
     }
 }
 
-/// Writes a row each second and a last one, each at once: whatever ends the client,
+/// Writes a row each second and a last one, each at once: if anything kills the client,
 /// the rows so far are in the file.
 fn write_rows(
     file: &NamedFile,

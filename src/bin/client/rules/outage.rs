@@ -33,7 +33,7 @@ pub(crate) struct Outage {
 impl Outage {
     /// The outage has ended, perhaps before that was known.
     pub(crate) fn end(self, ended: Instant, own_delay: Duration) -> PastOutage {
-        // As it is reported, so that the figures add up.
+        // To the microsecond, as it is reported: the figures add up.
         let length = ended.saturating_duration_since(self.began);
         let length = Duration::from_micros(length.as_micros() as u64);
         PastOutage {

@@ -26,7 +26,7 @@ fn settings(framing: Framing) -> Settings {
 /// Serves a client whose bytes come in three parts: before the shutdown, after it has
 /// begun, and once the server has half-closed. If `reads_first`, the client's thread has
 /// read the first part before the shutdown, and waits in the next read. If `ends`, the
-/// client ends its side after the first part. Returns what it was sent, the notice
+/// client half-closes after the first part. Returns what it was sent, the notice
 /// included.
 fn serve_across_shutdown(
     framing: Framing,
@@ -158,8 +158,8 @@ fn once_no_message_is_taken_up_none_is_answered_and_the_client_gets_the_notice()
             let shutdown = Arc::new(Shutdown::default());
             let stream = Arc::new(Stream::new(tcp, &shutdown));
             let settings = settings(framing);
-            // More than is read at once, so that some of it stays in the reader, and some
-            // in the socket.
+            // More than is read at once: some of it stays in the reader, and some in the
+            // socket.
             client
                 .write_all("a line\n".repeat(1000).as_bytes())
                 .unwrap();

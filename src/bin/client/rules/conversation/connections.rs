@@ -144,7 +144,7 @@ impl Conversation {
         self.counts.own_delays.nothing_is_left(noticed, now);
         let is_violation = matches!(loss, Loss::Violation(_));
         if self.is_done() && !is_violation {
-            // The end of the input has come meanwhile, and there is nothing to lose.
+            // The end of the input has come by now, and there is nothing to lose.
             return Next::RetryIn(Duration::ZERO);
         }
         let what = self.describe(loss);
@@ -206,7 +206,7 @@ impl Conversation {
         all_are_wrong && self.counts.answers.acknowledged == 0
     }
 
-    /// An outage, if there is one, has ended, and the user is told so.
+    /// If there is an outage, it has ended. Adds that to the news.
     pub(super) fn end_outage(&mut self, ended: Instant, now: Instant) {
         if let Some(past) = self.close_outage(ended, now) {
             let (server, seconds) = (&self.server, past.length.as_secs_f64());

@@ -47,7 +47,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The longest reply with the usual prefix.
 const MAX_REPLY: usize = wire::DEFAULT_PREFIX.len() + MAX_MESSAGE_LINE;
 
-/// A user who goes on trying for an hour, unless told otherwise.
+/// A user who goes on trying for an hour.
 fn settings() -> Settings {
     Settings {
         window: 16_384,

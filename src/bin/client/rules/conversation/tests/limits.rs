@@ -47,7 +47,7 @@ fn acknowledgement(text: &str) -> String {
     format!("Server received your message: {text}\n")
 }
 
-/// The errors that are told.
+/// The errors among the news.
 fn errors(conversation: &mut Conversation) -> Vec<String> {
     let told = conversation.take_news().into_iter();
     told.filter_map(|told| match told {
@@ -483,8 +483,8 @@ fn replies_that_could_not_be_printed_do_not_count() {
     assert_eq!(end.counts.reply_times.figures(), None);
 }
 
-/// The client prints replies, and nobody reads them for five seconds. Meanwhile the server
-/// is away for a moment.
+/// The client prints replies, and nobody reads them for five seconds. In that time the
+/// server is away for a moment.
 #[test]
 fn of_an_outage_what_the_output_took_is_the_clients_own() {
     const TICK: Duration = Duration::from_millis(10);

@@ -11,7 +11,7 @@
 
 // Not every helper is of use here.
 #[allow(dead_code, unused_imports)]
-#[path = "../it/util/mod.rs"]
+#[path = "../util/mod.rs"]
 mod util;
 
 mod baseline;

@@ -23,7 +23,7 @@
     unreachable_pub
 )]
 
-#[path = "../it/util/mod.rs"]
+#[path = "../util/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod util;
 

@@ -13,6 +13,8 @@ mod figures;
 mod input;
 mod network;
 mod output;
+#[cfg(test)]
+mod random;
 mod reports;
 mod rules;
 mod run;

@@ -30,6 +30,7 @@ impl Longest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -59,12 +60,10 @@ mod tests {
     fn keeps_few_of_many() {
         let begin = Instant::now();
         let mut longest = Longest::default();
-        let mut random = 88_172_645_463_325_252_u64;
+        let mut random = Random::default();
         for number in 0..100_000 {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            longest.add(begin + number * SECOND, Duration::from_nanos(random >> 40));
+            let duration = Duration::from_nanos(random.next() >> 40);
+            longest.add(begin + number * SECOND, duration);
             assert!(longest.kept.len() < 50);
         }
     }

@@ -154,6 +154,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::random::Random;
 
     fn outbox(texts: &[&str]) -> (Outbox, Instant) {
         let (mut outbox, now) = (Outbox::default(), Instant::now());
@@ -324,13 +325,11 @@ mod tests {
         let mut texts: VecDeque<(u64, String)> = VecDeque::new();
         let (mut sent, mut ever_sent, mut line) = (0, 0, 0);
         let (mut outbox, now) = (Outbox::default(), Instant::now());
-        let mut random = 88_172_645_463_325_252_u64;
+        let mut numbers = Random::default();
         let (mut moves, mut held) = (0, 0);
         let mut parts = 0;
         for _ in 0..200_000 {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
+            let random = numbers.next();
             let size = (random >> 32) as usize % 3000;
             let start = outbox.start;
             match random % 64 {

@@ -2,28 +2,7 @@
 
 use super::network::{Absence, Away, Network};
 use super::*;
-
-/// Numbers that look random and are the same in each run (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// A time between these, a short one as likely as a long one.
-    fn time(&mut self, shortest: Duration, longest: Duration) -> Duration {
-        let share = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        shortest.mul_f64((longest.as_secs_f64() / shortest.as_secs_f64()).powf(share))
-    }
-
-    fn one_of<T: Copy, const N: usize>(&mut self, choices: [T; N]) -> T {
-        choices[self.next() as usize % N]
-    }
-}
+use crate::random::Random;
 
 /// The most attempts that the rule for pauses allows in this time, by the
 /// differential equation that the rule is: ten milliseconds each until a
@@ -68,7 +47,7 @@ impl std::fmt::Display for Simulated {
 #[test]
 fn each_outage_is_reported_as_long_as_it_was() {
     let mut simulated = Simulated::default();
-    let mut random = Random(88_172_645_463_325_252);
+    let mut random = Random::default();
     for run in 0..60 {
         let interval = match run % 4 {
             // Nothing is said at all, so connections are all there is.
@@ -173,7 +152,7 @@ fn assert_outages(network: &Network) {
 #[test]
 fn an_outage_is_reported_as_long_as_it_was_where_each_connection_is_for_a_few_lines() {
     let mut simulated = Simulated::default();
-    let mut random = Random(88_172_645_463_325_252);
+    let mut random = Random::default();
     for run in 0..60 {
         let interval = random.time(SECOND / 5, 5 * SECOND);
         let every = random.one_of([1, 2, 7]);
@@ -235,7 +214,7 @@ fn an_outage_is_reported_as_long_as_it_was_where_each_connection_is_for_a_few_li
 #[test]
 fn it_gives_up_when_the_time_for_it_has_passed_and_not_before() {
     let mut simulated = Simulated::default();
-    let mut random = Random(88_172_645_463_325_252);
+    let mut random = Random::default();
     for run in 0..400 {
         let retry_for = random.time(SECOND / 50, 1800 * SECOND);
         let away = random.one_of([Away::Refuses, Away::Proxy, Away::Vanishes, Away::Mute]);
@@ -282,7 +261,7 @@ fn it_gives_up_when_the_time_for_it_has_passed_and_not_before() {
 
 #[test]
 fn a_server_that_is_back_shortly_before_it_would_give_up_is_found() {
-    let mut random = Random(88_172_645_463_325_252);
+    let mut random = Random::default();
     for run in 0..200 {
         let retry_for = random.time(SECOND / 5, 1800 * SECOND);
         let settings = Settings {

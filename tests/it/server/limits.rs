@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Canary, LIMIT, Server, ask, ask_line, command, connect, despite_load, eventually, exchange,
+    Bystander, LIMIT, Server, ask, ask_line, command, connect, despite_load, eventually, exchange,
     full_pipe, last_words, may_open, may_start, os_error, own_ip, peek, program, read_line,
     received, run, server, skip, spawn, three_rounds,
 };
@@ -95,7 +95,7 @@ fn a_slot_is_free_before_its_client_can_see_the_close() {
 #[test]
 fn a_refusal_survives_that_the_client_has_sent_a_mebibyte() {
     let server = Server::start(&["-q", "--max-clients", "1"]);
-    let canary = Canary::start(&server);
+    let bystander = Bystander::start(&server);
     let part = vec![b'x'; 1 << 16];
     let refusal = "Server refused your connection: 1 client is connected (--max-clients 1)\n";
     thread::scope(|scope| {
@@ -114,13 +114,13 @@ fn a_refusal_survives_that_the_client_has_sent_a_mebibyte() {
             });
         }
     });
-    canary.stop();
+    bystander.stop();
 }
 
 #[test]
 fn a_refused_client_that_sends_without_end_is_cut_after_a_second() {
     let server = Server::start(&["-q", "--max-clients", "1"]);
-    let _served = Canary::start(&server);
+    let _served = Bystander::start(&server);
     let begun = Instant::now();
     let mut refused = server.connect();
     while refused.write_all(b"x").is_ok() {
@@ -233,7 +233,7 @@ fn without_free_descriptors_it_waits_and_then_recovers() {
 
 fn waits_and_recovers(level: &str) {
     let server = Server::spawn(server(&["--port", "0"]).env("RUST_LOG", level));
-    let canary = Canary::start(&server);
+    let bystander = Bystander::start(&server);
     if !server.limit_open_files(40) {
         return;
     }
@@ -269,7 +269,7 @@ fn waits_and_recovers(level: &str) {
     for client in &waiting {
         ask_line(client, "at last");
     }
-    canary.stop();
+    bystander.stop();
 }
 
 #[test]

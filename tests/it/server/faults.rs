@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::util::{
-    Canary, Running, Server, ask_line, command, connect, eventually, exchange, may_start, peek,
+    Bystander, Running, Server, ask_line, command, connect, eventually, exchange, may_start, peek,
     read_line, received, server, spawn, strace, temporary_file, three_rounds, unused_address,
 };
 
@@ -198,7 +198,7 @@ fn the_same_bytes_in_every_split_have_the_same_replies() {
 #[test]
 fn no_client_can_hold_up_the_refusal_of_others() {
     let server = Server::start(&["-q", "--max-clients", "1"]);
-    let canary = Canary::start(&server);
+    let bystander = Bystander::start(&server);
     // They send without end and take nothing.
     let floods: Vec<TcpStream> = (0..10).map(|_| server.connect()).collect();
     thread::scope(|scope| {
@@ -209,7 +209,7 @@ fn no_client_can_hold_up_the_refusal_of_others() {
             assert!(exchange(server.connect(), b"").ends_with(b"(--max-clients 1)\n"));
         }
     });
-    canary.stop();
+    bystander.stop();
 }
 
 /// Starts a server of which the first `accept` fails so. Returns it and its address.

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Canary, LIMIT, Pauses, Running, Server, ask, ask_line, client, despite_load, eventually,
+    Bystander, LIMIT, Pauses, Running, Server, ask, ask_line, client, despite_load, eventually,
     last_words, may_start, os_error, peer, read_line, read_once, received,
 };
 #[cfg(target_os = "linux")]
@@ -105,7 +105,7 @@ fn the_deadline_of_a_line_begins_with_each_line() {
 #[cfg_attr(windows, ignore = "needs /proc")]
 fn a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little() {
     let server = Server::start(&["-q", "--timeout", "0.3"]);
-    let canary = Canary::start(&server);
+    let bystander = Bystander::start(&server);
     let before = server.status("VmHWM");
     let flood = |mut stream: &TcpStream| {
         // The worst case: each LF asks for 31 bytes.
@@ -126,7 +126,7 @@ fn a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little() 
     });
     let grown = server.status("VmHWM") - before;
     assert!(grown < 1024, "two that take nothing cost {grown} KB");
-    canary.stop();
+    bystander.stop();
 }
 
 #[test]

@@ -29,7 +29,7 @@ mod conversation;
 mod peer;
 
 // Who must be served whatever else goes on.
-mod canary;
+mod bystander;
 
 // What the kernel says of a process.
 mod kernel;
@@ -42,7 +42,7 @@ mod network;
 mod pauses;
 
 // What no other test uses.
-mod own;
+mod exclusive;
 
 // A client whose lines can be told from all others.
 mod numbered;
@@ -63,14 +63,15 @@ mod probe;
 mod signalled;
 
 // Files in `/etc` that only one process sees.
-mod etc;
+mod host_names;
 
-pub use canary::{Canary, three_rounds};
+pub use bystander::{Bystander, three_rounds};
 pub use conversation::{
     accept, accept_unless, ask, ask_line, connect, exchange, last_words, peek, printed, read_line,
     read_once, received, uninterrupted,
 };
-pub use etc::{NameServer, etc_hosts};
+pub use exclusive::{await_refusal, own_ip, own_name, own_user, temporary_file, unused_address};
+pub use host_names::{NameServer, etc_hosts};
 pub use json::Json;
 pub use kernel::{number_in_proc, os_error};
 pub use needs::{
@@ -80,7 +81,6 @@ pub use needs::{
 #[cfg(unix)]
 pub use network::Network;
 pub use numbered::{Numbered, assert_received_once};
-pub use own::{await_refusal, own_ip, own_name, own_user, temporary_file, unused_address};
 pub use pauses::Pauses;
 pub use peer::{answering, answering_at_the_end, fill_queue, peer};
 pub use probe::Probe;

@@ -302,8 +302,9 @@ impl Shutdown {
         }
     }
 
+    /// Begins a phase, unless a later one has begun.
     fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Relaxed);
+        self.phase.fetch_max(phase as u8, Ordering::Relaxed);
         self.accept_ended.notify_all();
     }
 

@@ -127,7 +127,7 @@ pub fn despite_load<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
         let _measures = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
         attempt()
     };
-    for _ in 0..4 {
+    for _ in 0..9 {
         match attempt() {
             Ok(value) => return value,
             Err(why) => println!("again: {why}"),

@@ -18,7 +18,7 @@ const NOTICE: &str = "Server closed your connection: the server is stopping";
 
 #[test]
 fn thousands_of_idle_clients_all_get_the_notice_and_none_is_cut_off() {
-    const CLIENTS: u64 = 3000;
+    const CLIENTS: u64 = 1500;
     if !may_open(CLIENTS + 100) || !may_start(CLIENTS + 100) {
         return;
     }

@@ -91,7 +91,7 @@ pub use program::{
 pub use random::Random;
 pub use report::{Row, series, take_report};
 use restart::take_more_threads;
-pub use server_process::{Server, server};
+pub use server_process::{Server, announced_address, server};
 pub use signalled::{Signalled, assert_last_words, fill_pipe, full_pipe, signals};
 pub use terminal::{PROMPT, at_terminal, client_at_terminal};
 

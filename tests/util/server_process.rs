@@ -18,6 +18,12 @@ pub fn server(args: &[&str]) -> Command {
     command
 }
 
+/// The address in the line by which a server announces itself, if it is that line.
+pub fn announced_address(line: &str) -> Option<SocketAddr> {
+    let address = line.strip_prefix("Server listening on ")?;
+    address.trim_end().parse().ok()
+}
+
 /// The server, for as long as this value lives.
 pub struct Server {
     process: Process,
@@ -56,10 +62,7 @@ impl Server {
         BufReader::new(process.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let announced = line
-            .strip_prefix("Server listening on ")
-            .and_then(|rest| rest.trim_end().parse().ok());
-        let Some(address) = announced else {
+        let Some(address) = announced_address(&line) else {
             let status = process.wait();
             let log = fs::read_to_string(&log);
             panic!("{command:?} announced {line:?} instead of its address: {status:?}\n{log:?}");

@@ -197,6 +197,14 @@ impl Shared {
         self.output.log(news);
     }
 
+    /// Logs, in the thread that connects and reads replies. Until that is done it notices
+    /// nothing, and standard error can take any time.
+    pub(crate) fn log(&self, news: impl IntoIterator<Item = News>) {
+        self.lock().stop_listening();
+        self.output.log(news);
+        self.lock().begin_to_listen(Instant::now());
+    }
+
     /// Asks for a message if all so far are answered.
     pub(crate) fn prompt(&self) {
         if !self.output.prompts() {

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::util::{
-    Server, ask_line, last_words, may_open, may_start, own_ip, server, signal, spawn, take_machine,
-    temporary_file,
+    Server, announced_address, ask_line, last_words, may_open, may_start, own_ip, server, signal,
+    spawn, take_machine, temporary_file,
 };
 
 const NOTICE: &str = "Server closed your connection: the server is stopping";
@@ -86,11 +86,7 @@ fn with_a_slow_log_each_line_is_logged_and_answered_or_neither_too() {
     drop(command);
     let mut line = String::new();
     BufReader::new(announced).read_line(&mut line).unwrap();
-    let address = line
-        .trim_end()
-        .trim_start_matches("Server listening on ")
-        .parse()
-        .unwrap();
+    let address = announced_address(&line).unwrap();
     let file = temporary_file();
     let slow_reader = {
         let to = File::create(&file).unwrap();

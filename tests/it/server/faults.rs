@@ -8,8 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::util::{
-    Bystander, Running, Server, ask_line, command, connect, eventually, exchange, may_start, peek,
-    read_line, received, server, spawn, strace, temporary_file, three_rounds, unused_address,
+    Bystander, Running, Server, announced_address, ask_line, command, connect, eventually,
+    exchange, may_start, peek, read_line, received, server, spawn, strace, temporary_file,
+    three_rounds, unused_address,
 };
 
 #[test]
@@ -218,11 +219,7 @@ fn server_with_failing_accept(error: &str) -> Option<(Running, SocketAddr)> {
     let args = ["-e", "trace=accept4", "-e", &inject];
     let mut traced = Running::start(&mut strace(&args, &server(&["--port", "0"]))?);
     let announced = traced.read_line();
-    let address = announced
-        .trim_start_matches("Server listening on ")
-        .trim_end()
-        .parse();
-    Some((traced, address.unwrap()))
+    Some((traced, announced_address(&announced).unwrap()))
 }
 
 #[test]

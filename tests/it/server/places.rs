@@ -10,9 +10,9 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use crate::util::{
-    Running, Server, ask_line, command, connect, eventually, is_ignored, may_open, may_start,
-    number_in_proc, os_error, own_ip, own_name, process_1, program, run, run_from, server, signal,
-    temporary_file, unused_address,
+    Running, Server, announced_address, ask_line, command, connect, eventually, is_ignored,
+    may_open, may_start, number_in_proc, os_error, own_ip, own_name, process_1, program, run,
+    run_from, server, signal, temporary_file, unused_address,
 };
 
 #[test]
@@ -51,8 +51,7 @@ fn as_process_1_it_ends_on_a_signal() {
         };
         let mut running = Running::start(&mut process_1);
         let announced = running.read_line();
-        let address = announced.trim_start_matches("Server listening on ");
-        ask_line(&connect(address.trim_end().parse().unwrap()), "hello");
+        ask_line(&connect(announced_address(&announced).unwrap()), "hello");
         running.signal_child(signal);
         running.process.await_end();
         running.finish().assert_code(code);

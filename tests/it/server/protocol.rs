@@ -5,8 +5,8 @@ use std::io::Write;
 use std::thread;
 
 use crate::util::{
-    Running, Server, ask_line, connect, exchange, may_start, peek, printed, read_line, read_once,
-    received, run, server, strace, temporary_file,
+    Running, Server, announced_address, ask_line, connect, exchange, may_start, peek, printed,
+    read_line, read_once, received, run, server, strace, temporary_file,
 };
 
 #[test]
@@ -209,8 +209,7 @@ fn a_reply_does_not_wait_for_the_acknowledgement_of_the_one_before() {
     };
     let mut traced = Running::start(&mut strace);
     let announced = traced.read_line();
-    let address = announced.trim_start_matches("Server listening on ");
-    ask_line(&connect(address.trim_end().parse().unwrap()), "hello");
+    ask_line(&connect(announced_address(&announced).unwrap()), "hello");
     traced.signal_child("KILL");
     traced.finish();
     let calls = fs::read_to_string(&trace).unwrap();

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Numbered, Process, Server, ask, ask_line, assert_received_once, await_refusal, client, command,
-    connect, eventually, exchange, fill_queue, full_pipe, has_ipv6, last_words, may_start, own_ip,
-    program, read_once, received, server, signal, signals, spawn, unused_address, with_threads,
+    Numbered, Process, Server, announced_address, ask, ask_line, assert_received_once,
+    await_refusal, client, command, connect, eventually, exchange, fill_queue, full_pipe, has_ipv6,
+    last_words, may_start, own_ip, program, read_once, received, server, signal, signals, spawn,
+    unused_address, with_threads,
 };
 
 const NOTICE: &str = "Server closed your connection: the server is stopping\n";
@@ -396,14 +397,14 @@ fn without_a_free_thread_and_with_a_log_that_nobody_reads_a_signal_ends_it() {
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let mut process = spawn(&mut limited);
-        if announced_address(&mut process).is_none() {
+        if await_announcement(&mut process).is_none() {
             continue;
         }
         println!("{threads} threads are enough to start");
         drop(process);
         let (_reader, full) = full_pipe();
         let mut process = spawn(limited.stderr(full));
-        let _refused = connect(announced_address(&mut process).unwrap());
+        let _refused = connect(await_announcement(&mut process).unwrap());
         signal(process.id(), "TERM");
         process.await_end();
         assert_eq!(process.wait().unwrap().code(), Some(0));
@@ -412,13 +413,12 @@ fn without_a_free_thread_and_with_a_log_that_nobody_reads_a_signal_ends_it() {
     panic!("it did not start");
 }
 
-fn announced_address(server: &mut Process) -> Option<SocketAddr> {
+fn await_announcement(server: &mut Process) -> Option<SocketAddr> {
     let mut line = String::new();
     BufReader::new(server.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    let address = line.trim_end().strip_prefix("Server listening on ")?;
-    Some(address.parse().unwrap())
+    announced_address(&line)
 }
 
 /// How a server is restarted, and who goes on meanwhile.

@@ -105,7 +105,9 @@ fn read_replies(shared: &Shared, mut stream: impl Read) -> Result<Option<Loss>, 
             output.print(&printed).map_err(End::by_output)?;
             shared.end_printing();
         }
-        output.log(news);
+        if !news.is_empty() {
+            shared.log(news);
+        }
         match received {
             Ok(Received::More) => {}
             Ok(Received::Done) => return Ok(None),

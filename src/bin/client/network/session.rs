@@ -12,7 +12,7 @@ use tcp_chat::cli::{self, Limit};
 use crate::figures::outages::Addresses;
 use crate::network::connect::{Cause, Connector, Failure, Unreachable};
 use crate::network::connection;
-use crate::rules::conversation::{Loss, News, Next};
+use crate::rules::conversation::{Loss, Next};
 use crate::shared::{End, Shared};
 
 /// The server, and how to reach it.
@@ -65,7 +65,7 @@ impl Session {
                         conversation.take_news(),
                     )
                 });
-                log(&shared, news);
+                shared.log(news);
                 match next {
                     Next::RetryIn(pause) => next_attempt = Some(now + pause),
                     Next::GiveUp(why) => return End::Failed(anyhow!(why)),
@@ -92,7 +92,7 @@ impl Session {
             let level = if is_first { Level::Warn } else { Level::Info };
             let address = failed.address;
             let news = format!("cannot connect to {address}: {failed}; trying {next}");
-            log(&shared, [(level, news)]);
+            shared.log([(level, news)]);
         };
         let connected = self.connector.connect(begun, limit, goes_on)?;
         let now = Instant::now();
@@ -105,7 +105,7 @@ impl Session {
             conversation.record_connect(now);
             conversation.record_addresses(addresses);
         });
-        log(&shared, [(Level::Info, self.connected_to(remote))]);
+        shared.log([(Level::Info, self.connected_to(remote))]);
         Ok(connected.stream)
     }
 
@@ -118,11 +118,4 @@ impl Session {
             format!("connected to {server} ({address})")
         }
     }
-}
-
-/// Logs. Until that is done nothing is noticed, and standard error can take any time.
-fn log(shared: &Shared, news: impl IntoIterator<Item = News>) {
-    shared.lock().stop_listening();
-    shared.output.log(news);
-    shared.lock().begin_to_listen(Instant::now());
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, sync::Arc};
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use tcp_chat::printable::Printable;
 use tcp_chat::{running_time, system};
 
@@ -44,13 +44,10 @@ impl Series {
         let before = shared.lock().first_snapshot();
         // A FIFO waits for its reader, and the run does not.
         let is_special = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
-        let name = Printable(path.as_os_str().as_encoded_bytes());
         // Among the replies, rows would be taken for some of them.
         if system::is_standard_input_or_output(path) {
-            bail!(
-                "cannot write the series {name}: it is standard input or output; \
-                 name a file, or /dev/stderr"
-            );
+            let why = "it is standard input or output; name a file, or /dev/stderr";
+            return Err(cannot_write(path, why));
         }
         let opened = if is_special {
             None
@@ -61,7 +58,8 @@ impl Series {
         if let (Some(series), Some(report)) = (&opened, report)
             && series.is_same(report)
         {
-            bail!("cannot write the series {name}: it is also the report's file; name another one");
+            let why = "it is also the report's file; name another one";
+            return Err(cannot_write(path, why));
         }
         let to_open = path.to_owned();
         start_thread("series", shared, move |shared| {
@@ -104,14 +102,17 @@ impl Series {
             }
         });
         result.unwrap_or_else(|| {
-            let name = Printable(self.path.as_os_str().as_encoded_bytes());
             let seconds = LAST_ROW.as_secs();
-            Err(anyhow!(
-                "cannot write the series {name}: the last row was not taken within {seconds} s; \
-                 does anybody read it?"
-            ))
+            let why =
+                format!("the last row was not taken within {seconds} s; does anybody read it?");
+            Err(cannot_write(&self.path, &why))
         })
     }
+}
+
+fn cannot_write(path: &Path, why: &str) -> anyhow::Error {
+    let name = Printable(path.as_os_str().as_encoded_bytes());
+    anyhow!("cannot write the series {name}: {why}")
 }
 
 /// Writes a row each second and a last one, each at once: if anything kills the client,

@@ -436,9 +436,6 @@ impl Conversation {
             _ => {}
         }
         self.judge_deadlines(replies, since, now)?;
-        if !self.news.is_empty() {
-            self.stop_listening();
-        }
         Ok(Received::More)
     }
 
@@ -474,6 +471,13 @@ impl Conversation {
         self.counts.own_delays.measure(self.began, replies, now)
     }
 
+    /// No reply is awaited any more: all that came was noticed by now, or by the thread
+    /// that listens.
+    fn settle_own_delays(&mut self, now: Instant) {
+        let noticed = self.listening_since.unwrap_or(now);
+        self.counts.own_delays.nothing_is_left(noticed, now);
+    }
+
     // What is for the user.
 
     /// The run is over: how it ended. Replies that are still being printed do not count.
@@ -484,8 +488,7 @@ impl Conversation {
         }
         // Ticks that came before this moment are as late as they are by now.
         self.counts.own_delays.catch_up(self.replies(), now);
-        let noticed = self.listening_since.unwrap_or(now);
-        self.counts.own_delays.nothing_is_left(noticed, now);
+        self.settle_own_delays(now);
         let mut end = self.snapshot(now);
         end.first_outages = mem::take(&mut self.first_outages);
         if self.is_printing {

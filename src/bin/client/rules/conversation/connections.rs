@@ -140,8 +140,7 @@ impl Conversation {
         self.link = Link::Down;
         // Nothing more comes of this connection, and all that came was noticed by now. Ticks
         // that wait for replies which had been asked for here would wait for others.
-        let noticed = self.listening_since.unwrap_or(now);
-        self.counts.own_delays.nothing_is_left(noticed, now);
+        self.settle_own_delays(now);
         let is_violation = matches!(loss, Loss::Violation(_));
         if self.is_done() && !is_violation {
             // The end of the input has come by now, and there is nothing to lose.

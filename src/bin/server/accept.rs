@@ -1,4 +1,15 @@
-//! Accepting clients: each has a thread of its own, or is refused.
+//! Accepting clients: each gets a thread of its own, or is refused.
+//!
+//! ```text
+//! thread "accept"        ── Accepted ──▶  main thread  ── Client ──▶  the client's thread
+//! accepts, nothing else     (a queue)     takes a slot                connection::serve
+//!                                             │
+//!                                             └── no slot, or no thread ──▶  drain
+//! ```
+//!
+//! To accept is much faster than to start a thread. So the first thread keeps the kernel's
+//! queue empty when many clients connect at once. A client that met a full queue would
+//! repeat its SYN only after a second.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -18,42 +29,48 @@ use crate::limits::{Limits, Slot};
 use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 
-/// Enough for a handler, and for a panic with a full backtrace, which needs more
-/// than 16 KiB. Only what is used of it costs memory.
+/// The stack of a client's thread, in bytes: enough for its handler, and for a panic with
+/// a full backtrace, which needs more than 16 KiB. Only the pages that a thread touches
+/// cost memory.
 const STACK: usize = 64 * 1024;
 
-/// A connection that was accepted.
-type Accepted = (Arc<Stream>, SocketAddr);
+/// How often there is a warning about the same kind of trouble, at most.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A connection that was accepted, but neither served nor refused yet.
+struct Accepted {
+    stream: Arc<Stream>,
+    peer: SocketAddr,
+}
 
 /// The server, which accepts already.
 pub(crate) struct Server {
+    /// The thread that accepts. It ends with an error if the socket can never accept.
     accepting: JoinHandle<io::Result<()>>,
-    /// Those that were accepted and are not served or refused yet.
     waiting: Receiver<Accepted>,
     settings: Settings,
     limits: Limits,
+    /// The way to the thread that closes connections after a notice.
     drain: SyncSender<Closing>,
     refusals: Warnings,
 }
 
-/// What a client's thread holds. It is dropped in this order, so that a client
-/// that sees the end of the stream finds a slot free.
+/// A client that is served; its thread owns this. The slot is dropped before the stream,
+/// so a client that sees the end of the stream finds a slot free.
 pub(crate) struct Client {
+    /// `None` once the thread has given the slot back.
     pub(crate) slot: Option<Slot>,
     pub(crate) stream: Arc<Stream>,
+    /// The client's address.
     pub(crate) peer: SocketAddr,
 }
 
 impl Server {
-    /// Starts to accept from this socket.
-    ///
-    /// One thread accepts, and another one starts a thread for each client. The first is
-    /// the faster one by far, so of many clients that connect at once, none meets a full
-    /// queue of the kernel's and has to repeat its SYN.
+    /// Starts the thread that accepts from this socket, and the one that drains.
     ///
     /// # Errors
     ///
-    /// No thread is available.
+    /// The system starts no further thread.
     pub(crate) fn start(
         listener: TcpListener,
         settings: Settings,
@@ -67,7 +84,7 @@ impl Server {
         let accepting = thread.spawn(move || {
             let result = accept(&listener, &shutdown, &accepted);
             drop(listener);
-            shutdown.accepting_ended();
+            shutdown.record_end_of_accepting();
             result
         })?;
         let refusals = Warnings::default();
@@ -81,14 +98,15 @@ impl Server {
         })
     }
 
-    /// Serves until a shutdown has ended accepting, and waits for no client.
+    /// Starts to serve each client that is accepted, until a shutdown has ended accepting.
+    /// Does not wait for the clients to end.
     ///
     /// # Errors
     ///
-    /// Nothing can ever be accepted from the socket.
+    /// The socket can never accept, or the thread that accepts panicked.
     pub(crate) fn serve(mut self) -> io::Result<()> {
-        while let Ok((stream, peer)) = self.waiting.recv() {
-            self.admit(stream, peer);
+        while let Ok(accepted) = self.waiting.recv() {
+            self.admit(accepted);
         }
         match self.accepting.join() {
             Ok(result) => result,
@@ -96,33 +114,38 @@ impl Server {
         }
     }
 
-    fn admit(&mut self, stream: Arc<Stream>, peer: SocketAddr) {
+    /// Starts a client's thread, or refuses the client.
+    fn admit(&mut self, accepted: Accepted) {
         let slot = match self.limits.take_slot() {
             Ok(slot) => slot,
-            Err(why) => return self.refuse(stream, peer, &why),
+            Err(why) => {
+                self.refuse(accepted, &why);
+                return;
+            }
         };
-        // If the thread cannot be started, its closure is dropped; a second handle lets
-        // the client have a notice all the same.
+        // If the thread cannot be started, the closure is dropped, and the client with it.
+        // The stream in `accepted` is then still there for a notice.
         let client = Client {
             slot: Some(slot),
-            stream: Arc::clone(&stream),
-            peer,
+            stream: Arc::clone(&accepted.stream),
+            peer: accepted.peer,
         };
         let settings = self.settings.clone();
         let drain = self.drain.clone();
         let spawned = spawn(client, move |client| {
-            connection::serve(client, settings, &drain)
+            connection::serve(client, settings, &drain);
         });
         if let Err(error) = spawned {
-            self.refuse(stream, peer, &format!("no thread for it: {error}"));
+            self.refuse(accepted, &format!("no thread for it: {error}"));
         }
     }
 
-    fn refuse(&mut self, stream: Arc<Stream>, peer: SocketAddr, why: &str) {
-        match self.refusals.due(Instant::now()) {
-            None => log::info!("Refused connection from {peer}: {why}"),
-            Some(0) => log::warn!("Refused connection from {peer}: {why}"),
-            Some(others) => {
+    /// Logs why a client is not served, and sends it a notice.
+    fn refuse(&mut self, Accepted { stream, peer }: Accepted, why: &str) {
+        match self.refusals.record_trouble(Instant::now()) {
+            LogAs::Detail => log::info!("Refused connection from {peer}: {why}"),
+            LogAs::Warning => log::warn!("Refused connection from {peer}: {why}"),
+            LogAs::WarningWithOthers(others) => {
                 let others = cli::counted(others, "other");
                 log::warn!(
                     "Refused connection from {peer}: {why} ({others} since the last warning)"
@@ -137,12 +160,12 @@ impl Server {
     }
 }
 
-/// Accepts until a shutdown ends it. Each stream counts as open from here on, or a
-/// shutdown could end while one waits for its thread.
+/// Accepts until a shutdown ends it. Each stream counts as open from here on. Otherwise a
+/// shutdown could end while a stream waits for its thread.
 ///
 /// # Errors
 ///
-/// Nothing can ever be accepted from this socket.
+/// The socket can never accept, because it does not listen.
 fn accept(
     listener: &TcpListener,
     shutdown: &Arc<Shutdown>,
@@ -152,11 +175,14 @@ fn accept(
     let mut warnings = Warnings::default();
     while !shutdown.accept_is_overdue() {
         match listener.accept() {
-            Ok((_, peer)) if shutdown.is_own(peer) => break,
             Ok((tcp, peer)) => {
+                // The server connects to itself to end this loop.
+                if shutdown.is_own(peer) {
+                    break;
+                }
                 failures = 0;
                 let stream = Arc::new(Stream::new(tcp, shutdown));
-                if accepted.send((stream, peer)).is_err() {
+                if accepted.send(Accepted { stream, peer }).is_err() {
                     break;
                 }
             }
@@ -167,9 +193,9 @@ fn accept(
                 ErrorKind::InvalidInput => return Err(error),
                 // Most likely no descriptor is free, and it takes a while until one is.
                 _ => {
-                    let level = match warnings.due(Instant::now()) {
-                        Some(_) => Level::Warn,
-                        None => Level::Debug,
+                    let level = match warnings.record_trouble(Instant::now()) {
+                        LogAs::Detail => Level::Debug,
+                        LogAs::Warning | LogAs::WarningWithOthers(_) => Level::Warn,
                     };
                     log::log!(level, "Cannot accept a connection: {error}");
                     thread::sleep(pause_after(failures));
@@ -181,41 +207,63 @@ fn accept(
     Ok(())
 }
 
-/// How long to wait after a failure to accept that came right after so many others:
-/// each pause is twice the one before.
+/// Returns how long to wait after `accept` has failed. `failures` is how often it had
+/// failed right before: each pause is twice as long as the one before it.
 fn pause_after(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(5);
-    // Then it also sees in time that there is a shutdown.
+    // A longer pause would delay a shutdown.
     const LONGEST: Duration = Duration::from_millis(100);
     LONGEST.min(FIRST * 2_u32.saturating_pow(failures))
 }
 
-/// Limits the warnings about trouble that may come at any rate to one a second.
+/// Limits the warnings about one kind of trouble, however often it occurs, to one in each
+/// [`WARNING_INTERVAL`].
 #[derive(Default)]
 struct Warnings {
+    /// When there was a warning last.
     last: Option<Instant>,
-    /// How often there was trouble since the last warning.
+    /// How often there has been trouble since then.
     others: u64,
 }
 
+/// How to log one case of trouble.
+#[derive(Debug, PartialEq)]
+enum LogAs {
+    /// Below a warning: the last warning was too short a time ago.
+    Detail,
+    /// As a warning. There was no other case since the last warning.
+    Warning,
+    /// As a warning, after so many other cases since the last warning.
+    WarningWithOthers(u64),
+}
+
 impl Warnings {
-    /// There is trouble now. If a warning is due, returns how much other trouble there
-    /// was since the last one.
-    fn due(&mut self, now: Instant) -> Option<u64> {
-        let is_early = |last: Instant| now.saturating_duration_since(last) < Duration::from_secs(1);
-        if self.last.is_some_and(is_early) {
+    /// Records one case of trouble, and returns how to log it.
+    fn record_trouble(&mut self, now: Instant) -> LogAs {
+        if let Some(last) = self.last
+            && now.saturating_duration_since(last) < WARNING_INTERVAL
+        {
             self.others += 1;
-            return None;
+            return LogAs::Detail;
         }
-        self.last = Some(now);
         let others = self.others;
+        self.last = Some(now);
         self.others = 0;
-        Some(others)
+        if others == 0 {
+            LogAs::Warning
+        } else {
+            LogAs::WarningWithOthers(others)
+        }
     }
 }
 
-/// Runs a client's handler in a thread of its own, named after the peer. A panic
-/// ends that thread alone.
+/// Runs a client's handler in a thread of its own, named after the peer. A panic in the
+/// handler ends that thread alone: unwinding drops the client, which frees its slot and
+/// closes its stream.
+///
+/// # Errors
+///
+/// The system starts no further thread.
 fn spawn(client: Client, handler: impl FnOnce(Client) + Send + 'static) -> io::Result<()> {
     let peer = client.peer;
     let thread = thread::Builder::new()
@@ -238,7 +286,6 @@ mod tests {
     use log::LevelFilter;
 
     use super::*;
-    use crate::limits;
 
     #[test]
     fn pauses_double_until_they_are_a_tenth_of_a_second() {
@@ -252,17 +299,18 @@ mod tests {
     fn trouble_is_warned_of_once_a_second_and_counted_in_between() {
         let begin = Instant::now();
         let mut warnings = Warnings::default();
-        for (millis, due) in [
-            (0, Some(0)),
-            (1, None),
-            (999, None),
-            (1000, Some(2)),
-            (1001, None),
-            (5000, Some(1)),
-            (6000, Some(0)),
+        for (millis, expected) in [
+            (0, LogAs::Warning),
+            (1, LogAs::Detail),
+            (999, LogAs::Detail),
+            (1000, LogAs::WarningWithOthers(2)),
+            (1001, LogAs::Detail),
+            (5000, LogAs::WarningWithOthers(1)),
+            (6000, LogAs::Warning),
         ] {
             let now = begin + Duration::from_millis(millis);
-            assert_eq!(warnings.due(now), due, "after {millis} ms");
+            let log_as = warnings.record_trouble(now);
+            assert_eq!(log_as, expected, "after {millis} ms");
         }
     }
 
@@ -285,7 +333,7 @@ mod tests {
         log::set_logger(&Logger).unwrap();
         log::set_max_level(LevelFilter::Error);
 
-        let limits = limits::limits(Some(1)).unwrap();
+        let limits = Limits::of_this_machine(Some(1)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let shutdown = Arc::new(Shutdown::default());
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -298,7 +346,7 @@ mod tests {
         let (alive, ended) = mpsc::channel::<()>();
         spawn(client, move |_client| {
             let _alive = alive;
-            unreachable!("as told");
+            unreachable!("the panic under test");
         })
         .unwrap();
         // The channel closes once the thread has unwound.

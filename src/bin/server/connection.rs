@@ -1,14 +1,37 @@
 //! One client's thread: lines in, replies out, deadlines.
 //!
-//! One idea serves both the smallest and the largest load: read once, answer
-//! every whole line that is here, write once. A line alone costs one read and
-//! one write; a thousand lines in one segment cost no more calls than that.
-//! Nothing here locks, except to log, and nothing allocates for a message that is
-//! acknowledged, once there is room for the longest.
+//! One loop serves both the smallest and the largest load: read once, reply to every whole
+//! line that has arrived, write once. A single line costs one read and one write. A thousand
+//! lines in one segment cost no more calls. Nothing here locks, except to log. Once the
+//! buffers are as large as the longest message needs, an acknowledgement allocates nothing.
 //!
-//! Deadlines judge when bytes arrived, not when the server read them: a process may be
-//! paused for any time. So once a deadline has passed, what lies in the socket's buffers
-//! still counts.
+//! # Deadlines
+//!
+//! Two deadlines limit the wait for the client. A third one limits each sending of replies
+//! (see `Connection::send`).
+//!
+//! ```text
+//!   arrives: "one\ntw"              "o"
+//! ──────────────┼────────────────────┼──────────────────────────────────────▶ time
+//!               ├─ idle_timeout ...  ├─ idle_timeout ──────▶ "idle"
+//!               │  after "one" has   │  begins again: every byte is a sign of life
+//!               │  its reply         │
+//!               └─ timeout ──────────┴───────────▶ "a line was not ended"
+//!                  for the line "tw…"; further bytes of the same line do not renew it,
+//!                  so a drip of single bytes gains no time
+//! ```
+//!
+//! Deadlines judge when bytes arrived, not when the server read them: the process may be
+//! paused for any time. So a client whose deadline has passed is read from once more:
+//!
+//! ```text
+//! a deadline passes ──▶ the blocked read ends ──▶ reads what has arrived, without waiting
+//!                       (late, but never early)     │
+//!                                                   ├─ bytes: replies, judges again
+//!                                                   └─ nothing: closes with a notice
+//! ```
+//!
+//! A pause can therefore make a deadline late, but cannot make a client miss it.
 
 #[cfg(test)]
 mod tests;
@@ -29,21 +52,21 @@ use crate::accept::Client;
 use crate::drain::{self, Closing};
 use crate::stream::Stream;
 
-/// Replies are written once they are this many bytes, whatever is still unread:
-/// a lone LF asks for a reply 31 times its size.
+/// Replies are sent as soon as they are this many bytes, even if more messages have arrived.
+/// This bounds memory: a message of a single LF has a reply of 31 times its size.
 const BATCH: usize = 65_536;
 
 /// A read of at most this many bytes is short.
 const SHORT: usize = 1024;
 
-/// After this many messages that came by short reads alone, a client gives back
-/// the room that longer ones took.
+/// After this many messages that came by short reads alone, the connection frees the memory
+/// that longer ones took.
 const SHORT_MESSAGES: u64 = 32;
 
 /// For how long a client is read from once its thread has noticed a shutdown.
 const LAST_READS: Duration = Duration::from_millis(100);
 
-/// How many bytes from a client are read in that time at most.
+/// How many bytes are read from a client in that time at most.
 const LAST_BYTES: usize = 1 << 20;
 
 /// The reason in the notice to clients that a shutdown closes.
@@ -78,7 +101,7 @@ pub(crate) enum Framing {
 }
 
 impl Framing {
-    /// A notice as it is sent.
+    /// Returns a notice as the bytes to send.
     pub(crate) fn notice(self, notice: ServerLine<'_>) -> Vec<u8> {
         let mut line = Vec::new();
         notice.write(&mut line);
@@ -86,7 +109,7 @@ impl Framing {
         line
     }
 
-    /// Takes the LF off a reply or notice where it is not to have one.
+    /// Removes the LF that ends a reply or notice, if this framing has none.
     fn trim(self, line: &mut Vec<u8>) {
         if self == Framing::Raw {
             line.pop();
@@ -97,22 +120,31 @@ impl Framing {
 /// How a connection ends, if it does not fail.
 #[derive(Debug)]
 enum End {
-    /// The client has half-closed, and all its messages are answered.
+    /// The client has half-closed, and all its messages have replies.
     ClientEnded,
     /// The client has missed this deadline.
     Overdue(Deadline),
-    /// The server is shutting down. Messages may be left that were read or are still to
-    /// be read.
+    /// The server is shutting down. Messages without a reply may be left, read or unread.
     Shutdown,
 }
 
-/// What a client has to do in time, and the limit.
+/// What the client has to do in time, with the limit for it.
 #[derive(Clone, Copy, Debug)]
 enum Deadline {
-    /// To end a line begun.
+    /// End the line that it has begun.
     Line(Duration),
-    /// To send anything.
+    /// Send anything.
     Idle(Duration),
+}
+
+/// The outcome of one attempt to read.
+enum Received {
+    /// So many bytes; at least one.
+    Bytes(usize),
+    /// The end of the stream: the client has half-closed.
+    End,
+    /// Nothing yet.
+    Nothing,
 }
 
 impl fmt::Display for Deadline {
@@ -126,22 +158,24 @@ impl fmt::Display for Deadline {
     }
 }
 
-/// Serves one client to its end.
+/// Serves one client until its connection ends, and logs that end. Then closes the
+/// connection, with a notice unless the client has half-closed or is lost.
 pub(crate) fn serve(mut client: Client, settings: Settings, drain: &SyncSender<Closing>) {
     let peer = client.peer;
     let framing = settings.framing;
     log::info!("Accepted connection from {peer}");
     let mut connection = Connection::new(&client.stream, peer, settings);
-    // Only until the thread has noticed a shutdown can it be interrupted for one.
+    // A shutdown interrupts the reads and writes in `run`, and none after it.
     let mut end = client.stream.shutdown().threads.run(|| connection.run());
     if let Ok(End::Shutdown) = end {
-        end = connection.answer_last();
+        end = connection.reply_to_last_messages();
     }
     connection.log_end(&end);
     drop(connection);
 
-    // A client that sees a notice, or the end of the stream, finds its slot free.
-    client.slot.take();
+    // Before the notice and the end of the stream: a client that sees either and connects
+    // again finds its slot free.
+    client.slot = None;
     match end {
         Ok(End::Overdue(deadline)) => {
             let why = deadline.to_string();
@@ -162,12 +196,14 @@ struct Connection<'a> {
     stream: &'a Stream,
     peer: SocketAddr,
     settings: Settings,
+    /// What was read and has no reply yet.
     lines: LineReader,
-    /// Written, but not sent yet.
+    /// The bytes of replies that are not sent yet.
     replies: Vec<u8>,
+    /// How many messages were processed.
     messages: u64,
-    /// The number of messages when a read was last longer than [`SHORT`], or
-    /// when room was last given back.
+    /// The value of `messages` when a read was last longer than [`SHORT`], or when
+    /// memory was last freed.
     short_since: u64,
 }
 
@@ -177,105 +213,123 @@ impl<'a> Connection<'a> {
             Framing::Lines => LineReader::new(wire::MAX_MESSAGE_LINE),
             Framing::Raw => LineReader::raw(wire::MAX_MESSAGE),
         };
-        let replies = Vec::new();
         Connection {
             stream,
             peer,
             settings,
             lines,
-            replies,
+            replies: Vec::new(),
             messages: 0,
             short_since: 0,
         }
     }
 
-    /// Serves until the client half-closes or misses a deadline, or there is a shutdown.
+    /// Serves until the client half-closes or misses a deadline, or until a shutdown begins.
     ///
     /// # Errors
     ///
-    /// The connection is lost, or the client does not take its replies.
+    /// The connection is lost, or the client does not read its replies in time.
     fn run(&mut self) -> io::Result<End> {
-        let (idle_timeout, timeout) = (self.settings.idle_timeout, self.settings.timeout);
+        let idle_timeout = self.settings.idle_timeout;
+        let timeout = self.settings.timeout;
         self.stream.tcp.set_nodelay(true)?;
-        // Deadlines cost no system call: they are judged after each read. So each may be
-        // late by as much as the shorter one of the two limits.
+        // One time limit for all reads, because to set it for each costs a system call.
+        // After each read, the clock judges. So a deadline is late by at most the shorter
+        // one of the two limits.
         self.stream
             .tcp
             .set_read_timeout(cli::shorter(idle_timeout, timeout))?;
         self.stream.tcp.set_write_timeout(timeout)?;
 
         let mut now = Instant::now();
-        // When all that had come was answered: until then, the client may have waited for
-        // the server.
+        // When all that had arrived had its replies. Until then, the client may have waited
+        // for the server, so it was not idle.
         let mut quiet_since = now;
+        // When the current line was first seen; `None` between lines.
         let mut line_begun: Option<Instant> = None;
         while !self.stream.shutdown().is_begun() {
+            // 1. Judge by the time after the last read, so that even after a pause, bytes
+            //    that came in time are read before the client is closed.
             let overdue = self.overdue(quiet_since, line_begun, now);
             if let Some(deadline @ Deadline::Line(_)) = overdue
                 && self.lines.is_over_limit()
             {
-                // What is left to read of such a line may be endless.
+                // The rest of such a line may be endless, so it is not read.
                 return Ok(End::Overdue(deadline));
             }
-            // What came before a deadline may not be read yet. It is read now, but nothing
-            // is waited for, so a drip of single bytes gains no time.
+
+            // 2. Read. Wait for bytes only if no deadline has passed.
             let read = match overdue {
                 None => self.lines.fill(&mut &self.stream.tcp),
-                Some(_) => self.read_here(),
+                Some(_) => self.read_arrived(),
             };
-            let read = match (read, overdue) {
-                (Ok(read), _) => Some(read + self.read_rest()),
-                (Err(error), Some(deadline)) if error.kind() == ErrorKind::WouldBlock => {
-                    return Ok(End::Overdue(deadline));
+            let received = match read {
+                Ok(0) => Received::End,
+                Ok(read) => Received::Bytes(read + self.read_rest()),
+                Err(error) => {
+                    if let Some(deadline) = overdue
+                        && error.kind() == ErrorKind::WouldBlock
+                    {
+                        return Ok(End::Overdue(deadline));
+                    }
+                    if !is_retryable(&error) {
+                        return Err(error);
+                    }
+                    // The time limit of the read has passed, or a pause or signal has
+                    // interrupted it. Either way, the clock judges.
+                    Received::Nothing
                 }
-                // A time limit has passed, or a pause or signal has interrupted the read.
-                // Either way, the clock judges.
-                (Err(error), _) if is_retryable(&error) => None,
-                (Err(error), _) => return Err(error),
             };
-            let answered = self.answer()?;
+
+            // 3. Reply, also to what a client has sent before its half-close.
+            let replied = self.reply_to_messages()?;
+
+            // 4. Look at the clock only now: the time that replies take is the server's.
             now = Instant::now();
-            match read {
-                Some(0) => return Ok(self.client_ended()),
-                Some(read) => {
-                    self.fit_room(read);
+            match received {
+                Received::Bytes(read) => {
+                    self.fit_buffers(read);
                     quiet_since = now;
                 }
-                None => {
+                Received::End => return Ok(self.client_ended()),
+                Received::Nothing => {
                     self.lines.shrink();
                     self.replies = Vec::new();
                 }
             }
             if !self.lines.is_inside_line() {
                 line_begun = None;
-            } else if answered || line_begun.is_none() {
+            } else if replied > 0 || line_begun.is_none() {
+                // A message has ended, so the current line is another one than before.
                 line_begun = Some(now);
             }
         }
         Ok(End::Shutdown)
     }
 
-    /// The deadline that has passed, if one has.
+    /// Returns the deadline that has passed, if one has.
     fn overdue(
         &self,
         quiet_since: Instant,
         line_begun: Option<Instant>,
         now: Instant,
     ) -> Option<Deadline> {
-        if let (Some(begun), Some(limit)) = (line_begun, self.settings.timeout)
+        if let Some(begun) = line_begun
+            && let Some(limit) = self.settings.timeout
             && now.saturating_duration_since(begun) >= limit
         {
             return Some(Deadline::Line(limit));
         }
-        let limit = self.settings.idle_timeout?;
-        if now.saturating_duration_since(quiet_since) < limit {
-            return None;
+        if let Some(limit) = self.settings.idle_timeout
+            && now.saturating_duration_since(quiet_since) >= limit
+        {
+            return Some(Deadline::Idle(limit));
         }
-        Some(Deadline::Idle(limit))
+        None
     }
 
-    /// The client has half-closed. If a shutdown has ended the taking up of messages
-    /// before they were all answered, the client gets a notice instead of a bare end.
+    /// Returns how the connection ends after the client has half-closed. If a shutdown has
+    /// left messages without a reply, the client gets a notice instead of a bare end.
     fn client_ended(&self) -> End {
         if self.lines.is_inside_line() {
             End::Shutdown
@@ -284,18 +338,25 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Answers what had come when the shutdown was noticed. Of a flood, that is only the
-    /// beginning. A line begun is not answered: the client is to send it again
-    /// elsewhere, from its beginning.
-    fn answer_last(&mut self) -> io::Result<End> {
+    /// Replies to the messages that had arrived when the thread noticed the shutdown. Of a
+    /// flood, that is only the beginning. A line that has not ended gets no reply: the client
+    /// is to send it again to another server, from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost, or the client does not read its replies in time.
+    fn reply_to_last_messages(&mut self) -> io::Result<End> {
         let begun = Instant::now();
-        let mut left = LAST_BYTES;
-        // Once messages are left unanswered, there may be no room to read more.
-        while left > 0 && begun.elapsed() < LAST_READS && !self.takes_up_no_more() {
-            let Ok(read) = self.read_here() else { break };
+        let mut bytes_left = LAST_BYTES;
+        // Once messages are no longer processed, they may fill the buffer, and a read into a
+        // full buffer fails.
+        while bytes_left > 0 && begun.elapsed() < LAST_READS && !self.has_stopped_processing() {
+            let Ok(read) = self.read_arrived() else {
+                break;
+            };
             let read = read + self.read_rest();
-            left = left.saturating_sub(read);
-            self.answer()?;
+            bytes_left = bytes_left.saturating_sub(read);
+            self.reply_to_messages()?;
             if read == 0 {
                 return Ok(self.client_ended());
             }
@@ -313,45 +374,57 @@ impl<'a> Connection<'a> {
             Ok(End::Shutdown) => format!(": {SHUTTING_DOWN}"),
             Err(error) => format!(": {error}"),
         };
-        // To send a message without its end is a tutorial's first bug.
-        let is_lines = self.settings.framing == Framing::Lines;
-        let is_answered = !matches!(end, Ok(End::Shutdown));
-        let ends_no_line =
-            is_lines && is_answered && self.messages == 0 && self.lines.is_inside_line();
-        let hint = if ends_no_line {
+        log::info!(
+            "{peer} disconnected after {messages}{why}{}",
+            self.hint(end)
+        );
+    }
+
+    /// Returns the end of the log line about the connection: a hint, if the client has sent
+    /// text but no LF. To forget the LF is a tutorial's first bug.
+    fn hint(&self, end: &io::Result<End>) -> &'static str {
+        if self.settings.framing == Framing::Raw || matches!(end, Ok(End::Shutdown)) {
+            return "";
+        }
+        if self.messages == 0 && self.lines.is_inside_line() {
             " (a client that ends no line needs --framing raw)"
         } else {
             ""
-        };
-        log::info!("{peer} disconnected after {messages}{why}{hint}");
+        }
     }
 
-    fn takes_up_no_more(&self) -> bool {
-        self.stream.shutdown().takes_up_no_more()
+    fn has_stopped_processing(&self) -> bool {
+        self.stream.shutdown().has_stopped_processing()
     }
 
-    /// With raw framing, reads what else is here, since a read is a message. The room grows
-    /// only as far as that needs: most messages are short. Returns the number of bytes.
+    /// With raw framing, reads the rest of what has arrived, because a read is a message.
+    /// The buffer grows only as far as that needs: most messages are short. Returns the
+    /// number of bytes.
     fn read_rest(&mut self) -> usize {
         let mut rest = 0;
         while self.settings.framing == Framing::Raw && self.lines.is_full() {
-            match self.read_here() {
-                Ok(more @ 1..) => rest += more,
-                // An end or an error comes again.
-                _ => break,
+            // The next read meets an end or an error again.
+            let more = self.read_arrived().unwrap_or(0);
+            if more == 0 {
+                break;
             }
+            rest += more;
         }
         rest
     }
 
-    /// Reads what is here already, and waits for nothing.
-    fn read_here(&mut self) -> io::Result<usize> {
+    /// Reads what has arrived already, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WouldBlock`] if nothing has arrived; otherwise the connection is lost.
+    fn read_arrived(&mut self) -> io::Result<usize> {
         without_waiting(&self.stream.tcp, || self.lines.fill(&mut &self.stream.tcp))
     }
 
-    /// Gives back the room that long messages took once they are over. A client
-    /// that sends long and short ones by turns keeps it.
-    fn fit_room(&mut self, read: usize) {
+    /// Frees the memory that long messages took, once only short ones come. A client that
+    /// sends long and short ones by turns keeps it.
+    fn fit_buffers(&mut self, read: usize) {
         if read > SHORT {
             self.short_since = self.messages;
         } else if self.messages - self.short_since >= SHORT_MESSAGES {
@@ -363,13 +436,17 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Answers every message that is here, unless a shutdown ends that. Returns whether
-    /// there was one.
-    fn answer(&mut self) -> io::Result<bool> {
+    /// Processes every message that is in the buffer, until a shutdown ends that: logs it and
+    /// replies to it. Returns how many they were.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost, or the client does not read its replies in time.
+    fn reply_to_messages(&mut self) -> io::Result<u64> {
         let peer = self.peer;
         let before = self.messages;
         let shutdown = self.stream.shutdown();
-        while !shutdown.takes_up_no_more() {
+        while !shutdown.has_stopped_processing() {
             let text = match self.settings.framing {
                 Framing::Lines => self.lines.next_line().map(wire::text),
                 Framing::Raw => self.lines.next_read().map(Ok),
@@ -388,16 +465,28 @@ impl<'a> Connection<'a> {
         if !self.replies.is_empty() {
             self.send()?;
         }
-        Ok(self.messages > before)
+        Ok(self.messages - before)
     }
 
-    /// Sends all replies written so far, under one deadline.
+    /// Sends all replies in the buffer, under one deadline.
+    ///
+    /// ```text
+    /// write, write, …  ──▶  deadline  ──▶  one more write, without waiting
+    /// (each may wait)                        ├─ it takes all the rest: in time
+    ///                                        └─ it takes less: too late
+    /// ```
+    ///
+    /// Why one more write: the server may have been paused in the write before it, while the
+    /// client read all that had been sent. Then the socket's buffer is empty, and the client
+    /// has missed nothing. A client that reads in drips has left no room for all the rest.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost, or the client does not read its replies in time.
     fn send(&mut self) -> io::Result<()> {
         let begun = Instant::now();
         let mut rest = &self.replies[..];
         let mut is_overdue = false;
-        // The socket's own timeout starts anew with each write, so after one that took
-        // only a part, the clock decides whether there is another.
         loop {
             let written = if is_overdue {
                 without_waiting(&self.stream.tcp, || (&self.stream.tcp).write(rest))
@@ -414,21 +503,23 @@ impl<'a> Connection<'a> {
                 self.replies.clear();
                 return Ok(());
             }
-            // A client that has taken all that was sent has left room for the rest; one
-            // that drips has not.
             if is_overdue {
                 let why = "replies were not taken in time";
                 return Err(io::Error::new(ErrorKind::TimedOut, why));
             }
-            is_overdue = self
-                .settings
-                .timeout
-                .is_some_and(|limit| begun.elapsed() >= limit);
+            // The socket's own time limit begins again with each write, so the clock judges.
+            if let Some(limit) = self.settings.timeout {
+                is_overdue = begun.elapsed() >= limit;
+            }
         }
     }
 }
 
-/// A read or write of what the socket's buffers hold or take right now.
+/// Reads or writes what the socket's buffers hold or take right now.
+///
+/// # Errors
+///
+/// [`ErrorKind::WouldBlock`] if that is nothing; otherwise those of the read or write.
 fn without_waiting<T>(stream: &TcpStream, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     stream.set_nonblocking(true)?;
     let result = act();

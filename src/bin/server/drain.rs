@@ -1,12 +1,13 @@
 //! How the server closes a connection after a notice.
 //!
-//! Closing a socket with unread bytes resets the connection, and the reset can
-//! destroy a notice that the client has not read yet. So the socket is only
-//! half-closed after the notice, and what the client still sends is drained.
+//! The symptom to avoid: the client never sees the notice. The cause: closing a socket with
+//! unread bytes resets the connection. The reset can destroy a notice that the client has
+//! not read yet. So the server sends the notice and only half-closes. Then it drains: it
+//! reads and discards the bytes that the client still sends.
 //!
-//! Usually one thread does this for all clients, for at most a second each, with
-//! sockets that do not block, so no client delays another, or the thread that
-//! accepts. In a shutdown each client's own thread does it, and waits for its client.
+//! Usually one thread does this for all clients, for at most a second each. Its sockets do
+//! not block, so no client delays another one, or the thread that accepts. In a
+//! shutdown each client's own thread does it, and waits until its client closes.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,29 +19,38 @@ use std::time::{Duration, Instant};
 
 use crate::stream::Stream;
 
-/// How long a connection is drained at most by the thread for all.
+/// How long the thread for all clients drains each connection at most.
 const DRAINED_FOR: Duration = Duration::from_secs(1);
 
-/// How often the connections are looked at.
+/// How often that thread reads from all its connections.
 const SWEEP: Duration = Duration::from_millis(10);
 
 /// A connection to be closed after a notice.
 pub(crate) struct Closing {
     stream: Arc<Stream>,
-    /// What the socket's buffer has not taken yet of the notice.
+    /// The rest of the notice, which the socket's buffer has not taken yet.
     unsent: Vec<u8>,
+    /// When the thread for all clients took the connection; until then, when it was made.
     since: Instant,
 }
 
-/// Starts the thread for all. It drains at most `most` connections at once; one more
-/// ends the one that has been drained longest.
+/// Whether a connection is to be drained further.
+#[derive(PartialEq)]
+enum Progress {
+    Open,
+    /// The client has closed, the connection is lost, or its time is over.
+    Over,
+}
+
+/// Starts the thread for all clients. It drains at most `most` connections at once: one
+/// more ends the one that has been drained longest.
 ///
 /// # Errors
 ///
-/// No thread is available.
+/// The system starts no further thread.
 pub(crate) fn start(most: usize) -> io::Result<SyncSender<Closing>> {
     // Zero capacity: the sender blocks until the thread takes the connection, a few
-    // milliseconds at most, so no more descriptors are open than are counted.
+    // milliseconds at most. So no more descriptors are open than are counted.
     let (sender, receiver) = mpsc::sync_channel(0);
     let thread = thread::Builder::new().name("drain".to_string());
     thread.spawn(move || run(&receiver, most))?;
@@ -48,7 +58,8 @@ pub(crate) fn start(most: usize) -> io::Result<SyncSender<Closing>> {
 }
 
 fn run(closings: &Receiver<Closing>, most: usize) {
-    let mut drained = VecDeque::new();
+    // The first one has been drained longest.
+    let mut drained: VecDeque<Closing> = VecDeque::new();
     let mut swept = Instant::now();
     let mut scratch = vec![0; 65_536];
     loop {
@@ -59,7 +70,10 @@ fn run(closings: &Receiver<Closing>, most: usize) {
         };
         match closings.recv_timeout(wait) {
             Ok(closing) => {
-                drained.extend(closing.begin());
+                // A connection that is lost already needs no draining.
+                if let Ok(begun) = closing.begin() {
+                    drained.push_back(begun);
+                }
                 if drained.len() > most {
                     drained.pop_front();
                 }
@@ -68,7 +82,7 @@ fn run(closings: &Receiver<Closing>, most: usize) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if swept.elapsed() >= SWEEP {
-            drained.retain_mut(|closing: &mut Closing| closing.goes_on(&mut scratch));
+            drained.retain_mut(|closing| closing.advance(&mut scratch) == Progress::Open);
             swept = Instant::now();
         }
     }
@@ -76,27 +90,33 @@ fn run(closings: &Receiver<Closing>, most: usize) {
 
 impl Closing {
     pub(crate) fn new(stream: Arc<Stream>, notice: Vec<u8>) -> Self {
-        let since = Instant::now();
         Closing {
             stream,
             unsent: notice,
-            since,
+            since: Instant::now(),
         }
     }
 
-    /// `None` if the connection is lost already.
-    fn begin(mut self) -> Option<Self> {
-        // The thread may have been busy until now.
+    /// Sends the beginning of the notice, usually all of it.
+    ///
+    /// # Errors
+    ///
+    /// The connection is lost already.
+    fn begin(mut self) -> io::Result<Self> {
+        // The thread may have been busy since the connection was sent to it.
         self.since = Instant::now();
-        self.stream.tcp.set_nonblocking(true).ok()?;
-        self.send().ok()?;
-        Some(self)
+        self.stream.tcp.set_nonblocking(true)?;
+        self.send()?;
+        Ok(self)
     }
 
-    /// Sends what the socket takes; after the last of it, half-closes.
+    /// Sends as much of the notice as the socket's buffer takes. After the end of the
+    /// notice, half-closes.
     fn send(&mut self) -> io::Result<()> {
         match (&self.stream.tcp).write(&self.unsent) {
-            Ok(sent) => _ = self.unsent.drain(..sent),
+            Ok(sent) => {
+                self.unsent.drain(..sent);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -106,28 +126,35 @@ impl Closing {
         Ok(())
     }
 
-    /// Takes a part of what the client has sent. It is one part for each client
-    /// in turn: one that sends without end does not hold up the others.
-    fn goes_on(&mut self, scratch: &mut [u8]) -> bool {
+    /// Sends more of the notice, and discards one part of what the client has sent. It is
+    /// one part for each client in turn, so a client that sends without end does not delay
+    /// the others.
+    fn advance(&mut self, scratch: &mut [u8]) -> Progress {
         if !self.unsent.is_empty() && self.send().is_err() {
-            return false;
+            return Progress::Over;
         }
         let is_open = match (&self.stream.tcp).read(scratch) {
             // A client that has half-closed still waits for the notice.
-            Ok(read) => read > 0 || !self.unsent.is_empty(),
+            Ok(0) => !self.unsent.is_empty(),
+            Ok(_) => true,
             Err(error) => error.kind() == ErrorKind::WouldBlock,
         };
-        is_open && self.since.elapsed() < DRAINED_FOR
+        if is_open && self.since.elapsed() < DRAINED_FOR {
+            Progress::Open
+        } else {
+            Progress::Over
+        }
     }
 }
 
-/// Sends a notice and drains until the client closes, in the client's own thread. Only
-/// the end of the process limits this, so it is for a shutdown.
+/// Sends a notice and drains until the client closes, in the client's own thread. Only the
+/// end of the process limits the time, so this is for a shutdown alone.
 ///
 /// # Errors
 ///
 /// The connection is lost.
-// Never inlined: the caller's frame would have the buffer all the time.
+// Never inlined: otherwise the buffer would take a part of the thread's small stack as long
+// as the client is served.
 #[inline(never)]
 pub(crate) fn close_in_shutdown(stream: &Stream, notice: &[u8]) -> io::Result<()> {
     let mut tcp = &stream.tcp;

@@ -1,144 +1,196 @@
 //! How many clients this machine allows.
 //!
-//! Each client costs a descriptor and a thread, and each thread four memory
-//! mappings: its stack and its signal stack, each with a guard page. The
-//! system's refusal of a descriptor or a thread can be dealt with, but Rust's
-//! std aborts the whole process where a new thread cannot map its signal stack,
-//! so that limit must never be reached.
+//! A client costs one descriptor and one thread. A thread costs four memory mappings: its
+//! stack, its signal stack, and a guard page for each.
+//!
+//! If no descriptor or no thread is left, the server gets an error and goes on. But if a
+//! new thread cannot map its signal stack, Rust's std aborts the whole process. So the
+//! limit of mappings must never be reached.
 
-use std::{fs, sync::Arc};
+use std::fs;
+use std::sync::Arc;
 
 use anyhow::bail;
 use log::Level;
 use tcp_chat::system;
 
-/// How many clients are served at once, unless told otherwise.
+/// How many clients are served at once if the command line says nothing.
 const DEFAULT_CLIENTS: usize = 10_000;
 
-/// How many connections at most are kept open for a moment after their notice.
+/// How many connections at most are drained at once after their notice.
 const MOST_DRAINED: usize = 256;
 
-/// How many connections at most are accepted and wait for their thread. More come at
-/// once than threads can be started, and the kernel lets the rest repeat their SYN after
-/// a second.
+/// How many connections at most are accepted and wait for their thread. More clients may
+/// connect at once than threads can be started. Those that find the kernel's queue full
+/// repeat their SYN only after a second.
 const MOST_WAITING: usize = 4096;
 
 /// Descriptors for a connection just accepted and one just closing, with a few
 /// to spare.
 const SPARE_FILES: usize = 6;
 
-/// The standard streams, the listener and the two ends of the pipe for signals: what
-/// is open where it cannot be told.
+/// How many descriptors are taken to be open on a system that does not list them: the
+/// standard streams, the listener, and the two ends of the pipe for signals.
 const USUALLY_OPEN: usize = 6;
 
-/// Numbers of connections.
+/// How many connections there may be at once of each kind.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    /// Served at once.
+    /// Clients that are served.
     clients: usize,
-    /// What that number comes from.
+    /// The reason for that number: an option, the default, or a limit of the machine.
     cause: String,
-    /// Kept open for a moment after their notice, to be drained.
+    /// Connections that are drained after their notice.
     pub(crate) drained: usize,
-    /// Accepted, and not served or refused yet.
+    /// Connections that are accepted, but neither served nor refused yet.
     pub(crate) waiting: usize,
-    /// One reference for each slot that is taken, besides this one.
-    slots: Arc<()>,
+    taken: TakenSlots,
 }
 
-/// One client's share of those that are served at once. Its drop gives it back,
-/// however its client's thread ends.
+/// Counts the slots that are taken: one reference for each, and one for this value.
+#[derive(Debug, Default)]
+struct TakenSlots(Arc<()>);
+
+/// One client's share of the clients that are served at once. Dropping it frees the slot,
+/// even if the client's thread panics.
 #[derive(Debug)]
 pub(crate) struct Slot {
     _counted: Arc<()>,
 }
 
+impl TakenSlots {
+    fn count(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
+    }
+
+    fn add(&self) -> Slot {
+        Slot {
+            _counted: Arc::clone(&self.0),
+        }
+    }
+}
+
 impl Limits {
+    /// Returns the limits for as many clients as were asked for, or as this machine
+    /// allows. Raises the soft limit of open files if that is needed and the hard one
+    /// allows it. If the machine allows fewer clients than wanted, logs which of its limits
+    /// is the cause, and how to raise it.
+    ///
+    /// # Errors
+    ///
+    /// The machine allows not even one client.
+    pub(crate) fn of_this_machine(asked: Option<usize>) -> anyhow::Result<Self> {
+        let address_space = system::address_space_limit();
+        if address_space < usize::MAX {
+            log::warn!(
+                "The address space is limited to {address_space} bytes (ulimit -v): \
+                 the server aborts when a thread finds none left"
+            );
+        }
+        let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
+        let others = MOST_DRAINED + MOST_WAITING + SPARE_FILES + open_files(usize::MAX);
+        let file_limit = system::open_file_limit(wanted.saturating_add(others));
+        let machine = Machine {
+            file_limit,
+            open_files: open_files(file_limit),
+            map_limit: max_map_count(),
+        };
+        machine.allow(asked)
+    }
+
     /// Takes a slot for one more client.
     ///
     /// # Errors
     ///
-    /// As many clients as allowed are being served; this is why no more are.
+    /// All slots are taken. The text says how many, and what limits them.
     pub(crate) fn take_slot(&self) -> Result<Slot, String> {
-        let taken = Arc::strong_count(&self.slots) - 1;
+        let taken = self.taken.count();
         if taken >= self.clients {
             return Err(format!("{} connected ({})", clients_are(taken), self.cause));
         }
-        Ok(Slot {
-            _counted: Arc::clone(&self.slots),
+        Ok(self.taken.add())
+    }
+}
+
+/// What this machine gives to this process.
+struct Machine {
+    /// How many descriptors may be open.
+    file_limit: usize,
+    /// How many are open already.
+    open_files: usize,
+    /// How many memory mappings there may be.
+    map_limit: usize,
+}
+
+/// The limit that decides how many clients are served.
+struct Bound {
+    name: String,
+    /// How to raise it; empty if it is the wanted number itself.
+    remedy: &'static str,
+}
+
+impl Machine {
+    /// Computes the limits for as many clients as were asked for, or fewer.
+    ///
+    /// # Errors
+    ///
+    /// Not even one client is allowed.
+    fn allow(&self, asked: Option<usize>) -> anyhow::Result<Limits> {
+        let drained = MOST_DRAINED.min(self.file_limit / 8);
+        let waiting = MOST_WAITING.min(self.file_limit / 8);
+        let not_for_clients = drained + waiting + self.open_files + SPARE_FILES;
+        let by_files = self.file_limit.saturating_sub(not_for_clients);
+        // Four mappings for each thread. An eighth is left to all other mappings, and to
+        // threads that are about to end.
+        let by_maps = self.map_limit / 4 / 8 * 7;
+
+        let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
+        let clients = wanted.min(by_files).min(by_maps);
+        let bound = if clients == wanted {
+            let name = match asked {
+                Some(asked) => format!("--max-clients {asked}"),
+                None => "the default limit".to_string(),
+            };
+            Bound { name, remedy: "" }
+        } else if by_files < by_maps {
+            Bound {
+                name: format!("the hard open-file limit of {}", self.file_limit),
+                remedy: "ulimit -Hn raises it",
+            }
+        } else {
+            Bound {
+                name: "vm.max_map_count".to_string(),
+                remedy: "sysctl raises it",
+            }
+        };
+        let Bound { name, remedy } = bound;
+        if clients == 0 {
+            bail!("not even one client is allowed because of {name} ({remedy})");
+        }
+        if clients < wanted {
+            // Only who asked for more has to be warned.
+            let level = if asked.is_some() {
+                Level::Warn
+            } else {
+                Level::Info
+            };
+            let served = clients_are(clients);
+            log::log!(
+                level,
+                "At most {served} served, not {wanted}, because of {name} ({remedy})"
+            );
+        }
+        Ok(Limits {
+            clients,
+            cause: name,
+            drained,
+            waiting,
+            taken: TakenSlots::default(),
         })
     }
 }
 
-/// The limits for as many clients as were asked for, or what the machine
-/// allows. The soft limit of open files is raised for them where the hard one
-/// allows it. The log says which limit of the machine's is the lower one, and
-/// how to raise it.
-///
-/// # Errors
-///
-/// Not even one client is allowed.
-pub(crate) fn limits(asked: Option<usize>) -> anyhow::Result<Limits> {
-    let address_space = system::address_space_limit();
-    if address_space < usize::MAX {
-        log::warn!(
-            "The address space is limited to {address_space} bytes (ulimit -v): \
-             the server aborts when a thread finds none left"
-        );
-    }
-    let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
-    let others = MOST_DRAINED + MOST_WAITING + SPARE_FILES + open_files(usize::MAX);
-    let files = system::open_file_limit(wanted.saturating_add(others));
-    allow(asked, files, open_files(files), max_map_count())
-}
-
-/// The rule: how many clients the limits of descriptors, of which some are open
-/// already, and of memory mappings allow.
-fn allow(asked: Option<usize>, files: usize, open: usize, maps: usize) -> anyhow::Result<Limits> {
-    let drained = MOST_DRAINED.min(files / 8);
-    let waiting = MOST_WAITING.min(files / 8);
-    let by_files = files.saturating_sub(drained + waiting + open + SPARE_FILES);
-    // An eighth is left to what else is mapped and to threads about to end.
-    let by_maps = maps / 4 / 8 * 7;
-
-    let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
-    let clients = wanted.min(by_files).min(by_maps);
-    let (cause, remedy) = if clients == wanted {
-        let flag = asked.map(|_| format!("--max-clients {clients}"));
-        (flag.unwrap_or("the default limit".to_string()), "")
-    } else if by_files < by_maps {
-        (
-            format!("the hard open-file limit of {files}"),
-            "ulimit -Hn raises it",
-        )
-    } else {
-        ("vm.max_map_count".to_string(), "sysctl raises it")
-    };
-    if clients == 0 {
-        bail!("not even one client is allowed because of {cause} ({remedy})");
-    }
-    if clients < wanted {
-        let level = if asked.is_some() {
-            Level::Warn
-        } else {
-            Level::Info
-        };
-        let served = clients_are(clients);
-        log::log!(
-            level,
-            "At most {served} served, not {wanted}, because of {cause} ({remedy})"
-        );
-    }
-    Ok(Limits {
-        clients,
-        cause,
-        drained,
-        waiting,
-        slots: Arc::default(),
-    })
-}
-
-/// A number of clients, as the beginning of a sentence about them.
+/// Returns a number of clients as the beginning of a sentence about them.
 pub(crate) fn clients_are(number: usize) -> String {
     if number == 1 {
         "1 client is".to_string()
@@ -147,21 +199,26 @@ pub(crate) fn clients_are(number: usize) -> String {
     }
 }
 
-/// How many descriptors are open below the limit, inherited ones too.
+/// Counts the open descriptors below this limit, inherited ones too.
 fn open_files(limit: usize) -> usize {
     let Ok(files) = fs::read_dir("/dev/fd") else {
         return USUALLY_OPEN;
     };
-    let numbers = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok());
+    let mut open: usize = 0;
+    for file in files.flatten() {
+        // A file's name is the number of its descriptor.
+        let name = file.file_name();
+        let number = name.to_str().and_then(|name| name.parse::<usize>().ok());
+        if number.is_some_and(|number| number < limit) {
+            open += 1;
+        }
+    }
     // One of them is the directory itself.
-    numbers
-        .filter(|number: &usize| *number < limit)
-        .count()
-        .saturating_sub(1)
+    open.saturating_sub(1)
 }
 
-/// How many memory mappings a process may have; no limit where it cannot be
-/// told.
+/// Returns how many memory mappings a process may have; `usize::MAX` on a system that
+/// does not say.
 fn max_map_count() -> usize {
     let count = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
     count.trim().parse().unwrap_or(usize::MAX)
@@ -171,35 +228,48 @@ fn max_map_count() -> usize {
 mod tests {
     use super::*;
 
-    const NONE: usize = usize::MAX;
+    const NO_LIMIT: usize = usize::MAX;
 
-    /// The numbers and what they come from, for these limits.
-    fn allowed(asked: Option<usize>, files: usize, maps: usize) -> (usize, [usize; 2], String) {
-        let limits = allow(asked, files, 4, maps).unwrap();
-        (
-            limits.clients,
-            [limits.drained, limits.waiting],
-            limits.cause,
-        )
+    /// A machine with four open files.
+    fn machine(file_limit: usize, map_limit: usize) -> Machine {
+        Machine {
+            file_limit,
+            open_files: 4,
+            map_limit,
+        }
+    }
+
+    /// Checks how many clients are allowed, because of what, and how many connections are
+    /// drained and waiting at most.
+    #[track_caller]
+    fn check(
+        asked: Option<usize>,
+        machine: &Machine,
+        clients: usize,
+        cause: &str,
+        [drained, waiting]: [usize; 2],
+    ) {
+        let limits = machine.allow(asked).unwrap();
+        assert_eq!(limits.clients, clients);
+        assert_eq!(limits.cause, cause);
+        assert_eq!(limits.drained, drained);
+        assert_eq!(limits.waiting, waiting);
     }
 
     #[test]
     fn allows_what_was_asked_for_or_the_lowest_of_the_machines_limits() {
-        let default = "the default limit".to_string();
-        assert_eq!(allowed(None, NONE, NONE), (10_000, [256, 4096], default));
-        let asked = "--max-clients 38".to_string();
-        assert_eq!(allowed(Some(38), 64, NONE), (38, [8, 8], asked));
-        let files = "the hard open-file limit of 64".to_string();
-        assert_eq!(allowed(Some(39), 64, NONE), (38, [8, 8], files.clone()));
-        assert_eq!(allowed(None, 64, NONE), (38, [8, 8], files));
+        let unlimited = machine(NO_LIMIT, NO_LIMIT);
+        check(None, &unlimited, 10_000, "the default limit", [256, 4096]);
+        let few_files = machine(64, NO_LIMIT);
+        let files = "the hard open-file limit of 64";
+        check(Some(38), &few_files, 38, "--max-clients 38", [8, 8]);
+        check(Some(39), &few_files, 38, files, [8, 8]);
+        check(None, &few_files, 38, files, [8, 8]);
         // As by default on Linux: 57,330 mappings of 65,530, four for a thread.
-        let maps = "vm.max_map_count".to_string();
-        assert_eq!(
-            allowed(Some(20_000), 100_000, 65_530),
-            (14_329, [256, 4096], maps)
-        );
-        let asked = "--max-clients 1".to_string();
-        assert_eq!(allowed(Some(1), 13, 64), (1, [1, 1], asked));
+        let linux = machine(100_000, 65_530);
+        let maps = "vm.max_map_count";
+        check(Some(20_000), &linux, 14_329, maps, [256, 4096]);
+        check(Some(1), &machine(13, 64), 1, "--max-clients 1", [1, 1]);
     }
 
     #[test]
@@ -208,7 +278,7 @@ mod tests {
             (1, "1 client is connected (--max-clients 1)"),
             (2, "2 clients are connected (--max-clients 2)"),
         ] {
-            let limits = allow(Some(asked), NONE, 4, NONE).unwrap();
+            let limits = machine(NO_LIMIT, NO_LIMIT).allow(Some(asked)).unwrap();
             let mut slots: Vec<Slot> = (0..asked).map(|_| limits.take_slot().unwrap()).collect();
             assert_eq!(limits.take_slot().unwrap_err(), full);
             slots.pop();
@@ -221,12 +291,12 @@ mod tests {
         for (files, maps, why) in [
             (
                 12,
-                NONE,
+                NO_LIMIT,
                 "the hard open-file limit of 12 (ulimit -Hn raises it)",
             ),
-            (NONE, 31, "vm.max_map_count (sysctl raises it)"),
+            (NO_LIMIT, 31, "vm.max_map_count (sysctl raises it)"),
         ] {
-            let error = allow(None, files, 4, maps).unwrap_err().to_string();
+            let error = machine(files, maps).allow(None).unwrap_err().to_string();
             assert_eq!(
                 error,
                 format!("not even one client is allowed because of {why}")

@@ -1,10 +1,12 @@
-//! The socket that listens: of this process's own, or given by the program that
+//! The socket that listens: this process opens it, or inherits it from the program that
 //! started it.
 
-use std::{io, net::TcpListener};
+use std::io;
+use std::net::TcpListener;
 
 use anyhow::{Context, anyhow};
-use tcp_chat::{cli, system};
+use tcp_chat::cli;
+use tcp_chat::system;
 
 /// Where to listen, as the command line says it.
 #[derive(clap::Args)]
@@ -21,21 +23,29 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Opens the socket, or takes the inherited one.
+    ///
     /// # Errors
     ///
-    /// The address cannot be listened on, or nothing that listens is inherited.
+    /// The name does not resolve, the address cannot be listened on, or no listening
+    /// socket is inherited.
     pub(crate) fn open(&self) -> anyhow::Result<TcpListener> {
         if self.inherit {
             let why = "no listening TCP socket is inherited, neither as standard input nor as \
                        descriptor 3 (LISTEN_PID, LISTEN_FDS=1)";
             return system::inherited_listener().context(why);
         }
-        TcpListener::bind((self.host.as_str(), self.port))
-            .and_then(|listener| system::lengthen_queue(&listener).map(|()| listener))
+        self.bind()
             .map_err(|error| match error.kind() {
                 io::ErrorKind::AddrInUse => anyhow!("{error}; --port takes another port"),
                 _ => error.into(),
             })
             .with_context(|| format!("cannot listen on {}", cli::address(&self.host, self.port)))
+    }
+
+    fn bind(&self) -> io::Result<TcpListener> {
+        let listener = TcpListener::bind((self.host.as_str(), self.port))?;
+        system::lengthen_queue(&listener)?;
+        Ok(listener)
     }
 }

@@ -1,9 +1,22 @@
 //! The server: acknowledges every line that its clients send.
 //!
-//! [`listener`] opens the socket, and this file announces it. [`accept`] gives
-//! each client a thread, if [`limits`] has a slot for it; [`connection`] is what
-//! that thread does with its [`stream`]. [`drain`] closes connections after a notice, and
-//! [`shutdown`] is the graceful stop by a signal.
+//! A client's way through the files:
+//!
+//! ```text
+//!                     a slot is free
+//! listener ── accept ────────────────▶ connection   (a thread of the client's own)
+//!               │                          │
+//!               │ no slot is free          │ the client missed a deadline
+//!               ▼                          │
+//!             drain ◀──────────────────────┘        (one thread for all such clients)
+//! ```
+//!
+//! - [`listener`] opens the socket, and this file announces it.
+//! - [`accept`] accepts each client, and gives it a thread if [`limits`] has a slot.
+//! - [`connection`] is what that thread does: it reads lines and sends replies.
+//! - [`drain`] closes a connection after a notice, and loses no byte of the notice.
+//! - [`shutdown`] ends the server gracefully after a signal. It waits for each open
+//!   [`stream`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -15,10 +28,11 @@ mod listener;
 mod shutdown;
 mod stream;
 
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::{convert::Infallible, thread};
+use std::thread;
 
 use anyhow::Context;
 use clap::Parser;
@@ -26,7 +40,9 @@ use log::LevelFilter;
 use tcp_chat::cli;
 use tcp_chat::system::{self, Interruptible};
 
-use crate::{accept::Server, shutdown::Shutdown};
+use crate::accept::Server;
+use crate::limits::Limits;
+use crate::shutdown::Shutdown;
 
 /// Acknowledges every line that its clients send, one thread per client.
 #[derive(Parser)]
@@ -56,16 +72,17 @@ fn main() -> ExitCode {
 ///
 /// # Errors
 ///
-/// It cannot serve.
+/// The signals, the address, the limits or the threads do not allow it to serve.
 fn run(args: &Args) -> anyhow::Result<Infallible> {
     cli::logger(LevelFilter::Info, args.quiet, false)
         .format_target(false)
         .format_timestamp_millis()
         .init();
-    // A log over the limit of a file's size (ulimit -f) does not end the server.
+    // Otherwise, a log that reaches the limit of a file's size (ulimit -f) would end the
+    // server.
     system::ignore_file_size_signal();
     let shutdown = Arc::new(Shutdown::default());
-    // Where threads cannot be interrupted, a signal ends the server at once.
+    // On a system that cannot interrupt threads, a signal ends the server at once.
     if Interruptible::IS_SUPPORTED {
         let carry_out = shutdown::prepare(&shutdown).context("cannot start a thread")?;
         system::watch(carry_out).context("cannot wait for signals")?;
@@ -75,9 +92,10 @@ fn run(args: &Args) -> anyhow::Result<Infallible> {
     let address = listener
         .local_addr()
         .context("cannot tell the address that was bound")?;
-    let limits = limits::limits(args.max_clients.map(|clients| clients as usize))
+    let asked_clients = args.max_clients.map(|clients| clients as usize);
+    let limits = Limits::of_this_machine(asked_clients)
         .with_context(|| format!("cannot serve on {address}"))?;
-    shutdown.accepting_begins(address);
+    shutdown.record_accepting(address);
     let server = Server::start(listener, args.connection.clone(), limits, &shutdown)
         .context("cannot start a thread")?;
     // A closed standard output is no reason not to serve.

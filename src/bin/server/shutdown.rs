@@ -1,24 +1,45 @@
-//! The graceful stop by a signal: clients lose nothing, and nothing comes twice.
+//! The graceful shutdown by a signal: clients lose no message and repeat none.
 //!
-//! A task that awaits can await the news of a shutdown as well. A thread that is
-//! blocked in `accept` or `read` cannot, so something has to happen to what it
-//! waits for. A connection to the server's own address wakes `accept`, and a signal
-//! to the thread interrupts `read`. (`shutdown` of the reading side wakes `read`
-//! too, but it looks like the client's end, after which a line that was cut counts
-//! as whole. And Linux then answers bytes that come after the server's own end with
-//! a reset, which destroys replies in transit.)
+//! ```text
+//!  time   phase            the listener, and each client's thread
 //!
-//! 1. The server accepts all who are in the listener's queue, up to its own
-//!    connection, and no more: dropping the listener resets all who are left in it. (An
-//!    inherited socket stays open, and its queue is the next owner's.)
-//! 2. Each client's thread answers what has come, sends the notice, half-closes, and
-//!    drains until its client closes, so no reset destroys a reply. The threads exist
-//!    already, so nothing is handed over and nothing polls.
-//! 3. After 2 s no further message is taken up, so each that was taken up has its
-//!    reply before the end. After 5 s, clients that are still connected are cut off.
+//!  0 s    Begun            The server connects to itself, which wakes `accept`. All clients
+//!    │                     before that connection in the listener's queue are accepted.
+//!    │                     Reads are interrupted. Each thread replies to the messages that
+//!    │                     have arrived (for at most 0.1 s), sends the notice,
+//!    │                     half-closes, and drains until its client closes.
+//!  0.5 s  AcceptIsOverdue  Accepting ends, even if that connection was never accepted.
+//!    │
+//!  2 s    RepliesOnly      No further message is processed. The rest of the time is for the
+//!    │                     replies to those that were.
+//!  5 s    CutOff           Clients that are still connected are cut off. The log gets its
+//!    │                     last line.
+//!  5.5 s                   The process ends, even if that line could not be written.
+//! ```
 //!
-//! A message is then either logged and acknowledged, or neither, and its client can
-//! send it elsewhere.
+//! The process ends earlier, as soon as all clients have closed; usually that takes
+//! milliseconds. These times count only while the process runs: a pause of any length
+//! counts as 0.2 s at most.
+//!
+//! To process a message is to log it and to reply to it. In a shutdown, both happen or
+//! neither does. So a client can send each message without a reply to another server.
+//!
+//! # Why it takes all this
+//!
+//! A task that awaits can await the begin of a shutdown as well. A thread that is blocked in
+//! `accept` or `read` cannot, so each needs something that wakes it:
+//!
+//! - `accept`: a connection to the server's own address. Closing the listener instead would
+//!   reset all clients in its queue. (An inherited socket stays open. Its next owner serves
+//!   the clients that are left in its queue.)
+//! - `read`: a signal to the thread. `shutdown` of the reading side wakes `read` too, but it
+//!   looks as if the client had half-closed, and then a cut line counts as whole. Besides,
+//!   Linux answers bytes that come after the server's half-close with a reset, which
+//!   destroys replies in transit.
+//!
+//! Each client's own thread closes its connection, so no connection is handed over to
+//! another thread, and nothing polls. It drains, because closing a socket with unread
+//! bytes would reset the connection and destroy replies.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -34,72 +55,82 @@ use tcp_chat::{cli, running_time};
 
 use crate::limits::clients_are;
 
-/// How long `accept` is waited for. The server's own connection may not come: the
-/// queue is full, a firewall is in the way, no descriptor is free, or other
-/// processes that share the socket take it each time. A slow machine needs a while for a
-/// long queue.
+/// When accepting ends at the latest. The server's own connection may never be accepted: the
+/// queue is full, a firewall blocks it, no descriptor is free, or other processes that
+/// share the socket accept it each time. A slow machine needs a while for a long queue.
 const ACCEPTING: Duration = Duration::from_millis(500);
 
-/// How long messages are taken up. The rest of the shutdown is left to the replies.
-const TAKING_UP: Duration = Duration::from_secs(2);
+/// When the last message is processed. The rest of the shutdown is left to the replies.
+const PROCESSING: Duration = Duration::from_secs(2);
 
-/// How long the clients are waited for at most. Those who run containers and services kill what
-/// has not ended 10 s after they asked it to.
+/// When the clients that are still connected are cut off. Container and service managers
+/// kill a process that has not ended 10 s after the signal.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// How long the last line of the log may take after that.
 const LAST_LINE: Duration = Duration::from_millis(500);
 
-/// How long each attempt to connect may take. Before the next one, `accept` has time to
-/// make room in its queue.
+/// How long each attempt to connect may take. It holds the lock that `accept`'s thread needs
+/// to go on, and while it does, the queue does not get shorter.
 const ATTEMPT: Duration = Duration::from_millis(10);
 
-/// The pause after such an attempt, and after the first interruption.
+/// The pause after a failed attempt, which lets `accept` make room in its queue; and the
+/// pause after the first interruption.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 
-/// The longest pause between two interruptions of the same thread.
+/// The longest pause between two interruptions of the same thread, and between two of the
+/// server's own connections.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How far a shutdown is.
+/// What the server sends on its own connections after the first one: a byte, because with
+/// TCP_DEFER_ACCEPT the kernel lets only a connection be accepted that has sent something.
+/// This byte occurs in no UTF-8 text. So if another process accepts the connection, that
+/// process rejects the byte as a message.
+const NOT_TEXT: &[u8] = b"\xff";
+
+/// How far a shutdown is. The numbers ascend, because phases are compared.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Phase {
-    /// There is a shutdown.
+    /// The signal has come.
     Begun = 1,
-    /// `accept` was waited for long enough.
+    /// The server has waited long enough for `accept` to wake.
     AcceptIsOverdue,
-    /// No further message is taken up.
+    /// No further message is processed.
     RepliesOnly,
     /// Clients that are still connected are cut off.
     CutOff,
 }
 
-/// Whether the server is shutting down, and what has to end before it does.
+/// Whether the server is shutting down, and what has to end before the process does.
 #[derive(Default)]
 pub(crate) struct Shutdown {
     /// The [`Phase`]; 0 while there is no shutdown.
     phase: AtomicU8,
+    /// When the shutdown began.
     begun: OnceLock<Instant>,
     listener: Mutex<Listener>,
+    /// Notified when the server has stopped accepting.
     accept_ended: Condvar,
     /// The clients' threads, each until it has noticed the shutdown.
     pub(crate) threads: Interruptible,
     /// How many streams are open, each from `accept` until it is dropped.
     open_streams: Mutex<usize>,
+    /// Notified when no stream is open any more.
     all_closed: Condvar,
 }
 
-/// What is known of the socket that listens. An attempt to connect to it holds the lock,
-/// because `accept` may return the connection before this thread knows its address.
+/// What is known of the socket that listens.
 #[derive(Default)]
 struct Listener {
     /// Its address, while the server accepts.
     accepts_on: Option<SocketAddr>,
-    /// Where the server's own connections to it come from.
+    /// The local addresses of the server's own connections to it. `accept` sees them as
+    /// addresses of peers.
     own: Vec<SocketAddr>,
 }
 
-/// A stream's share of the count of those that are open.
+/// One stream's share of the count of open streams. Dropping it ends that share.
 pub(crate) struct OpenStream {
     pub(crate) shutdown: Arc<Shutdown>,
 }
@@ -114,23 +145,23 @@ impl Drop for OpenStream {
     }
 }
 
-/// Prepares for a shutdown. Returns what carries it out after a signal: SIGTERM is the
-/// order to stop, so it ends in exit code 0; after the others, the program ends by the
-/// signal.
+/// Prepares for a shutdown. Returns the function that carries it out after a signal. SIGTERM
+/// is the order to stop, so after it this function ends the process with exit code 0.
+/// After other signals it returns, and its caller ends the process by the signal.
 ///
-/// The thread for it starts now, because at the time of the signal there may be none
-/// to be had.
+/// Starts the thread for the shutdown now, because at the time of the signal the system may
+/// have no thread left.
 ///
 /// # Errors
 ///
-/// No thread is available.
+/// The system starts no further thread.
 pub(crate) fn prepare(
     shutdown: &Arc<Shutdown>,
 ) -> io::Result<impl FnOnce(Signal) + Send + 'static> {
     let (begin, begun) = mpsc::channel();
     let (end, ended) = mpsc::channel();
-    let in_thread = Arc::clone(shutdown);
     let thread = thread::Builder::new().name("shutdown".to_string());
+    let in_thread = Arc::clone(shutdown);
     thread.spawn(move || {
         if begun.recv().is_ok() {
             in_thread.run();
@@ -149,18 +180,18 @@ pub(crate) fn prepare(
 }
 
 impl Shutdown {
-    /// The server accepts on this address from now on.
-    pub(crate) fn accepting_begins(&self, on: SocketAddr) {
+    /// Records that the server accepts on this address from now on.
+    pub(crate) fn record_accepting(&self, on: SocketAddr) {
         self.listener().accepts_on = Some(on);
     }
 
-    /// The server accepts no more.
-    pub(crate) fn accepting_ended(&self) {
+    /// Records that the server accepts no more.
+    pub(crate) fn record_end_of_accepting(&self) {
         self.listener().accepts_on = None;
         self.accept_ended.notify_all();
     }
 
-    /// Counts a stream that was accepted.
+    /// Counts a stream that was accepted, until the returned value is dropped.
     pub(crate) fn count_stream(self: &Arc<Self>) -> OpenStream {
         *self.open_streams() += 1;
         let shutdown = Arc::clone(self);
@@ -177,38 +208,40 @@ impl Shutdown {
         self.has_reached(Phase::AcceptIsOverdue)
     }
 
-    /// Whether no further message may be taken up.
-    pub(crate) fn takes_up_no_more(&self) -> bool {
+    /// Whether no further message may be processed.
+    pub(crate) fn has_stopped_processing(&self) -> bool {
         self.has_reached(Phase::RepliesOnly)
     }
 
-    /// Whether this is where the server's own connection comes from.
+    /// Whether a connection from this address is one of the server's own. Waits until the
+    /// current attempt to connect has recorded its address.
     pub(crate) fn is_own(&self, peer: SocketAddr) -> bool {
         self.is_begun() && self.listener().own.contains(&peer)
     }
 
-    /// Lets all see that there is a shutdown.
+    /// Begins the shutdown, which all threads can see from now on.
     pub(crate) fn begin(&self) {
         self.begun.get_or_init(Instant::now);
         self.enter(Phase::Begun);
     }
 
-    /// Lets no further message be taken up, as 2 s after the beginning.
+    /// Ends the processing of messages, as 2 s after the beginning.
     #[cfg(all(test, unix))]
-    pub(crate) fn stop_taking_up(&self) {
+    pub(crate) fn stop_processing(&self) {
         self.enter(Phase::RepliesOnly);
     }
 
-    /// Lets the phases follow each other until the shutdown has ended. This thread
-    /// writes no log, which may take any time.
+    /// Enters each phase at its time, until [`run`](Self::run) has ended in the other thread.
+    /// Logs nothing, because to write the log may take any time.
     fn advance_until(&self, ended: &Receiver<()>) {
+        // A disconnected channel means that the other thread has panicked.
         let has_ended = |step| ended.recv_timeout(step) != Err(RecvTimeoutError::Timeout);
-        for (lasts, next) in [
+        for (wait, next) in [
             (ACCEPTING, Phase::AcceptIsOverdue),
-            (TAKING_UP - ACCEPTING, Phase::RepliesOnly),
-            (LONGEST - TAKING_UP, Phase::CutOff),
+            (PROCESSING - ACCEPTING, Phase::RepliesOnly),
+            (LONGEST - PROCESSING, Phase::CutOff),
         ] {
-            if running_time::wait_within(lasts, has_ended) {
+            if running_time::wait_within(wait, has_ended) {
                 return;
             }
             self.enter(next);
@@ -216,37 +249,39 @@ impl Shutdown {
         running_time::wait_within(LAST_LINE, has_ended);
     }
 
-    /// Ends accepting, interrupts the clients' threads, and returns when all clients are
-    /// gone or are to be cut off.
+    /// Ends accepting, interrupts the clients' threads, and waits until all clients have
+    /// closed or are to be cut off.
     fn run(&self) {
         log::info!("Stopping: {} connected", clients_are(*self.open_streams()));
         self.end_accepting();
         let left = self.await_clients();
         let begun = self.begun.get_or_init(Instant::now);
         let stopped = format!("Stopped after {:.3} s", begun.elapsed().as_secs_f64());
-        match left as u64 {
-            0 => log::info!("{stopped}"),
-            left => log::warn!("{stopped}, with {} cut off", cli::counted(left, "client")),
+        if left == 0 {
+            log::info!("{stopped}");
+        } else {
+            let clients = cli::counted(left as u64, "client");
+            log::warn!("{stopped}, with {clients} cut off");
         }
     }
 
-    /// Returns when the server accepts no more, or should have noticed.
+    /// Waits until the server accepts no more, or until that is overdue. Connects to the
+    /// server again and again, because other servers may share the socket and accept its
+    /// connections:
     ///
-    /// Servers that share the socket may accept each other's connections. One that shuts
-    /// down, too, takes this connection for a client, and waits until it closes: so each
-    /// new attempt closes the one before. One that goes on logs a client that sends
-    /// nothing, or one byte.
+    /// - One that shuts down, too, takes the connection for a client and waits until it
+    ///   closes. So each new attempt closes the one before.
+    /// - One that goes on logs a client that sends nothing, or one byte.
     fn end_accepting(&self) {
         let mut own = self.connect_to_itself(b"");
         while self.await_end_of_accepting(LONGEST_PAUSE) && !self.accept_is_overdue() {
             drop(own);
-            // With TCP_DEFER_ACCEPT, only who has sent something is accepted. If it is by
-            // another process, the byte is no text.
-            own = self.connect_to_itself(b"\xff");
+            own = self.connect_to_itself(NOT_TEXT);
         }
     }
 
-    /// Waits for this long. Returns whether the server still accepts.
+    /// Waits until the server accepts no more, but no longer than this. Returns whether it
+    /// still accepts.
     fn await_end_of_accepting(&self, limit: Duration) -> bool {
         let accepts = |listener: &mut Listener| listener.accepts_on.is_some();
         let waited = self
@@ -256,15 +291,20 @@ impl Shutdown {
         listener.accepts_on.is_some()
     }
 
-    /// Connects to the server's own address while the server accepts there. The
-    /// connection must stay until it is accepted.
-    fn connect_to_itself(&self, sends: &[u8]) -> Option<TcpStream> {
+    /// Connects to the server's own address, unless the server accepts no more. The caller
+    /// keeps the connection open until it is accepted.
+    ///
+    /// Each attempt holds the lock from before `connect` until the connection's address is
+    /// recorded. Without the lock, `accept` could return the connection before that. Then
+    /// [`is_own`](Self::is_own) would not know the address, and take the connection for
+    /// a client. With the lock, `is_own` waits for the address.
+    fn connect_to_itself(&self, bytes: &[u8]) -> Option<TcpStream> {
         loop {
             let mut listener = self.listener();
             let address = reachable(listener.accepts_on?);
             if let Ok(mut own) = TcpStream::connect_timeout(&address, ATTEMPT) {
                 listener.own.extend(own.local_addr());
-                let _ = own.write_all(sends);
+                let _ = own.write_all(bytes);
                 return Some(own);
             }
             drop(listener);
@@ -275,28 +315,28 @@ impl Shutdown {
         }
     }
 
-    /// Interrupts the clients' threads until each has noticed, and waits until their
-    /// streams are closed. Returns how many are left to be cut off.
+    /// Interrupts the clients' threads until each has noticed the shutdown, and waits until
+    /// their streams are closed. Returns how many are left to be cut off.
     fn await_clients(&self) -> usize {
         let mut pause = SHORTEST_PAUSE;
         let mut own = None;
         loop {
-            // A thread that was only about to wait has not noticed the last time. One
-            // that starts later sees the shutdown before it waits.
+            // Again and again: a signal has no effect on a thread that is not blocked yet,
+            // but about to be. A thread that starts later sees the shutdown before it reads.
             self.threads.interrupt();
             let open = self.open_streams();
             let is_open = |open: &mut usize| *open > 0;
             let waited = self.all_closed.wait_timeout_while(open, pause, is_open);
             let left = *waited.unwrap_or_else(PoisonError::into_inner).0;
             if left == 0 || self.has_reached(Phase::CutOff) {
-                // If `accept` was never woken, it may still bring a client. Its messages
-                // are not taken up: nobody would wait for their replies.
+                // If `accept` was never woken, it may still bring a client. In this phase its
+                // messages are not processed: nothing would wait until they have replies.
                 self.enter(Phase::CutOff);
                 return left;
             }
             if self.await_end_of_accepting(Duration::ZERO) {
                 drop(own);
-                own = self.connect_to_itself(b"\xff");
+                own = self.connect_to_itself(NOT_TEXT);
             }
             pause = LONGEST_PAUSE.min(pause * 2);
         }
@@ -323,7 +363,8 @@ impl Shutdown {
     }
 }
 
-/// The address at which this machine reaches a socket that listens there.
+/// Returns the address at which this machine reaches a socket that listens on `address`:
+/// the unspecified address becomes the loopback one.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

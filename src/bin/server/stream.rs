@@ -1,15 +1,16 @@
-//! A client's stream, which a shutdown can interrupt and waits for.
+//! A client's stream, counted for a shutdown, which waits until it is closed.
 
 use std::net::TcpStream;
 use std::sync::Arc;
 
 use crate::shutdown::{OpenStream, Shutdown};
 
-/// A client's stream. A shutdown waits until it is dropped.
+/// A client's stream. A shutdown waits until the stream is dropped.
 pub(crate) struct Stream {
     pub(crate) tcp: TcpStream,
-    /// Dropped after `tcp`: when the count is zero, no stream is open any more.
-    open: OpenStream,
+    /// Dropped after `tcp`, because fields are dropped in their order. So when the count
+    /// of open streams is zero, every socket is closed.
+    counted: OpenStream,
 }
 
 impl Stream {
@@ -17,12 +18,12 @@ impl Stream {
     pub(crate) fn new(tcp: TcpStream, shutdown: &Arc<Shutdown>) -> Self {
         Stream {
             tcp,
-            open: shutdown.count_stream(),
+            counted: shutdown.count_stream(),
         }
     }
 
     /// The shutdown that waits for this stream.
     pub(crate) fn shutdown(&self) -> &Shutdown {
-        &self.open.shutdown
+        &self.counted.shutdown
     }
 }

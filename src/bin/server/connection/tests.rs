@@ -168,10 +168,13 @@ fn once_no_message_is_taken_up_none_is_answered_and_the_client_gets_the_notice()
             }
             let mut connection = Connection::new(&stream, peer, settings.clone());
             connection.lines.fill(&mut &stream.tcp).unwrap();
-            shutdown.stop_taking_up();
-            assert!(!connection.answer().unwrap());
+            shutdown.stop_processing();
+            assert_eq!(connection.reply_to_messages().unwrap(), 0);
             assert!(matches!(connection.run().unwrap(), End::Shutdown));
-            assert!(matches!(connection.answer_last().unwrap(), End::Shutdown));
+            assert!(matches!(
+                connection.reply_to_last_messages().unwrap(),
+                End::Shutdown
+            ));
             assert!(matches!(connection.client_ended(), End::Shutdown));
             assert_eq!((connection.messages, connection.replies.len()), (0, 0));
 

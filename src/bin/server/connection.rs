@@ -25,13 +25,12 @@
 //! paused for any time. So a client whose deadline has passed is read from once more:
 //!
 //! ```text
-//! a deadline passes ──▶ the blocked read ends ──▶ reads what has arrived, without waiting
-//!                       (late, but never early)     │
-//!                                                   ├─ bytes: replies, judges again
-//!                                                   └─ nothing: closes with a notice
+//! a deadline passes ──▶ the blocked read ends ──▶ one read that waits for nothing
+//!                       (late by at most the        ├─ bytes: replies, judges again
+//!                       shorter limit)              └─ nothing: closes with a notice
 //! ```
 //!
-//! A pause can therefore make a deadline late, but cannot make a client miss it.
+//! A pause of the server can therefore make a deadline late, but cannot make a client miss it.
 
 #[cfg(test)]
 mod tests;
@@ -248,8 +247,8 @@ impl<'a> Connection<'a> {
         // When the current line was first seen; `None` between lines.
         let mut line_begun: Option<Instant> = None;
         while !self.stream.shutdown().is_begun() {
-            // 1. Judge by the time after the last read, so that even after a pause, bytes
-            //    that came in time are read before the client is closed.
+            // 1. Judge by the time after the last read. Even after a pause of any length, that
+            //    leaves one more read for the bytes that arrived in time.
             let overdue = self.overdue(quiet_since, line_begun, now);
             if let Some(deadline @ Deadline::Line(_)) = overdue
                 && self.lines.is_over_limit()

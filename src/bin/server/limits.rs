@@ -168,7 +168,7 @@ impl Machine {
             bail!("not even one client is allowed because of {name} ({remedy})");
         }
         if clients < wanted {
-            // Only who asked for more has to be warned.
+            // The default is no promise, so fewer clients than that need no warning.
             let level = if asked.is_some() {
                 Level::Warn
             } else {

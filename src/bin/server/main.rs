@@ -14,7 +14,7 @@
 //! - [`listener`] opens the socket, and this file announces it.
 //! - [`accept`] accepts each client, and gives it a thread if [`limits`] has a slot.
 //! - [`connection`] is what that thread does: it reads lines and sends replies.
-//! - [`drain`] closes a connection after a notice, and loses no byte of the notice.
+//! - [`drain`] closes a connection after a notice, without a reset that could destroy it.
 //! - [`shutdown`] ends the server gracefully after a signal. It waits for each open
 //!   [`stream`].
 

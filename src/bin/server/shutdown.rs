@@ -6,12 +6,12 @@
 //!  0 s    Begun            The server connects to itself, which wakes `accept`. All clients
 //!    │                     before that connection in the listener's queue are accepted.
 //!    │                     Reads are interrupted. Each thread replies to the messages that
-//!    │                     have arrived (for at most 0.1 s), sends the notice,
+//!    │                     have arrived (for at most 0.1 s and 1 MiB), sends the notice,
 //!    │                     half-closes, and drains until its client closes.
-//!  0.5 s  AcceptIsOverdue  Accepting ends, even if that connection was never accepted.
-//!    │
+//!  0.5 s  AcceptIsOverdue  Nothing waits for `accept` any more. If it wakes later, it brings
+//!    │                     at most one more client.
 //!  2 s    RepliesOnly      No further message is processed. The rest of the time is for the
-//!    │                     replies to those that were.
+//!    │                     replies to messages that were.
 //!  5 s    CutOff           Clients that are still connected are cut off. The log gets its
 //!    │                     last line.
 //!  5.5 s                   The process ends, even if that line could not be written.
@@ -26,7 +26,7 @@
 //!
 //! # Why it takes all this
 //!
-//! A task that awaits can await the begin of a shutdown as well. A thread that is blocked in
+//! A task that awaits can await the beginning of a shutdown as well. A thread that is blocked in
 //! `accept` or `read` cannot, so each needs something that wakes it:
 //!
 //! - `accept`: a connection to the server's own address. Closing the listener instead would
@@ -55,7 +55,7 @@ use tcp_chat::{cli, running_time};
 
 use crate::limits::clients_are;
 
-/// When accepting ends at the latest. The server's own connection may never be accepted: the
+/// How long `accept` is waited for. The server's own connection may never be accepted: the
 /// queue is full, a firewall blocks it, no descriptor is free, or other processes that
 /// share the socket accept it each time. A slow machine needs a while for a long queue.
 const ACCEPTING: Duration = Duration::from_millis(500);
@@ -70,8 +70,8 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// How long the last line of the log may take after that.
 const LAST_LINE: Duration = Duration::from_millis(500);
 
-/// How long each attempt to connect may take. It holds the lock that `accept`'s thread needs
-/// to go on, and while it does, the queue does not get shorter.
+/// How long each attempt to connect may take. An attempt holds the lock that the accepting
+/// thread needs to go on, so the listener's queue gets no shorter as long as it lasts.
 const ATTEMPT: Duration = Duration::from_millis(10);
 
 /// The pause after a failed attempt, which lets `accept` make room in its queue; and the
@@ -160,8 +160,8 @@ pub(crate) fn prepare(
 ) -> io::Result<impl FnOnce(Signal) + Send + 'static> {
     let (begin, begun) = mpsc::channel();
     let (end, ended) = mpsc::channel();
-    let thread = thread::Builder::new().name("shutdown".to_string());
     let in_thread = Arc::clone(shutdown);
+    let thread = thread::Builder::new().name("shutdown".to_string());
     thread.spawn(move || {
         if begun.recv().is_ok() {
             in_thread.run();

@@ -1,5 +1,5 @@
-//! What is answered in a shutdown, wherever in a client's bytes it begins. Where the
-//! system interrupts no read, there is no graceful shutdown.
+//! Which messages get replies in a shutdown, for each of a client's bytes at which it may begin. On
+//! a system that cannot interrupt a read, there is no graceful shutdown to test.
 #![cfg(unix)]
 
 use std::io::Read;
@@ -23,16 +23,32 @@ fn settings(framing: Framing) -> Settings {
     }
 }
 
+/// When the client's thread starts to read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Start {
+    /// Before the shutdown: the thread has read the first part, and waits in the next read.
+    Before,
+    /// After the shutdown has begun: the first part is unread.
+    After,
+}
+
+/// Whether the client half-closes after the first part.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum ClientSide {
+    StaysOpen,
+    HalfCloses,
+}
+
 /// Serves a client whose bytes come in three parts: before the shutdown, after it has
-/// begun, and once the server has half-closed. If `reads_first`, the client's thread has
-/// read the first part before the shutdown, and waits in the next read. If `ends`, the
-/// client half-closes after the first part. Returns what it was sent, the notice
+/// begun, and once the server has half-closed. Returns what the client received, the notice
 /// included.
 fn serve_across_shutdown(
     framing: Framing,
-    (reads_first, ends): (bool, bool),
+    start: Start,
+    client_side: ClientSide,
     parts: [&[u8]; 3],
 ) -> String {
+    let [before, after, too_late] = parts;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     client.set_nodelay(true).unwrap();
@@ -41,19 +57,22 @@ fn serve_across_shutdown(
     let stream = Arc::new(Stream::new(tcp, &shutdown));
     let settings = settings(framing);
 
-    client.write_all(parts[0]).unwrap();
-    if ends {
+    client.write_all(before).unwrap();
+    if client_side == ClientSide::HalfCloses {
         client.shutdown(net::Shutdown::Write).unwrap();
     }
-    let begin = |mut client: &TcpStream, stream: Arc<Stream>| {
-        let unread = if reads_first { 0 } else { parts[0].len() };
-        let mut room = vec![0; 1 << 17];
-        let mut here = || without_waiting(&stream.tcp, || stream.tcp.peek(&mut room));
-        while here().unwrap_or(0) != unread {
+    let begin_shutdown = |mut client: &TcpStream, stream: Arc<Stream>| {
+        let unread = match start {
+            Start::Before => 0,
+            Start::After => before.len(),
+        };
+        let mut buffer = vec![0; 1 << 17];
+        let mut arrived = || without_waiting(&stream.tcp, || stream.tcp.peek(&mut buffer));
+        while arrived().unwrap_or(0) != unread {
             thread::yield_now();
         }
         shutdown.begin();
-        client.write_all(parts[1]).unwrap();
+        client.write_all(after).unwrap();
     };
     thread::scope(|scope| {
         let served = Client {
@@ -62,17 +81,20 @@ fn serve_across_shutdown(
             peer,
         };
         let (drain, _) = mpsc::sync_channel(0);
-        let start = || scope.spawn(move || serve(served, settings, &drain));
-        let thread = if reads_first {
-            let thread = start();
-            begin(&client, stream);
-            thread
-        } else {
-            begin(&client, stream);
-            start()
+        let start_thread = || scope.spawn(move || serve(served, settings, &drain));
+        let thread = match start {
+            Start::Before => {
+                let thread = start_thread();
+                begin_shutdown(&client, stream);
+                thread
+            }
+            Start::After => {
+                begin_shutdown(&client, stream);
+                start_thread()
+            }
         };
         let is_over = AtomicBool::new(false);
-        let mut sent = Vec::new();
+        let mut received = Vec::new();
         thread::scope(|scope| {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
@@ -80,90 +102,106 @@ fn serve_across_shutdown(
                     thread::yield_now();
                 }
             });
-            client.read_to_end(&mut sent).unwrap();
+            client.read_to_end(&mut received).unwrap();
             is_over.store(true, Ordering::Relaxed);
         });
         // The server has half-closed, and waits for the client to close.
-        let _ = client.write_all(parts[2]);
+        let _ = client.write_all(too_late);
         drop(client);
         thread.join().unwrap();
-        String::from_utf8(sent).unwrap()
+        String::from_utf8(received).unwrap()
     })
 }
 
-/// Each way to cut bytes into three parts.
-fn parts(bytes: &[u8]) -> impl Iterator<Item = [&[u8]; 3]> {
-    let cuts = (0..=bytes.len()).flat_map(|b| (0..=b).map(move |a| (a, b)));
-    cuts.map(|(a, b)| [&bytes[..a], &bytes[a..b], &bytes[b..]])
+/// Returns each way to cut bytes into three parts, with either start of the thread.
+fn cases(bytes: &[u8]) -> Vec<(Start, [&[u8]; 3])> {
+    let mut cases = Vec::new();
+    for start in [Start::After, Start::Before] {
+        for second_cut in 0..=bytes.len() {
+            for first_cut in 0..=second_cut {
+                let parts = [
+                    &bytes[..first_cut],
+                    &bytes[first_cut..second_cut],
+                    &bytes[second_cut..],
+                ];
+                cases.push((start, parts));
+            }
+        }
+    }
+    cases
 }
 
 #[test]
-fn wherever_a_shutdown_comes_whole_lines_are_answered_and_all_else_is_left_to_another_server() {
+fn wherever_a_shutdown_begins_whole_lines_get_replies_and_the_rest_is_left_to_another_server() {
     let bytes = "a\n\nb\u{e9}\r\nc\nd".as_bytes();
     let whole_lines = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'\n').count();
-    for (reads_first, parts) in [false, true]
-        .into_iter()
-        .flat_map(|reads_first| parts(bytes).map(move |parts| (reads_first, parts)))
-    {
-        let sent = serve_across_shutdown(Framing::Lines, (reads_first, false), parts);
-        let replies = sent.strip_suffix(&format!("{NOTICE}\n")).unwrap();
-        let answered = replies.lines().count();
-        let texts = ["a", "", "b\u{e9}", "c"].iter().take(answered);
+    for (start, parts) in cases(bytes) {
+        let received = serve_across_shutdown(Framing::Lines, start, ClientSide::StaysOpen, parts);
+        let replies = received.strip_suffix(&format!("{NOTICE}\n")).unwrap();
+        let replied = replies.lines().count();
+        let texts = ["a", "", "b\u{e9}", "c"].iter().take(replied);
         let expected: String = texts.map(|text| format!("{REPLY}{text}\n")).collect();
-        assert_eq!(replies, expected, "{parts:?}");
+        assert_eq!(replies, expected, "{start:?}, {parts:?}");
         // All that came before the shutdown, and nothing that came too late.
         let in_time = whole_lines(parts[0])..=whole_lines(&parts[..2].concat());
-        assert!(in_time.contains(&answered), "{parts:?}: {sent}");
+        assert!(
+            in_time.contains(&replied),
+            "{start:?}, {parts:?}: {received}"
+        );
     }
 }
 
 #[test]
-fn wherever_a_shutdown_comes_a_character_that_a_read_cut_is_left_to_another_server() {
+fn wherever_a_shutdown_begins_a_character_that_a_read_cut_is_left_to_another_server() {
     let bytes = "a\u{e9}\u{1f389}b".as_bytes();
     let whole = |bytes: &[u8]| match str::from_utf8(bytes) {
         Ok(_) => bytes.len(),
         Err(error) => error.valid_up_to(),
     };
-    for (reads_first, parts) in [false, true]
-        .into_iter()
-        .flat_map(|reads_first| parts(bytes).map(move |parts| (reads_first, parts)))
-    {
-        let sent = serve_across_shutdown(Framing::Raw, (reads_first, false), parts);
-        let replies = sent.strip_suffix(NOTICE).unwrap();
-        let answered = replies.replace(REPLY, "");
-        assert!(bytes.starts_with(answered.as_bytes()), "{parts:?}: {sent}");
+    for (start, parts) in cases(bytes) {
+        let received = serve_across_shutdown(Framing::Raw, start, ClientSide::StaysOpen, parts);
+        let replies = received.strip_suffix(NOTICE).unwrap();
+        let echoed = replies.replace(REPLY, "");
+        assert!(
+            bytes.starts_with(echoed.as_bytes()),
+            "{start:?}, {parts:?}: {received}"
+        );
         let in_time = whole(parts[0])..=whole(&parts[..2].concat());
-        assert!(in_time.contains(&answered.len()), "{parts:?}: {sent}");
+        assert!(
+            in_time.contains(&echoed.len()),
+            "{start:?}, {parts:?}: {received}"
+        );
     }
 }
 
 #[test]
-fn a_client_that_had_ended_its_side_before_a_shutdown_has_all_answered_and_no_notice() {
+fn a_client_that_had_half_closed_before_a_shutdown_gets_all_replies_and_no_notice() {
     for (framing, replies) in [
         (Framing::Lines, format!("{REPLY}a\n{REPLY}b\n")),
         (Framing::Raw, format!("{REPLY}a\nb")),
     ] {
-        let sent = serve_across_shutdown(framing, (false, true), [b"a\nb", b"", b""]);
-        assert_eq!(sent, replies);
+        let parts: [&[u8]; 3] = [b"a\nb", b"", b""];
+        let received = serve_across_shutdown(framing, Start::After, ClientSide::HalfCloses, parts);
+        assert_eq!(received, replies);
     }
 }
 
 #[test]
-fn once_no_message_is_taken_up_none_is_answered_and_the_client_gets_the_notice() {
+fn once_no_message_is_processed_none_gets_a_reply_and_the_client_gets_the_notice() {
     for framing in [Framing::Lines, Framing::Raw] {
-        for ends in [false, true] {
+        for client_side in [ClientSide::StaysOpen, ClientSide::HalfCloses] {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (tcp, peer) = listener.accept().unwrap();
             let shutdown = Arc::new(Shutdown::default());
             let stream = Arc::new(Stream::new(tcp, &shutdown));
             let settings = settings(framing);
-            // More than is read at once: some of it stays in the reader, and some in the
+            // More than one read takes: some of it stays in the reader, and some in the
             // socket.
             client
                 .write_all("a line\n".repeat(1000).as_bytes())
                 .unwrap();
-            if ends {
+            if client_side == ClientSide::HalfCloses {
                 client.shutdown(net::Shutdown::Write).unwrap();
             }
             let mut connection = Connection::new(&stream, peer, settings.clone());
@@ -176,7 +214,8 @@ fn once_no_message_is_taken_up_none_is_answered_and_the_client_gets_the_notice()
                 End::Shutdown
             ));
             assert!(matches!(connection.client_ended(), End::Shutdown));
-            assert_eq!((connection.messages, connection.replies.len()), (0, 0));
+            assert_eq!(connection.messages, 0);
+            assert_eq!(connection.replies.len(), 0);
 
             let served = Client {
                 slot: None,
@@ -185,9 +224,9 @@ fn once_no_message_is_taken_up_none_is_answered_and_the_client_gets_the_notice()
             };
             let (drain, _) = mpsc::sync_channel(0);
             let thread = thread::spawn(move || serve(served, settings, &drain));
-            let mut sent = String::new();
-            client.read_to_string(&mut sent).unwrap();
-            assert_eq!(sent.trim_end(), NOTICE);
+            let mut received = String::new();
+            client.read_to_string(&mut received).unwrap();
+            assert_eq!(received.trim_end(), NOTICE);
             drop(client);
             thread.join().unwrap();
         }
@@ -198,11 +237,13 @@ fn once_no_message_is_taken_up_none_is_answered_and_the_client_gets_the_notice()
 fn with_raw_framing_a_message_that_a_shutdown_finds_unread_has_one_reply() {
     for length in [1, 1024, 1025, 3000, 65_536] {
         let text = "x".repeat(length);
-        let sent = serve_across_shutdown(Framing::Raw, (false, false), [text.as_bytes(), b"", b""]);
+        let parts = [text.as_bytes(), b"", b""];
+        let received =
+            serve_across_shutdown(Framing::Raw, Start::After, ClientSide::StaysOpen, parts);
         assert!(
-            sent == format!("{REPLY}{text}{NOTICE}"),
+            received == format!("{REPLY}{text}{NOTICE}"),
             "{length}: {} bytes",
-            sent.len()
+            received.len()
         );
     }
 }

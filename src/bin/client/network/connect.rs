@@ -2,8 +2,8 @@
 //!
 //! A single address gets all the time of the attempt. Several addresses are tried one after
 //! the other, in passes. In the first pass, each is tried for 250 ms, or for twice as long as
-//! the last successful connect took; in each further pass, for twice as long as in the pass
-//! before. So an address whose packets are dropped costs little, and one that is far away is
+//! the last successful connect took, if that is longer. Each further pass doubles that time.
+//! So an address whose packets are dropped costs little, and one that is far away is
 //! reached in the end. Here A drops packets, and B is 900 ms away:
 //!
 //! ```text
@@ -288,7 +288,7 @@ fn share_of_next(untried: usize, share: Duration, left: Limit) -> Duration {
     }
 }
 
-/// Records how an address has failed last, in place of its earlier failure.
+/// Records how an address has failed last, and forgets its earlier failure.
 fn record_failure(failures: &mut Vec<Failure>, failure: Failure) {
     failures.retain(|earlier| earlier.address != failure.address);
     failures.push(failure);

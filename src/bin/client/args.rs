@@ -106,6 +106,7 @@ pub(crate) struct Settings {
 
 /// Reads the name or address of the server.
 fn host(text: &str) -> Result<String, String> {
+    // What to write instead is a whole command line here, so it begins with the program.
     cli::host(text).map_err(|why| why.replace("write: ", "write: client "))
 }
 
@@ -127,7 +128,8 @@ fn series_file(text: &str) -> Result<PathBuf, String> {
 
 /// Reads a number of lines a second.
 fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok();
-    let rate = rate.filter(|rate: &f64| *rate > 0.0 && rate.is_finite());
-    rate.ok_or("not a number above 0".to_string())
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
+        _ => Err("not a number above 0".to_string()),
+    }
 }

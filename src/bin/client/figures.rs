@@ -1,6 +1,6 @@
 //! What the client counts and measures, as plain data.
 
-// What happened to the lines, and how a run stands.
+// What happened to the lines, counted.
 pub(crate) mod counts;
 
 // Durations, exact to 2 %.
@@ -14,3 +14,6 @@ pub(crate) mod outages;
 
 // How late the client itself is.
 pub(crate) mod own_delay;
+
+// All figures of a run at one moment.
+pub(crate) mod snapshot;

@@ -12,7 +12,7 @@ use crate::rules::conversation::Conversation;
 use crate::rules::schedule::Schedule;
 use crate::shared::{End, Shared};
 
-/// Queues every line of the input, each once it is due and there is room for it.
+/// Queues every line of the input, each once it is due and the window allows it.
 pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: impl Read) {
     let mut lines = LineReader::new(MAX_MESSAGE_LINE);
     loop {
@@ -23,66 +23,78 @@ pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: imp
         let mut conversation = shared.lock();
         schedule.waited_for_input(waited_since, now, conversation.room_since());
         while let Some(line) = lines.next_line() {
-            let due;
-            (conversation, due) = wait_for_turn(shared, conversation, &mut schedule, &mut now);
-            conversation.enqueue(line, due);
+            let turn = wait_for_turn(shared, conversation, &mut schedule, &mut now);
+            conversation = turn.conversation;
+            conversation.enqueue(line, turn.due);
             schedule.advance();
         }
         if let Ok(0) | Err(_) = read {
-            // The news first: when the input has ended, so may the run.
-            shared.release_changed(conversation);
+            // This logs the news. It must come first, because the end of the input may be
+            // the end of the run.
+            shared.unlock_after_input(conversation);
             end_input(shared, read);
             return;
         }
-        // Under the lock, or a prompt could come before the line counts.
+        // Still under the lock. Whether to prompt is decided under it, too, and depends on
+        // both the queued lines and the cursor.
         shared.output.record_typed(lines.is_inside_line());
-        shared.release_changed(conversation);
+        shared.unlock_after_input(conversation);
     }
 }
 
-/// Waits until the next line is due and there is room for it. Returns the conversation,
-/// and when the line was due.
+/// The turn of a line to be queued.
+struct Turn<'a> {
+    /// Locked, and with room for the line.
+    conversation: MutexGuard<'a, Conversation>,
+    /// The due time of the line.
+    due: Instant,
+}
+
+/// Waits until the next line is due and the window allows it. Sets `now` to the time after
+/// each wait.
 fn wait_for_turn<'a>(
     shared: &'a Shared,
     mut conversation: MutexGuard<'a, Conversation>,
     schedule: &mut Schedule,
     now: &mut Instant,
-) -> (MutexGuard<'a, Conversation>, Instant) {
+) -> Turn<'a> {
     loop {
         let due = schedule.due(*now);
         if let Some(due) = due
             && due <= *now
             && conversation.has_room()
         {
-            return (conversation, due);
+            return Turn { conversation, due };
         }
-        shared.release_changed(conversation);
+        shared.unlock_after_input(conversation);
         match due {
             Some(due) => thread::sleep(due.saturating_duration_since(*now)),
             // The rate is too low for the clock.
             None => thread::sleep(Duration::MAX),
         }
-        conversation = shared.lock_with_room();
+        conversation = shared.lock_to_queue();
         *now = Instant::now();
     }
 }
 
-/// The input has ended, and the run with it, if there is nothing left to do.
+/// Records that the input has ended. Usually the session thread then ends the run, once
+/// everything is done. But it cannot be interrupted while it connects, so if everything is
+/// done by then, this thread ends the run.
 fn end_input(shared: &Shared, read: io::Result<usize>) {
-    let verdict = shared.change(|conversation| {
+    let end = shared.change(|conversation| {
         conversation.end_input(read.map(|_| ()));
-        // The thread that connects sees the end by itself, but cannot be interrupted in
-        // an attempt.
-        conversation
-            .is_done_while_connecting()
-            .then(|| conversation.verdict())
+        if conversation.is_done_while_connecting() {
+            Some(End::from_verdict(conversation.verdict()))
+        } else {
+            None
+        }
     });
-    if let Some(verdict) = verdict {
-        shared.end(End::by_verdict(verdict));
+    if let Some(end) = end {
+        shared.end(end);
     }
 }
 
-/// Reads once. There is no time limit, so after an interruption nothing is to be judged.
+/// Reads once, again after an interruption by a signal: there are no deadlines to judge.
 fn fill_uninterrupted(lines: &mut LineReader, input: &mut impl Read) -> io::Result<usize> {
     loop {
         match lines.fill(input) {

@@ -1,10 +1,10 @@
 //! The client: sends the lines of its input, verifies and prints every reply.
 //!
-//! [`rules`] decide. The threads that carry them out share what [`shared`] has: one reads
-//! the [`input`], one connects again and again and reads replies, one writes to each
-//! connection ([`network`]). What the user sees goes through [`output`]. [`figures`] are
-//! what is counted, and [`reports`] what is shown of them. The main thread waits for the
-//! first end of the [`run`], and concludes it.
+//! [`rules`] decides what happens, without any thread or socket. Threads carry that out: one
+//! reads the [`input`], one connects and reads replies, and one writes to each connection
+//! ([`network`]). [`shared`] says which thread holds what and when. [`output`] is the terminal.
+//! [`figures`] are what is counted and measured, and [`reports`] what the user is shown of
+//! them. The main thread starts the [`run`], waits for its first end, and concludes it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -29,7 +29,7 @@ use tcp_chat::cli;
 use crate::args::Args;
 
 fn main() -> ExitCode {
-    // A panic was reported where it happened, also one of this thread.
+    // The panic hook has printed a panic, also one of this thread.
     match panic::catch_unwind(|| run::run(&Args::parse())) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => cli::failure("client", &error),

@@ -1,11 +1,11 @@
-//! The threads that talk to the server: one connects again and again and reads replies,
-//! one writes to each connection.
+//! The threads that talk to the server. The session thread connects, as often as needed, and
+//! reads the replies. For each connection, a writer thread sends the messages.
 
-// One connection: a thread that writes, beside the one that reads.
+// One connection, with its writer thread.
 pub(crate) mod connection;
 
 // One attempt to connect.
 mod connect;
 
-// Connects again and again.
+// The session thread.
 pub(crate) mod session;

@@ -1,35 +1,40 @@
-//! The terminal: replies on standard output, the prompt and the log on standard error. It
-//! alone knows where the cursor stands.
+//! The terminal: replies on standard output; the prompt, the log, the line of progress and
+//! the conclusion on standard error. Only this module knows where the cursor stands.
 
 use std::io::{self, IsTerminal, Write};
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
 use std::time::Duration;
-use std::{mem, thread};
 
 use log::Level;
 use tcp_chat::printable::Printable;
 use tcp_chat::running_time;
 use tcp_chat::system::{self, Stdout};
 
-/// How long the end of the run waits for what else is being written.
-const OTHER_WORDS: Duration = Duration::from_millis(100);
+/// How long the conclusion waits for other threads that are writing to the terminal.
+const OTHER_WRITES: Duration = Duration::from_millis(100);
 
 /// Standard output and standard error.
 pub(crate) struct Output {
     stdout: Stdout,
     stdout_is_terminal: bool,
+    /// Whether a user types the input at a terminal and is prompted for it.
     prompts: bool,
-    /// Whether the line of `--progress` is rewritten in place.
+    /// Whether standard error is a terminal at which nobody types: then the line of
+    /// `--progress` is rewritten in place.
     rewrites: bool,
-    /// Whether the cursor stands behind a prompt, a line that was not ended, or
-    /// the line of progress.
+    /// Whether the cursor is not at the beginning of a line: it stands after a prompt, a
+    /// typed line without its end, or the line of progress.
     is_mid_line: AtomicBool,
-    /// Held while something is written to the terminal.
+    /// Locked while something is written to the terminal.
     terminal: Mutex<()>,
 }
 
 impl Output {
+    /// Opens standard output, and looks which streams are terminals.
+    ///
     /// # Errors
     ///
     /// Standard output is not open, or no descriptor is free.
@@ -44,11 +49,11 @@ impl Output {
         })
     }
 
-    /// Writes replies, each a line. Into a file or pipe their bytes go unchanged.
+    /// Writes replies, each a line. To a file or pipe, it writes their bytes unchanged.
     ///
     /// # Errors
     ///
-    /// What the system says; [`io::ErrorKind::BrokenPipe`] if nobody reads.
+    /// Standard output cannot be written; [`io::ErrorKind::BrokenPipe`] if nobody reads it.
     pub(crate) fn print(&self, replies: &[u8]) -> io::Result<()> {
         let mut stdout = &self.stdout;
         if self.stdout_is_terminal {
@@ -67,7 +72,7 @@ impl Output {
         }
     }
 
-    /// Logs what is not a reply, a line each.
+    /// Logs these lines, each at its level.
     pub(crate) fn log(&self, lines: impl IntoIterator<Item = (Level, String)>) {
         for (level, line) in lines {
             if log::log_enabled!(level) {
@@ -77,33 +82,35 @@ impl Output {
         }
     }
 
-    /// Whether somebody types who wants to be asked for a message.
+    /// Whether a user types the input at a terminal and is prompted for it.
     pub(crate) fn prompts(&self) -> bool {
         self.prompts
     }
 
-    /// Puts the cursor behind a prompt. Returns whether it stood elsewhere: then the
-    /// prompt is to be shown.
+    /// Records that the cursor stands after a prompt. Returns whether the caller must show
+    /// the prompt: not if the cursor is in a line already.
     pub(crate) fn begin_prompt(&self) -> bool {
         !self.is_mid_line.swap(true, Ordering::Relaxed)
     }
 
-    /// Shows the prompt that was begun.
+    /// Shows the prompt that [`begin_prompt`](Self::begin_prompt) has recorded.
     pub(crate) fn show_prompt(&self) {
         let _terminal = self.lock();
         let _ = write!(io::stderr(), "Enter message: ");
     }
 
-    /// The user has typed something, and perhaps not ended the line.
+    /// Records that the user has typed something; `is_mid_line` is whether the line is not
+    /// ended yet.
     pub(crate) fn record_typed(&self, is_mid_line: bool) {
         if self.prompts {
             self.is_mid_line.store(is_mid_line, Ordering::Relaxed);
         }
     }
 
-    /// Shows how far the run is: in place at a terminal, where nobody types, and
-    /// else on a line of its own. A prompt is left alone: nothing goes on behind it.
-    pub(crate) fn progress(&self, line: &str) {
+    /// Shows how far the run is: in place at a terminal where nobody types, otherwise on a
+    /// line of its own. Shows nothing while the user is to type a message: a prompt must
+    /// not be written over, and nothing could be typed after the line of progress.
+    pub(crate) fn show_progress(&self, line: &str) {
         if self.prompts && self.is_mid_line.load(Ordering::Relaxed) {
             return;
         }
@@ -113,37 +120,44 @@ impl Output {
         let _ = write!(io::stderr(), "{line}{end}");
     }
 
-    /// Whether somebody waits at a terminal.
+    /// Whether standard error is a terminal.
     pub(crate) fn is_at_terminal(&self) -> bool {
         self.prompts || self.rewrites
     }
 
-    /// Shows the last words, after which nothing else comes. A terminal shows the Ctrl-C
-    /// that has interrupted the run.
-    pub(crate) fn end(&self, last_words: &str, was_interrupted: bool) {
-        let is_shown = was_interrupted && (self.prompts || self.rewrites);
-        self.is_mid_line.fetch_or(is_shown, Ordering::Relaxed);
-        // Whoever writes to a terminal or pipe that takes nothing keeps the lock; then
-        // waiting for it is useless.
-        if let Some(terminal) = lock_within(&self.terminal, OTHER_WORDS) {
-            self.end_line();
-            // Never given back.
-            mem::forget(terminal);
+    /// Records a SIGINT: a terminal has shown the Ctrl-C that sent it, as `^C`.
+    pub(crate) fn record_ctrl_c(&self) {
+        if self.is_at_terminal() {
+            self.is_mid_line.store(true, Ordering::Relaxed);
         }
-        let _ = io::stderr().write_all(last_words.as_bytes());
     }
 
-    /// Ends the line that the cursor may stand in, so that what is shown next has
-    /// its own, and keeps others from the terminal meanwhile.
+    /// Writes the conclusion of the run to standard error, and keeps the terminal locked:
+    /// nothing else is shown after it.
+    pub(crate) fn end(&self, conclusion: &str) {
+        // A thread that writes to a terminal or pipe which takes nothing keeps the lock. It
+        // would be useless to wait any longer for that.
+        if let Some(terminal) = lock_within(&self.terminal, OTHER_WRITES) {
+            self.end_line();
+            // Without this, the lock would be released here.
+            mem::forget(terminal);
+        }
+        let _ = io::stderr().write_all(conclusion.as_bytes());
+    }
+
+    /// Ends the line that the cursor may stand in, and locks the terminal. The caller writes
+    /// a line of its own while it holds the lock.
     fn begin_line(&self) -> MutexGuard<'_, ()> {
         let terminal = self.lock();
         self.end_line();
         terminal
     }
 
+    /// Moves the cursor to the beginning of a line, unless it stands there.
     fn end_line(&self) {
         if self.is_mid_line.swap(false, Ordering::Relaxed) {
-            // Either its end, or back to its beginning, and erase it (ECMA-48's EL).
+            // After a prompt, a new line. After the line of progress, back to its beginning,
+            // and erase it (ECMA-48's EL).
             let end = if self.prompts { "\n" } else { "\r\x1b[K" };
             let _ = write!(io::stderr(), "{end}");
         }
@@ -154,7 +168,7 @@ impl Output {
     }
 }
 
-/// Takes a lock, unless that takes too long or its last holder panicked.
+/// Takes a lock, unless that takes too long or a thread has panicked while it held the lock.
 fn lock_within<T>(lock: &Mutex<T>, limit: Duration) -> Option<MutexGuard<'_, T>> {
     let mut taken = None;
     running_time::wait_within(limit, |_| match lock.try_lock() {

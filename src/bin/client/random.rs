@@ -1,4 +1,4 @@
-//! Numbers for tests that look random and are the same in each run (xorshift).
+//! Numbers for tests: they look random, and are the same in each run (xorshift).
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ impl Random {
         self.0
     }
 
-    /// A time between these, a short one as likely as a long one.
+    /// Returns a time between these. Each order of magnitude is as likely as every other.
     pub(crate) fn time(&mut self, shortest: Duration, longest: Duration) -> Duration {
         let share = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
         shortest.mul_f64((longest.as_secs_f64() / shortest.as_secs_f64()).powf(share))

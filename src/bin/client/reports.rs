@@ -1,6 +1,7 @@
-//! What a run looks like to the user: texts of a snapshot, and where they are written.
+//! What a run looks like to the user: the texts made from a snapshot, and the files that they
+//! are written to.
 
-// A file that the user has named.
+// A file that the user has named, for the report or the series.
 pub(crate) mod named_file;
 
 // `--progress`.

@@ -1,9 +1,20 @@
 //! A run from its beginning to its end: starts the threads, waits for the first end, and
 //! concludes.
+//!
+//! ```text
+//!   start the logger, open standard output, watch signals, create the report
+//!        |
+//!   start the threads ---- cannot start --+
+//!        |                                v
+//!   wait for the first end ----------> conclude: series, report, summary, error
+//!   (done, failed, output closed,         |
+//!    signal, panic)                       +-- after a signal: end by that signal
+//!                                         +-- otherwise: return the exit code
+//! ```
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +24,7 @@ use tcp_chat::system::{self, Signal};
 use tcp_chat::{cli, running_time};
 
 use crate::args::Args;
+use crate::figures::snapshot::Snapshot;
 use crate::input;
 use crate::network::session::Session;
 use crate::output::Output;
@@ -26,31 +38,24 @@ use crate::shared::{self, End, Shared, start_thread};
 /// How long the conclusion may take after a signal.
 const CONCLUSION: Duration = Duration::from_secs(1);
 
-/// How long a first connect may take before it is reported.
+/// How long the first connect may take before it is logged.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Runs until the first end, whichever thread brings it about, and concludes the run.
-/// Returns the exit code, unless a signal has ended the run: then the program ends by it.
+/// Runs until the first end, which any thread may bring about, and concludes the run. Returns
+/// the exit code. If a signal has ended the run, the program ends by that signal instead.
 ///
 /// # Errors
 ///
-/// The run cannot begin.
+/// The run cannot begin: standard output is not open, signals cannot be watched, or the file
+/// for the report cannot be written.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     start_logger(args);
     let output = Output::new().context("cannot write to standard output")?;
     let (end, first_end) = mpsc::channel();
-    let signalled = end.clone();
-    let watched = system::watch(move |signal| {
-        let _ = signalled.send(End::Signalled(signal));
-        running_time::wait_within(CONCLUSION, |step| {
-            thread::sleep(step);
-            false
-        });
-    });
-    watched.context("cannot watch for signals")?;
+    end_at_signal(end.clone())?;
     // A file over the limit of its size (ulimit -f) is an error like any other.
     system::ignore_file_size_signal();
-    // Only now: a signal before that would leave an empty report behind.
+    // Only now: if a signal came before it is watched, an empty report would be left behind.
     let file = match &args.report {
         Some(path) => Some(NamedFile::create("report", path)?),
         None => None,
@@ -67,26 +72,47 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
         }
         Err(error) => End::Failed(error),
     };
-    let code = conclude(args, &shared, began, &end, file.as_ref(), series);
-    if let End::Signalled(signal) = end {
+    let mut signal = None;
+    if let End::Signalled(by) = end {
+        signal = Some(by);
+    }
+    let code = conclude(args, &shared, began, end, file.as_ref(), series);
+    if let Some(signal) = signal {
         system::end_by(signal);
     }
     Ok(code)
 }
 
-/// Lets errors be shown, and panics as errors are.
+/// Starts the logger, which shows panics in the same way as errors.
 fn start_logger(args: &Args) {
     cli::logger(LevelFilter::Warn, args.quiet, args.verbose)
         .format(|line, record| writeln!(line, "client: {}", record.args()))
         .init();
-    shared::say_panics_in_one_line();
+    shared::print_panics_in_one_line();
 }
 
-/// Starts the threads of a run.
+/// Lets a signal end the run. If the conclusion then takes longer than a second, the signal
+/// ends the program without it.
 ///
 /// # Errors
 ///
-/// There are not enough threads, or no standard input, or the series cannot be
+/// Signals cannot be watched.
+fn end_at_signal(end: Sender<End>) -> anyhow::Result<()> {
+    let watched = system::watch(move |signal| {
+        let _ = end.send(End::Signalled(signal));
+        running_time::wait_within(CONCLUSION, |step| {
+            thread::sleep(step);
+            false
+        });
+    });
+    watched.context("cannot watch for signals")
+}
+
+/// Starts the threads of a run. Returns the series, if the user has asked for one.
+///
+/// # Errors
+///
+/// A thread is not available, standard input cannot be read, or the series cannot be
 /// written.
 fn start(
     args: &Args,
@@ -95,7 +121,7 @@ fn start(
     shared: &Arc<Shared>,
 ) -> anyhow::Result<Option<Series>> {
     if args.summary || args.report.is_some() || args.series.is_some() {
-        // The shortest run has its first tick, too.
+        // The thread may start too late for the first tick, which the shortest run has, too.
         shared.lock().measure_own_delay(Instant::now());
         start_thread("own delay", shared, measure_own_delay)?;
     }
@@ -112,7 +138,7 @@ fn start(
         start_thread("progress", shared, progress::show_progress)?;
     }
     if shared.output.is_at_terminal() {
-        start_thread("patience", shared, report_slow_connect)?;
+        start_thread("patience", shared, log_slow_connect)?;
     }
     let retries = !args.settings.retry_for.is_zero();
     let mut session = Session::new(args.server.host(), args.server.port(), retries, shared);
@@ -120,7 +146,7 @@ fn start(
     Ok(series)
 }
 
-/// Notices each tick of the client's own delay, until the run is over.
+/// Measures the client's own delay at each tick, until the run is over.
 fn measure_own_delay(shared: &Shared) {
     loop {
         let now = Instant::now();
@@ -129,72 +155,106 @@ fn measure_own_delay(shared: &Shared) {
     }
 }
 
-/// Reports a first connect that takes long, as nothing else would show.
-fn report_slow_connect(shared: &Shared) {
+/// Logs the first connect if it takes long. At a terminal, nothing else would show why
+/// nothing happens.
+fn log_slow_connect(shared: &Shared) {
     thread::sleep(PATIENCE);
     let first_attempt = shared.lock().first_attempt();
     shared.output.log(first_attempt);
 }
 
-/// Writes the report, and shows the summary and why the run failed. Returns the exit
+/// Closes the conversation, and writes what the user is to have of the run. Returns the exit
 /// code.
+///
+/// The order is: last row of the series, report, conclusion on standard error. The report
+/// has the exit code, which depends on the series. The conclusion says if the report could
+/// not be written. There are two exceptions:
+///
+/// - After a signal, all of this has one second. The last row could use it up, so it is
+///   waited for at the very end.
+/// - A report that must come last ([`NamedFile::comes_last`]) follows the conclusion.
 fn conclude(
     args: &Args,
     shared: &Shared,
     began: SystemTime,
-    end: &End,
+    mut end: End,
     file: Option<&NamedFile>,
     series: Option<Series>,
 ) -> u8 {
     let run = shared.close();
-    // After a signal there is a second for all of this, which the last row may not take
-    // before the report.
     let is_signalled = matches!(end, End::Signalled(_));
-    let mut row_failed = None;
     if let Some(series) = &series {
         series.end(&run);
         if !is_signalled {
-            row_failed = series.await_last_row().err().map(End::Failed);
+            let written = series.await_last_row();
+            if let Err(error) = written
+                && matches!(end, End::Done)
+            {
+                end = End::Failed(error);
+            }
         }
     }
-    let end = match (end, &row_failed) {
-        (End::Done, Some(row_failed)) => row_failed,
-        (end, _) => end,
-    };
+
     let exit = end.exit_code();
-    let report = report::report(&run, began, args.rate, exit, end.why().as_deref());
-    let write_report = || file?.write(&report).err();
-    let comes_last = file.is_some_and(NamedFile::comes_last);
-    let mut unwritten = None;
-    if !comes_last {
-        unwritten = write_report();
+    let report = report::to_json(&run, began, args.rate, exit, end.why().as_deref());
+    let report_comes_last = file.is_some_and(NamedFile::comes_last);
+    let mut written = Ok(());
+    if !report_comes_last {
+        written = write_report(file, &report);
     }
-    let mut last_words = String::new();
-    if args.summary {
-        last_words += &summary::summary(&run);
+
+    let conclusion = conclusion(args, &run, &written, &end);
+    if matches!(end, End::Signalled(Signal::INT)) {
+        shared.output.record_ctrl_c();
     }
-    if let Some(error) = &unwritten {
-        last_words += &format!("client: {error:#}\n");
-    }
-    // The other ends need no words: the exit code says enough, and a panic was reported
-    // where it happened.
-    if let End::Failed(error) = end {
-        last_words += &format!("client: {error:#}\n");
-    }
-    let is_interrupted = matches!(end, End::Signalled(Signal::INT));
-    shared.output.end(&last_words, is_interrupted);
-    if comes_last && let Some(error) = write_report() {
-        cli::failure("client", &error);
-        unwritten = Some(error);
+    shared.output.end(&conclusion);
+
+    if report_comes_last {
+        written = write_report(file, &report);
+        if let Err(error) = &written {
+            cli::failure("client", error);
+        }
     }
     if is_signalled && let Some(series) = &series {
+        // The exit code is that of the signal, whether or not the row was written.
         let _ = series.await_last_row();
     }
-    // A run without its report has failed, too.
-    if exit == 0 && unwritten.is_some() {
+    // A run that was a success has failed without its report.
+    if exit == 0 && written.is_err() {
         return 1;
     }
     exit
+}
+
+/// Writes the report, if the user has asked for one.
+fn write_report(file: Option<&NamedFile>, report: &str) -> anyhow::Result<()> {
+    match file {
+        Some(file) => file.write(report),
+        None => Ok(()),
+    }
+}
+
+/// Returns what standard error shows at the end of the run: the summary, if the user has asked
+/// for one, and what has failed.
+fn conclusion(
+    args: &Args,
+    run: &Snapshot,
+    report_written: &anyhow::Result<()>,
+    end: &End,
+) -> String {
+    let mut text = String::new();
+    if args.summary {
+        text += &summary::to_text(run);
+    }
+    if let Err(error) = report_written {
+        text += &format!("client: {error:#}\n");
+    }
+    // The other ends need no line: the exit code says enough, and the panic hook has printed
+    // a panic.
+    if let End::Failed(error) = end {
+        text += &format!("client: {error:#}\n");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -222,7 +282,7 @@ mod tests {
         let shared = Arc::new(Shared::new(conversation, Output::new().unwrap(), end));
         start_thread("input", &shared, |_| panic!("a\nbug")).unwrap();
         let end = first_end.recv().unwrap();
-        let code = conclude(&args, &shared, SystemTime::now(), &end, None, None);
+        let code = conclude(&args, &shared, SystemTime::now(), end, None, None);
         std::process::exit(code.into());
     }
 

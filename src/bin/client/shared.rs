@@ -1,13 +1,39 @@
 //! What the threads share: the conversation under its lock, the terminal, and the
 //! end of the run.
 //!
-//! A client that writes without reading blocks for ever against a server that
-//! does the same, and one that waits for its input does not notice that the
-//! server is gone. So one thread reads the input, one connects and reads replies,
-//! and one writes messages. Each waits for its file descriptor without the lock,
-//! and then changes the [`Conversation`] under it. None is waited for at the end:
-//! each may block for as long as it likes, or panic. The first to know how the
-//! run ends says so, and the main thread concludes it.
+//! A client that writes without reading blocks forever against a server that does the
+//! same. A client that waits for its input does not notice that the server is gone. So one
+//! thread reads the input, one connects and reads replies, and one writes messages. Each
+//! waits for its file descriptor without the lock, and then changes the [`Conversation`]
+//! under the lock:
+//!
+//! ```text
+//!  thread     without the lock         under the lock        then
+//!  ---------  -----------------------  --------------------  ------------------------------
+//!  input      reads lines, sleeps      queues lines          wakes session and writer, logs
+//!             until one is due
+//!  session    connects, reads replies  takes replies,        wakes input, prints, logs
+//!                                      judges deadlines
+//!  session    -                        counts connects       wakes writer
+//!                                      and losses
+//!  writer     writes messages          takes queued lines    -
+//!  own delay  sleeps                   measures              -
+//!  progress,  sleep                    take a snapshot       show it, write it
+//!  series
+//! ```
+//!
+//! Two condition variables wake the waiting threads:
+//!
+//! - `replied`: the input thread waits for it while the window is full.
+//! - `changed`: the writer waits for it until there is something to send, and the session
+//!   thread until there is a reason to connect again.
+//!
+//! The end of a run has two steps. Any thread that learns how the run ends sends an [`End`]
+//! to the main thread; the first one counts. The main thread then closes the conversation.
+//! From then on, a thread that wants the lock blocks forever, so nothing more is counted, sent
+//! or logged. Two threads go on, because the main thread waits for them for a moment: one that
+//! is printing replies, and the one that writes the series. The main thread joins no thread:
+//! each may be blocked in a system call, or may have panicked.
 
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
@@ -21,7 +47,7 @@ use anyhow::{Context, anyhow};
 use tcp_chat::running_time;
 use tcp_chat::system::{self, Signal};
 
-use crate::figures::counts::Snapshot;
+use crate::figures::snapshot::Snapshot;
 use crate::output::Output;
 use crate::rules::conversation::{Conversation, News};
 
@@ -37,24 +63,24 @@ pub(crate) enum End {
     /// Every line was acknowledged and printed.
     Done,
     Failed(anyhow::Error),
-    /// Nobody reads standard output any more.
+    /// Standard output is a pipe or socket that nobody reads any more.
     OutputClosed(anyhow::Error),
     Signalled(Signal),
-    /// The thread of this name has panicked, which was said already.
+    /// The thread of this name has panicked, which the panic hook has printed.
     Panicked(&'static str),
 }
 
 impl End {
-    /// The end of a run for which everything was done, by the verdict on it.
-    pub(crate) fn by_verdict(verdict: Result<(), String>) -> Self {
+    /// Returns the end of a run that has nothing left to do.
+    pub(crate) fn from_verdict(verdict: Result<(), String>) -> Self {
         match verdict {
             Ok(()) => End::Done,
             Err(why) => End::Failed(anyhow!(why)),
         }
     }
 
-    /// The end of a run whose replies cannot be written.
-    pub(crate) fn by_output(error: io::Error) -> Self {
+    /// Returns the end of a run whose replies cannot be written.
+    pub(crate) fn from_output_error(error: io::Error) -> Self {
         let is_closed = system::is_broken_pipe(&error);
         let error = anyhow::Error::new(error).context("cannot write to standard output");
         if is_closed {
@@ -73,7 +99,7 @@ impl End {
         }
     }
 
-    /// Why the run was no success, in one line.
+    /// Returns in one line why the run was no success.
     pub(crate) fn why(&self) -> Option<String> {
         match self {
             End::Done => None,
@@ -84,28 +110,29 @@ impl End {
     }
 }
 
-/// What the threads share. No file or socket is read or written under the lock of
-/// the conversation.
+/// What the threads share. No thread reads or writes a file or socket while it holds the
+/// lock of the conversation.
 pub(crate) struct Shared {
     conversation: Mutex<Conversation>,
-    /// Signalled when messages were answered, for the thread that waits for room.
-    answered: Condvar,
-    /// Signalled at any other change, for all other threads. With one for both,
-    /// each reply would also wake the thread that has nothing to write yet.
+    /// Signalled when replies were taken, for the input thread, which waits while the window
+    /// is full.
+    replied: Condvar,
+    /// Signalled at any other change, for all other threads. With one condition variable for
+    /// both, each reply would also wake a writer that has nothing to write.
     changed: Condvar,
     pub(crate) output: Output,
+    /// To the main thread, which waits for the first end.
     end: Sender<End>,
-    /// Whether the run is over. It is set under the lock.
+    /// Whether the conversation is closed. Set and read under its lock.
     is_over: AtomicBool,
 }
 
 impl Shared {
-    /// The first that `end` receives is how the run ends.
+    /// The first end that is sent through `end` is how the run ends.
     pub(crate) fn new(conversation: Conversation, output: Output, end: Sender<End>) -> Self {
-        let conversation = Mutex::new(conversation);
         Shared {
-            conversation,
-            answered: Condvar::new(),
+            conversation: Mutex::new(conversation),
+            replied: Condvar::new(),
             changed: Condvar::new(),
             output,
             end,
@@ -113,21 +140,21 @@ impl Shared {
         }
     }
 
-    /// The run is over, unless it already was.
+    /// Sends the main thread an end of the run. It ignores all but the first.
     pub(crate) fn end(&self, how: End) {
-        // The main thread may have stopped listening, at the first end.
+        // Sending fails only once the main thread has concluded the run.
         let _ = self.end.send(how);
     }
 
-    /// The conversation, for as long as the guard is held. Once the run is over, this
-    /// blocks forever: nothing is counted, sent or logged any more.
+    /// Locks the conversation. Once the run is over, this blocks forever: nothing is
+    /// counted, sent or logged any more.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Conversation> {
-        self.unless_over(self.lock_always())
+        self.block_if_over(self.lock_even_if_over())
     }
 
-    /// The conversation, unless the run is over.
-    pub(crate) fn lock_if_not_over(&self) -> Option<MutexGuard<'_, Conversation>> {
-        let conversation = self.lock_always();
+    /// Locks the conversation, unless the run is over.
+    pub(crate) fn lock_unless_over(&self) -> Option<MutexGuard<'_, Conversation>> {
+        let conversation = self.lock_even_if_over();
         if self.is_over.load(Ordering::Relaxed) {
             None
         } else {
@@ -135,36 +162,40 @@ impl Shared {
         }
     }
 
-    /// The replies that were counted last are printed: they count even if the run has
-    /// ended by now.
+    /// Records that the replies which were counted last are printed. Unlike all other
+    /// changes, this one is made even if the run is over: then [`close`](Self::close) may be
+    /// waiting for it.
     pub(crate) fn end_printing(&self) {
-        self.lock_always().end_printing();
+        self.lock_even_if_over().end_printing();
     }
 
-    /// Ends the run in this moment. Returns how it ended: replies that are being printed
-    /// count if that takes no longer than 0.25 s.
+    /// Closes the conversation: the run is over from this moment on. Returns how it ended.
+    /// Replies that are being printed count if that takes no longer than 0.25 s.
     pub(crate) fn close(&self) -> Snapshot {
-        let conversation = self.lock_always();
+        let conversation = self.lock_even_if_over();
         self.is_over.store(true, Ordering::Relaxed);
         let now = Instant::now();
         drop(conversation);
         running_time::wait_within(LAST_REPLIES, |_| {
-            if !self.lock_always().is_printing() {
+            if !self.lock_even_if_over().is_printing() {
                 return true;
             }
             thread::sleep(Duration::from_millis(1));
             false
         });
-        self.lock_always().conclude(now)
+        self.lock_even_if_over().conclude(now)
     }
 
-    fn lock_always(&self) -> MutexGuard<'_, Conversation> {
+    fn lock_even_if_over(&self) -> MutexGuard<'_, Conversation> {
+        // A thread that panics under the lock poisons it. That ends the run, and only the
+        // conclusion reads what the thread has left behind.
         self.conversation
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unless_over<'a>(
+    /// Returns the guard, unless the run is over: then it unlocks and never returns.
+    fn block_if_over<'a>(
         &self,
         conversation: MutexGuard<'a, Conversation>,
     ) -> MutexGuard<'a, Conversation> {
@@ -177,63 +208,66 @@ impl Shared {
         conversation
     }
 
-    /// Gives the conversation back after messages were answered. Returns the news, which
-    /// may be logged now that nothing is locked.
-    pub(crate) fn release_answered(
+    /// Unlocks the conversation after replies were taken, and wakes the input thread.
+    /// Returns the news, which the caller logs after it has printed the replies.
+    pub(crate) fn unlock_after_replies(
         &self,
         mut conversation: MutexGuard<'_, Conversation>,
     ) -> Vec<News> {
         let news = conversation.take_news();
         drop(conversation);
-        self.answered.notify_all();
+        self.replied.notify_all();
         news
     }
 
-    /// Gives the conversation back after any other change, and logs the news.
-    pub(crate) fn release_changed(&self, mut conversation: MutexGuard<'_, Conversation>) {
+    /// Unlocks the conversation after lines were queued, wakes the threads that wait for
+    /// them, and logs the news.
+    pub(crate) fn unlock_after_input(&self, mut conversation: MutexGuard<'_, Conversation>) {
         let news = conversation.take_news();
         drop(conversation);
         self.changed.notify_all();
         self.output.log(news);
     }
 
-    /// Logs, in the thread that connects and reads replies. Until that is done it notices
-    /// nothing, and standard error can take any time.
-    pub(crate) fn log(&self, news: impl IntoIterator<Item = News>) {
+    /// Logs for the session thread. Writing to standard error can take any time, in which
+    /// this thread notices no reply; that counts as the client's own delay.
+    pub(crate) fn log_in_session(&self, news: impl IntoIterator<Item = News>) {
         self.lock().stop_listening();
         self.output.log(news);
         self.lock().begin_to_listen(Instant::now());
     }
 
-    /// Asks for a message if all so far are answered.
+    /// Shows the prompt if all messages so far have replies.
     pub(crate) fn prompt(&self) {
         if !self.output.prompts() {
             return;
         }
-        // Under the lock, under which typed lines are taken, too: none comes in between.
+        // Typed lines are queued under the same lock, so none comes in between.
         let conversation = self.lock();
-        let asks = conversation.awaits_input() && self.output.begin_prompt();
+        let is_due = conversation.awaits_input() && self.output.begin_prompt();
         drop(conversation);
-        if asks {
+        if is_due {
             self.output.show_prompt();
         }
     }
 
-    /// Changes the conversation, and wakes every thread that waits for that.
+    /// Changes the conversation, and wakes every thread that waits for a change. Returns what
+    /// `change` returns.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Conversation) -> T) -> T {
         let value = change(&mut self.lock());
         self.changed.notify_all();
         value
     }
 
-    /// The conversation, once another line may be queued.
-    pub(crate) fn lock_with_room(&self) -> MutexGuard<'_, Conversation> {
+    /// Waits until another line may be queued, and locks the conversation.
+    pub(crate) fn lock_to_queue(&self) -> MutexGuard<'_, Conversation> {
         let is_full = |conversation: &mut Conversation| !conversation.has_room();
-        let waited = self.answered.wait_while(self.lock(), is_full);
-        self.unless_over(waited.unwrap_or_else(PoisonError::into_inner))
+        let waited = self.replied.wait_while(self.lock(), is_full);
+        self.block_if_over(waited.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until `awaited` returns something, or the deadline has passed.
+    /// Waits until `awaited` returns something, and returns that. Returns `None` if the
+    /// deadline passes first. `awaited` is called again after each change.
     pub(crate) fn wait_until<T>(
         &self,
         deadline: Option<Instant>,
@@ -242,19 +276,21 @@ impl Shared {
         let mut conversation = self.lock();
         loop {
             let value = awaited(&mut conversation);
-            let left = deadline.map_or(Duration::MAX, |at| {
-                at.saturating_duration_since(Instant::now())
-            });
+            let left = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => Duration::MAX,
+            };
             if value.is_some() || left.is_zero() {
                 return value;
             }
             let woken = self.changed.wait_timeout(conversation, left);
-            conversation = self.unless_over(woken.unwrap_or_else(PoisonError::into_inner).0);
+            let (woken, _) = woken.unwrap_or_else(PoisonError::into_inner);
+            conversation = self.block_if_over(woken);
         }
     }
 }
 
-/// Starts a thread. If it panics, the run ends.
+/// Starts a thread. If it panics, the run ends, and joining it gives `None`.
 ///
 /// # Errors
 ///
@@ -267,7 +303,7 @@ pub(crate) fn start_thread<T: Send + 'static>(
     let shared = Arc::clone(shared);
     let thread = thread::Builder::new().name(name.to_string());
     let body = move || {
-        // Whatever state it leaves behind, only the conclusion of the run reads it.
+        // The thread may leave an inconsistent state behind. Only the conclusion reads it.
         match panic::catch_unwind(AssertUnwindSafe(|| run(&shared))) {
             Ok(value) => Some(value),
             Err(_) => {
@@ -279,12 +315,13 @@ pub(crate) fn start_thread<T: Send + 'static>(
     thread.spawn(body).context("cannot start a thread")
 }
 
-/// From now on, a panic is said as every error is: in one line, which tells where
-/// it happened.
-pub(crate) fn say_panics_in_one_line() {
+/// Lets each panic from now on be printed as an error is: in one line, with where it
+/// happened.
+pub(crate) fn print_panics_in_one_line() {
     panic::set_hook(Box::new(|panic| {
-        let (thread, what) = (thread::current(), panic.to_string().replace('\n', " "));
+        let thread = thread::current();
         let name = thread.name().unwrap_or("?");
+        let what = panic.to_string().replace('\n', " ");
         let _ = writeln!(io::stderr(), "client: the thread \"{name}\" {what}");
     }));
 }

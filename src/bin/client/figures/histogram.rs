@@ -1,9 +1,13 @@
 //! A histogram of durations, exact to 2 %, in a limited amount of memory.
 //!
-//! As in HdrHistogram, a bucket is a power of two and the six bits that follow
-//! the highest one, so that finding it takes no more than a shift.
+//! As in HdrHistogram, a bucket holds all durations that have the same highest bit and
+//! the same six bits after it. To find the bucket of a duration takes only a shift:
+//!
+//! ```text
+//! 1000 ns:  1 111101 000      3 bits are shifted out: this bucket holds 1000 to 1007 ns
+//! ```
 
-use std::{iter, time::Duration};
+use std::time::Duration;
 
 /// How many bits after the highest one tell buckets apart.
 const BITS: u32 = 6;
@@ -11,14 +15,17 @@ const BITS: u32 = 6;
 /// Counts of durations, from a nanosecond to 584 years.
 #[derive(Clone, Default)]
 pub(crate) struct Histogram {
-    /// One for each bucket, up to the last that was needed. Up to `2 << BITS`
-    /// nanoseconds each value has its own.
+    /// One count for each bucket, up to the last bucket that was needed. Below `2 << BITS`
+    /// nanoseconds, each duration has its own bucket.
     counts: Vec<u64>,
+    /// The sum of `counts`.
     total: u64,
+    /// The longest duration, exactly.
     max: Duration,
 }
 
-/// The figures that are shown, and the share of durations that each is for.
+/// The figures that are shown: the name of each, and its share for
+/// [`quantile`](Histogram::quantile).
 const FIGURES: [(&str, f64); 5] = [
     ("p50", 0.5),
     ("p90", 0.9),
@@ -39,8 +46,8 @@ impl Histogram {
         self.max = self.max.max(duration);
     }
 
-    /// The duration that this share of all (0.0 to 1.0) does not exceed, rounded
-    /// up by at most 2 %; `None` where nothing was recorded.
+    /// Returns the duration that this share of all (0.0 to 1.0) does not exceed, rounded
+    /// up by at most 2 %. Returns `None` if nothing was recorded.
     pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
         let wanted = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
@@ -51,23 +58,26 @@ impl Histogram {
         Some(Duration::from_nanos(last_of(bucket)).min(self.max))
     }
 
-    /// The quantiles that are shown and the longest, each with its name, in
-    /// milliseconds; `None` where nothing was recorded.
+    /// Returns the figures that are shown, each with its name, in milliseconds. Returns
+    /// `None` if nothing was recorded.
     pub(crate) fn figures(&self) -> Option<[(&'static str, f64); 5]> {
-        let time = |share| milliseconds(self.quantile(share).unwrap_or(self.max));
-        (self.total > 0).then(|| FIGURES.map(|(name, share)| (name, time(share))))
+        if self.total == 0 {
+            return None;
+        }
+        Some(FIGURES.map(|(name, share)| {
+            let time = self.quantile(share).unwrap_or(self.max);
+            (name, milliseconds(time))
+        }))
     }
 
-    /// What was recorded since an earlier state of this histogram. The longest
-    /// of it is known to 2 % only.
+    /// Returns what was recorded since an earlier state of this histogram. Its longest
+    /// duration is only exact to 2 %, too.
     pub(crate) fn since(&self, earlier: &Histogram) -> Histogram {
-        let before = earlier.counts.iter().chain(iter::repeat(&0));
-        let counts = self
-            .counts
-            .iter()
-            .zip(before)
-            .map(|(now, before)| now - before)
-            .collect();
+        let mut counts = self.counts.clone();
+        // The earlier state has more buckets only if this histogram was emptied since.
+        for (count, before) in counts.iter_mut().zip(&earlier.counts) {
+            *count -= before;
+        }
         Histogram {
             counts,
             total: self.total.saturating_sub(earlier.total),
@@ -80,12 +90,13 @@ pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
+/// Returns the number of the bucket for a duration in nanoseconds.
 fn bucket(nanos: u64) -> usize {
     let shift = nanos.max(1).ilog2().saturating_sub(BITS);
     ((shift as usize) << BITS) + (nanos >> shift) as usize
 }
 
-/// The longest duration of a bucket, in nanoseconds.
+/// Returns the longest duration of a bucket, in nanoseconds.
 fn last_of(bucket: usize) -> u64 {
     let shift = (bucket >> BITS).saturating_sub(1);
     let first = (bucket - (shift << BITS)) as u64;

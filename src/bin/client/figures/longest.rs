@@ -2,28 +2,45 @@
 
 use std::time::{Duration, Instant};
 
-/// Durations, each with when it ended. One is kept only until a later one is as
-/// long, so of durations in random order it keeps about the logarithm of their
-/// number.
+/// Durations that may still be the longest since some moment. A duration is dropped once
+/// a later one is as long, because the later one then counts instead. So of durations in
+/// random order, about the logarithm of their number is kept.
 #[derive(Clone, Default)]
 pub(crate) struct Longest {
     /// In order of time, each shorter than the one before.
-    kept: Vec<(Instant, Duration)>,
+    kept: Vec<Past>,
+}
+
+/// A duration that is over.
+#[derive(Clone)]
+struct Past {
+    ended: Instant,
+    length: Duration,
 }
 
 impl Longest {
-    /// Takes a duration that has ended now. (The clock may have been read before that of
-    /// the last one was.)
-    pub(crate) fn add(&mut self, now: Instant, duration: Duration) {
-        let now = self.kept.last().map_or(now, |(ended, _)| now.max(*ended));
-        while self.kept.pop_if(|(_, kept)| *kept <= duration).is_some() {}
-        self.kept.push((now, duration));
+    /// Adds a duration that has ended now.
+    pub(crate) fn add(&mut self, now: Instant, length: Duration) {
+        let mut ended = now;
+        // Another thread may have read the clock later and come here first.
+        if let Some(last) = self.kept.last() {
+            ended = ended.max(last.ended);
+        }
+        while let Some(last) = self.kept.last()
+            && last.length <= length
+        {
+            self.kept.pop();
+        }
+        self.kept.push(Past { ended, length });
     }
 
-    /// The longest that has ended after this time; zero if none has.
+    /// Returns the longest duration that has ended after this time; zero if none has.
     pub(crate) fn after(&self, time: Instant) -> Duration {
-        let after = self.kept.iter().find(|(ended, _)| *ended > time);
-        after.map_or(Duration::ZERO, |(_, longest)| *longest)
+        // The first one after it is the longest, because each is shorter than the one before.
+        match self.kept.iter().find(|past| past.ended > time) {
+            Some(longest) => longest.length,
+            None => Duration::ZERO,
+        }
     }
 }
 

@@ -5,24 +5,27 @@ use std::time::{Duration, Instant};
 /// The addresses of a connection, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Addresses {
-    /// This side's own.
+    /// The client's own address.
     pub(crate) local: String,
-    /// The server's.
+    /// The server's address.
     pub(crate) remote: String,
 }
 
-/// A time without a working connection that is over.
+/// An outage that is over.
 #[derive(Clone, Debug)]
 pub(crate) struct PastOutage {
-    /// The first reply missed, or the first attempt to connect.
+    /// Since when the first missed reply was awaited. If none was missed: when the connection
+    /// was lost, or when the attempt that failed began.
     pub(crate) began: Instant,
     pub(crate) length: Duration,
-    /// How late the client itself was during it, at most; no more than its length.
+    /// The longest own delay during the outage, but at most the length of the outage.
     pub(crate) own_delay: Duration,
-    /// The error that began it.
+    /// The error with which the outage began.
     pub(crate) cause: String,
-    /// How many messages were sent again because of it, each time counted.
+    /// How many messages were resent because of the outage. A message that was resent twice
+    /// counts twice.
     pub(crate) sent_again: u64,
-    /// Of the connection that was lost, if it began with a loss.
+    /// The addresses of the lost connection. `None` if no connection was lost: then the
+    /// outage began with a failed attempt.
     pub(crate) lost: Option<Addresses>,
 }

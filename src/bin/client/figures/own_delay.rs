@@ -2,17 +2,28 @@
 //!
 //! A client that is paused, starved of a processor, or kept from reading by a slow reader
 //! of its output notices replies late. Its reply times look like those of a server that
-//! stalls. So a thread that has nothing else to do wakes on a fixed grid, and each tick of
-//! the grid stands for a reply that comes with it. Such a reply would be noticed
+//! stalls. So a thread that has nothing else to do wakes on a fixed grid of times. Each tick
+//! of the grid stands for a reply that arrives at that moment. The own delay of the tick is
+//! how long the client would take to notice such a reply:
 //!
-//! - by a read that leaves nothing behind, as of when that read began;
-//! - by a read that has lasted for longer than a tick: it waits, so nothing was left. This
-//!   counts as of when the read began, too;
-//! - after the replies that had been asked for before the tick, once these are read.
+//! ```text
+//!  tick            seen                noticed
+//!  --+---------------+--------------------+-----------------> time
+//!    | the process   | replies before it  |
+//!    | was paused    | are read, printed  |
+//!    |<------------ own delay ----------->|
+//! ```
+//!
+//! The reply would be noticed at the first of these:
+//!
+//! - A read leaves nothing behind. The reply counts as noticed when that read began.
+//! - A read has lasted for longer than a tick. It is waiting, so nothing was left behind.
+//!   The reply counts as noticed when that read began, too.
+//! - The replies that had been asked for before the tick are read. The reply would be next.
 //!
 //! A tick is never noticed before the thread has seen it, so a pause of the whole process
-//! counts. To one tick, only the part of a reply time or an outage above the own delay is
-//! the path's.
+//! counts. The server and the path cause only the part of a reply time or of an outage that
+//! exceeds the own delay, to within one tick.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -23,44 +34,45 @@ use crate::figures::longest::Longest;
 /// How far apart the ticks of the grid are.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How late each tick was noticed.
+/// How late each tick was noticed: the own delays.
 #[derive(Clone, Default)]
 pub(crate) struct OwnDelays {
-    /// The tick that comes next; `None` while nothing is measured.
+    /// The next tick; `None` if own delays are not measured.
     next: Option<Instant>,
-    /// Ticks that came and are not noticed yet, the oldest first.
+    /// Ticks that have passed and are not noticed yet, the oldest first.
     waiting: VecDeque<Ticks>,
     pub(crate) all: Histogram,
-    /// Of ticks that were noticed together, only the first is kept: the longest.
+    /// Of ticks that were noticed together, it gets only the first, which is the latest.
     pub(crate) longest: Longest,
 }
 
-/// Ticks that follow each other, and before which as many replies had been asked for.
+/// Consecutive ticks with the same number of replies asked for before them. Such ticks are
+/// noticed together.
 #[derive(Clone)]
 struct Ticks {
     first: Instant,
     count: u32,
-    /// How many replies had been asked for.
+    /// How many replies had been asked for before these ticks.
     asked: u64,
-    /// When the last of them was seen, however late the process then was.
+    /// When the process was awake to see the last of these ticks: at the tick or later.
     seen: Instant,
 }
 
-/// What has come of the replies so far.
+/// How far the run has come with its replies.
 #[derive(Clone, Copy)]
 pub(crate) struct Replies {
     /// How many have been asked for.
     pub(crate) asked: u64,
     /// How many have been read.
     pub(crate) read: u64,
-    /// Since when the thread that reads them would notice one; `None` while it prints or
-    /// logs.
+    /// Since when the thread that reads replies has been ready to notice one; `None` while
+    /// it prints or logs.
     pub(crate) listening_since: Option<Instant>,
 }
 
 impl OwnDelays {
-    /// Takes each tick up to now, missed ones too: counted as one late tick, a pause of
-    /// 1 s would move no percentile. Returns when the next tick is due.
+    /// Takes each tick up to now, those missed in a pause too: counted as one late tick, a
+    /// pause of 1 s would move no percentile. Returns when the next tick is due.
     pub(crate) fn measure(&mut self, began: Instant, replies: Replies, now: Instant) -> Instant {
         let first = self.next.unwrap_or(began);
         let mut next = first;
@@ -71,7 +83,12 @@ impl OwnDelays {
         }
         self.next = Some(next);
         if count > 0 {
-            self.add(first, count, replies.asked, now);
+            self.add(Ticks {
+                first,
+                count,
+                asked: replies.asked,
+                seen: now,
+            });
         }
         if let Some(since) = replies.listening_since {
             self.replies_are_read(replies.read, now);
@@ -82,22 +99,24 @@ impl OwnDelays {
         next
     }
 
-    /// Takes each tick up to now ahead of the thread that measures, if there is one: after
-    /// a pause of the client, that thread may not run again at once.
+    /// Takes each tick up to now, if own delays are measured. After a pause of the client,
+    /// the thread that measures may be late to run again, and a snapshot does not wait for it.
     pub(crate) fn catch_up(&mut self, replies: Replies, now: Instant) {
         if let Some(next) = self.next {
             self.measure(next, replies, now);
         }
     }
 
-    /// A read that began at `since` has left nothing behind.
+    /// Records that a read which began at `since` has left nothing behind, so all ticks are
+    /// noticed.
     pub(crate) fn nothing_is_left(&mut self, since: Instant, now: Instant) {
         while let Some(ticks) = self.waiting.pop_front() {
             self.record(&ticks, since, now);
         }
     }
 
-    /// So many replies have been read, the last of them now.
+    /// Records that so many replies have been read, the last of them now. This notices the
+    /// ticks before which no more had been asked for.
     pub(crate) fn replies_are_read(&mut self, replies: u64, now: Instant) {
         while let Some(ticks) = self.waiting.front()
             && ticks.asked <= replies
@@ -108,7 +127,7 @@ impl OwnDelays {
         }
     }
 
-    /// The longest delay that has ended after this time, or goes on.
+    /// Returns the longest own delay that has ended after this time, or goes on.
     pub(crate) fn longest_after(
         &self,
         time: Instant,
@@ -123,22 +142,19 @@ impl OwnDelays {
         noticed.max(so_far.saturating_duration_since(oldest.first))
     }
 
-    fn add(&mut self, first: Instant, count: u32, asked: u64, seen: Instant) {
-        match self.waiting.back_mut() {
-            Some(last) if last.asked == asked => {
-                last.count += count;
-                last.seen = seen;
-            }
-            _ => self.waiting.push_back(Ticks {
-                first,
-                count,
-                asked,
-                seen,
-            }),
+    /// Adds ticks that wait to be noticed.
+    fn add(&mut self, ticks: Ticks) {
+        if let Some(last) = self.waiting.back_mut()
+            && last.asked == ticks.asked
+        {
+            last.count += ticks.count;
+            last.seen = ticks.seen;
+        } else {
+            self.waiting.push_back(ticks);
         }
     }
 
-    /// A reply that came with these ticks would have been noticed at this time.
+    /// Records the own delays of these ticks: a reply would have been noticed at `noticed`.
     fn record(&mut self, ticks: &Ticks, noticed: Instant, now: Instant) {
         let noticed = ticks.noticed_at(noticed);
         self.longest
@@ -151,7 +167,7 @@ impl OwnDelays {
 }
 
 impl Ticks {
-    /// When they were noticed, if a reply would have been at this time.
+    /// Returns when these ticks are noticed, if a reply would be noticed at this time.
     fn noticed_at(&self, time: Instant) -> Instant {
         self.seen.max(time)
     }
@@ -232,9 +248,9 @@ mod tests {
         }
     }
 
-    /// A client that reads replies, a millisecond a step: a server that sends so many a
-    /// step, in a window, to a reader who takes so many a read and then prints for so
-    /// long. Returns the own delays and the reply times.
+    /// Simulates a client that reads replies. A step is a millisecond. The server `sends` so
+    /// many replies a step, in a window. The client `takes` so many with a read, and then
+    /// `prints` for so many steps. Returns the own delays and the reply times.
     fn simulate(sends: u64, takes: u64, prints: u32, steps: u32) -> (Histogram, Histogram) {
         const WINDOW: u64 = 1000;
         let begin = Instant::now();
@@ -242,7 +258,8 @@ mod tests {
         let mut times = Histogram::default();
         // When each message was sent that is in flight.
         let mut in_flight = VecDeque::new();
-        let (mut read, mut arrived) = (0, 0);
+        let mut read = 0;
+        let mut arrived = 0;
         let mut listening_since = Some(begin);
         let mut prints_until = 0;
         for step in 0..steps {

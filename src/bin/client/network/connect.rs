@@ -1,5 +1,19 @@
-//! One attempt to connect: looks the server's name up, and tries its addresses.
+//! One attempt to connect: looks up the server's name, and tries its addresses.
+//!
+//! A single address gets all the time of the attempt. Several addresses are tried one after
+//! the other, in passes. In the first pass, each is tried for 250 ms, or for twice as long as
+//! the last successful connect took, if that is longer. Each further pass doubles that time.
+//! So an address whose packets are dropped costs little, and one that is far away is
+//! reached in the end. Here A drops packets, and B is 900 ms away:
+//!
+//! ```text
+//!      pass 1          pass 2              pass 3
+//!  | A 250 | B 250 | A 500 | B 500 | A 1000 ms | B 900 ms: connected
+//! ```
+//!
+//! Further passes follow only if an address has timed out, and while time is left.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -9,18 +23,16 @@ use std::time::{Duration, Instant};
 use tcp_chat::cli::Limit;
 use tcp_chat::printable::Printable;
 
-/// How long each of several addresses is tried at first. Later passes over them take
-/// twice as long each: an address whose packets are dropped costs little, and one that is
-/// far away is reached in the end.
+/// The least time for which each of several addresses is tried in the first pass.
 const FIRST_SHARE: Duration = Duration::from_millis(250);
 
-/// The shortest time that a connect may take.
+/// The shortest limit of a connect. `TcpStream::connect_timeout` refuses a limit of zero.
 const SHORTEST_SHARE: Duration = Duration::from_millis(1);
 
 /// A new connection.
 pub(crate) struct Connected {
     pub(crate) stream: TcpStream,
-    /// This side's own address.
+    /// The client's own address.
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
 }
@@ -28,9 +40,9 @@ pub(crate) struct Connected {
 /// Why an attempt has failed.
 #[derive(Debug)]
 pub(crate) struct Unreachable {
-    /// In one line.
+    /// The reasons, in one line.
     pub(crate) why: String,
-    /// Whether a machine has answered that nothing listens there.
+    /// Whether an address has refused: the machine is there, but nothing listens.
     pub(crate) is_refused: bool,
 }
 
@@ -41,23 +53,25 @@ pub(crate) struct Failure {
     pub(crate) cause: Cause,
 }
 
+/// Why a connect has failed. A text is the system's error.
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
-    /// It did not answer in the time that it was given.
+    /// The address did not answer within the limit.
     TimedOut,
+    /// Nothing listens there.
     Refused(String),
     Other(String),
 }
 
-/// Connects to a server again and again.
+/// Makes one attempt after another to connect to a server.
 pub(crate) struct Connector {
     host: String,
     port: u16,
     /// Whether a failed attempt is followed by others.
     retries: bool,
     last: Option<LastConnect>,
-    /// A look-up of the name that has taken too long. Another one would wait no
-    /// less, so this one is waited for again.
+    /// The result of a look-up that has taken too long. A new look-up would take no less, so
+    /// the next attempt waits for this one again.
     overdue: Option<Receiver<io::Result<Vec<SocketAddr>>>>,
 }
 
@@ -78,63 +92,66 @@ impl Connector {
         }
     }
 
-    /// Makes one attempt, which began at `begun`. Calls `goes_on` if an address has failed
-    /// and another one is tried.
+    /// Makes one attempt, which began at `begun`. Calls `on_failure` with the failure of an
+    /// address and with the address that is tried next.
     ///
     /// # Errors
     ///
-    /// The look-up has failed, or no address can be connected to within the limit; the
-    /// reason of each is named.
+    /// Either the look-up has failed, or no address could be connected to within the limit.
+    /// Then the error names the reason for each address.
     pub(crate) fn connect(
         &mut self,
         begun: Instant,
         limit: Limit,
-        goes_on: impl FnMut(&Failure, SocketAddr),
+        on_failure: impl FnMut(&Failure, SocketAddr),
     ) -> Result<Connected, Unreachable> {
         let mut addresses = self.look_up(limit).map_err(|error| Unreachable {
             why: error.to_string(),
             is_refused: false,
         })?;
-        if let Some(last) = &self.last
-            && let Some(place) = addresses
-                .iter()
-                .position(|address| *address == last.address)
-        {
-            addresses.swap(0, place);
+        let mut first_share = FIRST_SHARE;
+        if let Some(last) = &self.last {
+            move_to_front(&mut addresses, last.address);
+            first_share = first_share.max(2 * last.took);
         }
-        let took = self.last.as_ref().map(|last| last.took);
         let attempt = Attempt {
-            first_share: took.map_or(FIRST_SHARE, |took| FIRST_SHARE.max(2 * took)),
+            first_share,
             retries: self.retries,
             begun,
             limit,
         };
-        let connected = attempt.try_all(&addresses, Instant::now, connect_to, goes_on);
+        let connected = attempt.try_all(&addresses, Instant::now, connect_to, on_failure);
         let (connected, took) = connected.map_err(|failures| unreachable(&failures))?;
-        let address = connected.remote;
-        self.last = Some(LastConnect { address, took });
+        self.last = Some(LastConnect {
+            address: connected.remote,
+            took,
+        });
         Ok(connected)
     }
 
-    /// Resolves the server's name. A look-up has no time limit and cannot be
-    /// interrupted, so it is left to a thread.
+    /// Resolves the server's name. A look-up has no time limit and cannot be interrupted, so a
+    /// thread of its own makes it.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be resolved, or not within the limit, or no thread is available.
     fn look_up(&mut self, limit: Limit) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
-        let answer = match self.overdue.take() {
-            Some(answer) => answer,
+        let result = match self.overdue.take() {
+            Some(result) => result,
             None => self.start_look_up()?,
         };
-        let answered = match limit {
-            Some(limit) => answer.recv_timeout(limit),
-            None => answer.recv().map_err(RecvTimeoutError::from),
+        let received = match limit {
+            Some(limit) => result.recv_timeout(limit),
+            None => result.recv().map_err(RecvTimeoutError::from),
         };
-        match answered {
+        match received {
             Ok(addresses) => addresses,
             Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the look-up failed")),
             Err(RecvTimeoutError::Timeout) => {
-                self.overdue = Some(answer);
+                self.overdue = Some(result);
                 let host = Printable(self.host.as_bytes());
                 let seconds = limit.unwrap_or_default().as_secs_f64();
                 let why = format!("the look-up of {host} timed out after {seconds:.3} s");
@@ -143,18 +160,19 @@ impl Connector {
         }
     }
 
+    /// Starts a look-up, whose result comes through the channel.
     fn start_look_up(&self) -> io::Result<Receiver<io::Result<Vec<SocketAddr>>>> {
-        let (found, answer) = mpsc::channel();
+        let (sender, result) = mpsc::channel();
         let name = (self.host.clone(), self.port);
         let look_up = move || {
             let addresses = name.to_socket_addrs().map(without_doubles);
-            // Nobody waits for it any more once the run is over.
-            let _ = found.send(addresses);
+            // Once the run is over, nobody waits for the result any more.
+            let _ = sender.send(addresses);
         };
         thread::Builder::new()
             .name("look-up".to_string())
             .spawn(look_up)?;
-        Ok(answer)
+        Ok(result)
     }
 }
 
@@ -168,86 +186,115 @@ fn without_doubles(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAdd
     single
 }
 
-/// The rule of an attempt, without any socket or clock.
+/// Swaps this address, if it is there, with the first one.
+fn move_to_front(addresses: &mut [SocketAddr], address: SocketAddr) {
+    if let Some(index) = addresses.iter().position(|other| *other == address) {
+        addresses.swap(0, index);
+    }
+}
+
+/// The rules of an attempt, without any socket or clock.
 struct Attempt {
     /// How long each of several addresses is tried in the first pass.
     first_share: Duration,
     /// Whether a failed attempt is followed by others.
     retries: bool,
     begun: Instant,
+    /// How long the attempt may take.
     limit: Limit,
 }
 
 impl Attempt {
-    /// Tries these addresses in passes, in this order. Returns the connection, and how
-    /// long its connect took.
-    ///
-    /// A pass in which no address timed out ends the attempt: none will answer otherwise
-    /// if it is given more time. If other attempts follow, so does a pass in which an
-    /// address has refused: it will be asked again before long.
+    /// Tries these addresses in this order, and again in further passes. Returns the
+    /// connection, and how long its connect took. Calls `on_failure` with a failure and the
+    /// address that is tried next, except for the last address of a pass.
     ///
     /// # Errors
     ///
-    /// How each address has failed last.
+    /// How each address has failed last, if all of them have.
     fn try_all<T>(
         &self,
         addresses: &[SocketAddr],
         clock: impl Fn() -> Instant,
         mut connect: impl FnMut(SocketAddr, Limit) -> Result<T, Cause>,
-        mut goes_on: impl FnMut(&Failure, SocketAddr),
+        mut on_failure: impl FnMut(&Failure, SocketAddr),
     ) -> Result<(T, Duration), Vec<Failure>> {
-        let mut failures: Vec<Failure> = Vec::new();
+        let mut failures = Vec::new();
         let mut share = self.first_share;
         loop {
-            let mut pass = Vec::new();
+            let is_first_pass = failures.is_empty();
+            let mut has_timeout = false;
+            let mut has_refusal = false;
             for (number, address) in addresses.iter().enumerate() {
-                let untried = (addresses.len() - number) as u32;
                 let began = clock();
-                let left = self
-                    .limit
-                    .map(|limit| limit.saturating_sub(began - self.begun));
-                if left == Some(Duration::ZERO) && !failures.is_empty() {
-                    break;
+                let left = self.left(began);
+                // The first pass tries every address, if only for the shortest share.
+                if left == Some(Duration::ZERO) && !is_first_pass {
+                    return Err(failures);
                 }
-                // One that is dead must not take all the time of those after it.
-                let left = left.map(|left| left / untried);
-                let share = match left {
-                    _ if addresses.len() == 1 => left,
-                    Some(left) => Some(share.min(left)),
-                    None => Some(share),
+                let limit = if addresses.len() == 1 {
+                    left
+                } else {
+                    let untried = addresses.len() - number;
+                    Some(share_of_next(untried, share, left))
                 };
-                let share = share.map(|share| share.max(SHORTEST_SHARE));
-                match connect(*address, share) {
+                let limit = limit.map(|limit| limit.max(SHORTEST_SHARE));
+                let cause = match connect(*address, limit) {
                     Ok(connected) => return Ok((connected, clock() - began)),
-                    Err(cause) => pass.push(Failure {
-                        address: *address,
-                        cause,
-                    }),
+                    Err(cause) => cause,
+                };
+                match cause {
+                    Cause::TimedOut => has_timeout = true,
+                    Cause::Refused(_) => has_refusal = true,
+                    Cause::Other(_) => {}
                 }
-                if let (Some(failed), Some(next)) = (pass.last(), addresses.get(number + 1)) {
-                    goes_on(failed, *next);
+                let failure = Failure {
+                    address: *address,
+                    cause,
+                };
+                if let Some(next) = addresses.get(number + 1) {
+                    on_failure(&failure, *next);
                 }
+                record_failure(&mut failures, failure);
             }
-            let timed_out = pass
-                .iter()
-                .any(|failed| matches!(failed.cause, Cause::TimedOut));
-            let refused = pass
-                .iter()
-                .any(|failed| matches!(failed.cause, Cause::Refused(_)));
-            let is_whole = pass.len() == addresses.len();
-            for failed in pass {
-                failures.retain(|earlier| earlier.address != failed.address);
-                failures.push(failed);
+            if addresses.len() == 1 {
+                return Err(failures);
             }
-            if addresses.len() == 1 || !is_whole || !timed_out || refused && self.retries {
+            // More time helps only an address that has timed out.
+            if !has_timeout {
+                return Err(failures);
+            }
+            // The address that has refused is asked again sooner by the next attempt.
+            if has_refusal && self.retries {
                 return Err(failures);
             }
             share *= 2;
         }
     }
+
+    /// Returns how much of the limit is left.
+    fn left(&self, now: Instant) -> Limit {
+        let limit = self.limit?;
+        Some(limit.saturating_sub(now - self.begun))
+    }
 }
 
-/// What there is to say when all addresses have failed.
+/// Returns how long the next of several untried addresses may take. It must not take all the
+/// time that is left, because then those after it would not be tried.
+fn share_of_next(untried: usize, share: Duration, left: Limit) -> Duration {
+    match left {
+        Some(left) => share.min(left / untried as u32),
+        None => share,
+    }
+}
+
+/// Records how an address has failed last, and forgets its earlier failure.
+fn record_failure(failures: &mut Vec<Failure>, failure: Failure) {
+    failures.retain(|earlier| earlier.address != failure.address);
+    failures.push(failure);
+}
+
+/// Describes why all addresses have failed.
 fn unreachable(failures: &[Failure]) -> Unreachable {
     let is_refused = failures
         .iter()
@@ -259,17 +306,18 @@ fn unreachable(failures: &[Failure]) -> Unreachable {
             Cause::Refused(why) | Cause::Other(why) => why.clone(),
         },
         several => {
-            let each = several
+            let each: Vec<String> = several
                 .iter()
-                .map(|failed| format!("{}: {}", failed.address.ip(), failed));
-            each.collect::<Vec<_>>().join("; ")
+                .map(|failed| format!("{}: {failed}", failed.address.ip()))
+                .collect();
+            each.join("; ")
         }
     };
     Unreachable { why, is_refused }
 }
 
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
             Cause::TimedOut => f.write_str("timed out"),
             Cause::Refused(why) | Cause::Other(why) => f.write_str(why),
@@ -277,14 +325,14 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// Whether this machine has an address from which this one can be reached.
+/// Whether this machine has a route to the address.
 fn has_route(address: SocketAddr) -> bool {
     let any = if address.is_ipv4() {
         "0.0.0.0:0"
     } else {
         "[::]:0"
     };
-    // This sends nothing.
+    // To connect a UDP socket sends nothing.
     UdpSocket::bind(any).is_ok_and(|socket| socket.connect(address).is_ok())
 }
 
@@ -298,14 +346,15 @@ fn connect_to(address: SocketAddr, limit: Limit) -> Result<Connected, Cause> {
     let local = stream
         .local_addr()
         .map_err(|error| Cause::Other(error.to_string()))?;
-    // If nothing listens on a port that the system also gives to outgoing connections, a
-    // connection can meet itself.
+    // If nothing listens on a port of this machine, the system may give the same port to this
+    // connection. TCP then connects the socket to itself.
     if local == address {
         let why = "nothing listens there, and the connection met itself";
         return Err(Cause::Refused(why.to_string()));
     }
-    // Otherwise a message could wait until TCP has acknowledged the one before. Some
-    // systems refuse if the server has reset the connection already; the first read says so.
+    // Without TCP_NODELAY, a message could wait until TCP has acknowledged the one before. If
+    // the server has reset the connection already, some systems fail here. That is no loss:
+    // the first read fails, too.
     let _ = stream.set_nodelay(true);
     Ok(Connected {
         stream,
@@ -316,7 +365,8 @@ fn connect_to(address: SocketAddr, limit: Limit) -> Result<Connected, Cause> {
 
 fn cause_of(error: &io::Error, address: SocketAddr) -> Cause {
     match error.kind() {
-        // The limit's own error has no number. The system's means that it has given up.
+        // An error without a number comes from the limit. One with a number comes from the
+        // system, which has given up.
         io::ErrorKind::TimedOut if error.raw_os_error().is_none() => Cause::TimedOut,
         io::ErrorKind::TimedOut => Cause::Other("Connection timed out".to_string()),
         io::ErrorKind::ConnectionRefused => Cause::Refused(error.to_string()),
@@ -335,7 +385,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// What an address does after so long.
+    /// What an address does; a number is after how many milliseconds.
     #[derive(Clone, Copy)]
     enum Does {
         Answers(u32),
@@ -344,8 +394,8 @@ mod tests {
     }
     use Does::{Answers, Nothing, Refuses};
 
-    /// Makes an attempt in virtual time at addresses that do this. Returns how long it
-    /// took, and the number of the address that has answered.
+    /// Makes an attempt in virtual time at addresses that do this. Returns how many
+    /// milliseconds it took, and the number of the address that has accepted.
     fn attempt(
         does: &[Does],
         first_share: Duration,

@@ -1,68 +1,104 @@
-//! One connection: a thread that writes messages, beside the one that reads
-//! replies.
+//! One connection: the session thread reads replies, and a writer thread sends messages.
+//!
+//! ```text
+//!  session thread                           writer thread
+//!  --------------                           -------------
+//!  starts the writer  --------------------> sends batches of messages
+//!  reads, verifies and prints replies
+//!
+//!  if all have come, or the connection
+//!  is lost: record_disconnect  -----------> has nothing to send any more: returns
+//!  shuts the socket down  ----------------> a blocked write fails: returns
+//!
+//!  its read fails or ends  <--------------- if a write fails: shuts the socket down
+//!  joins the writer
+//! ```
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tcp_chat::{lines::LineReader, system};
+use tcp_chat::cli::Limit;
+use tcp_chat::lines::LineReader;
+use tcp_chat::system;
 
 use crate::rules::conversation::{Loss, Received, ToSend};
 use crate::shared::{self, End, Shared};
 
-/// Deadlines are checked at least this often while nothing is received.
+/// The longest time between two checks of the deadlines.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Sends and receives over a connection until everything that it is for is answered.
-/// Returns the loss that ended it earlier, if one did.
+/// How a connection, or an attempt to make one, ends.
+pub(crate) enum Outcome {
+    /// All lines that the connection was for have replies.
+    Done,
+    Lost(Loss),
+}
+
+/// Sends messages and receives replies over a connection, until all lines that it is for have
+/// replies or it is lost.
 ///
 /// # Errors
 ///
-/// The output cannot be written, or there is no thread to send from.
-pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> Result<Option<Loss>, End> {
+/// The end of the run, if replies cannot be printed or no thread is available for the writer.
+pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> Result<Outcome, End> {
     let limit = shared.lock().shortest_limit();
-    // Deadlines are judged when a read times out.
-    let tick = limit.map_or(TICK, |limit| TICK.min(limit / 8));
-    let set = stream.set_read_timeout(Some(tick));
-    if let Err(error) = set.and_then(|()| system::limit_writes(&stream, limit)) {
-        return Ok(Some(Loss::Broken(error.to_string())));
+    if let Err(error) = set_timeouts(&stream, limit) {
+        return Ok(Outcome::Lost(Loss::Broken(error.to_string())));
     }
     let stream = Arc::new(stream);
     let written = Arc::clone(&stream);
     let writer = shared::start_thread("writer", shared, move |shared| {
         let sent = write_messages(shared, &written);
-        // Wakes the thread that reads replies: it knows whether this is the end.
+        // Wakes the session thread, which knows whether this is the end.
         let _ = written.shutdown(Shutdown::Both);
         sent
     })
     .map_err(End::Failed)?;
-    let loss = read_replies(shared, &*stream);
+    let outcome = read_replies(shared, &*stream);
     shared.change(|conversation| conversation.record_disconnect());
-    // A server that does not read may have the writer blocked.
+    // The writer may be blocked because the server does not read.
     let _ = stream.shutdown(Shutdown::Both);
     let write_error = match writer.join() {
         Ok(Some(Err(error))) => Some(error),
-        // A panic has ended the run already.
-        Ok(Some(Ok(())) | None) | Err(_) => None,
+        Ok(Some(Ok(()))) => None,
+        // The writer has panicked, which ends the run.
+        Ok(None) | Err(_) => None,
     };
-    match (loss, write_error) {
-        // Only one of the two threads learns what broke a connection. (A half-close
-        // of a connection that is gone already says nothing.)
-        (Ok(Some(Loss::Ended)), Some(error))
-            if !system::is_broken_pipe(&error) && error.kind() != io::ErrorKind::NotConnected =>
-        {
-            Ok(Some(Loss::Broken(error.to_string())))
-        }
-        (loss, _) => loss,
+    // Only one of the two threads learns what broke the connection.
+    if let Ok(Outcome::Lost(Loss::Ended)) = &outcome
+        && let Some(error) = write_error
+        && tells_why(&error)
+    {
+        return Ok(Outcome::Lost(Loss::Broken(error.to_string())));
     }
+    outcome
 }
 
-/// Writes messages as they are queued, until there will be no more.
+/// Sets the time limits of the socket.
+fn set_timeouts(stream: &TcpStream, limit: Limit) -> io::Result<()> {
+    // Deadlines are checked after each read, so a read must not take long. It ends early
+    // enough to miss none by more than an eighth.
+    let tick = match limit {
+        Some(limit) => TICK.min(limit / 8),
+        None => TICK,
+    };
+    stream.set_read_timeout(Some(tick))?;
+    system::limit_writes(stream, limit)
+}
+
+/// Whether a failed write says more than that the connection is gone.
+fn tells_why(error: &io::Error) -> bool {
+    // A half-close of a connection that is gone fails with `NotConnected`.
+    !system::is_broken_pipe(error) && error.kind() != io::ErrorKind::NotConnected
+}
+
+/// Sends messages as they are queued, until there will be no more on this connection.
 ///
 /// # Errors
 ///
-/// The write failed. The thread that reads may know more of the reason.
+/// A write or the half-close has failed. The session thread may learn more of the reason.
 fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
     let mut batch = Vec::new();
     loop {
@@ -73,21 +109,25 @@ fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
         match to_send {
             Some(ToSend::Batch) => system::outgoing(stream).write_all(&batch)?,
             Some(ToSend::HalfClose) => stream.shutdown(Shutdown::Write)?,
-            Some(ToSend::Over) | None => return Ok(()),
+            Some(ToSend::Over) => return Ok(()),
+            // Impossible without a deadline.
+            None => return Ok(()),
         }
     }
 }
 
-/// Reads, verifies and prints replies until everything that the connection is for is
-/// answered. Returns the loss that ended it earlier, if one did.
+/// Reads, verifies and prints replies, until all lines that the connection is for have replies
+/// or it is lost.
 ///
 /// # Errors
 ///
-/// The output cannot be written.
-fn read_replies(shared: &Shared, mut stream: impl Read) -> Result<Option<Loss>, End> {
+/// The end of the run, if replies cannot be printed.
+fn read_replies(shared: &Shared, mut stream: impl Read) -> Result<Outcome, End> {
     let output = &shared.output;
     let mut replies = LineReader::new(shared.lock().longest_reply());
     let mut printed = Vec::new();
+    // Whether the conversation knows that this thread is about to read. After it has printed
+    // or logged, it must say so again.
     let mut listens = false;
     loop {
         if !listens {
@@ -99,19 +139,19 @@ fn read_replies(shared: &Shared, mut stream: impl Read) -> Result<Option<Loss>, 
         let mut conversation = shared.lock();
         let received = conversation.receive(&mut replies, read, now);
         conversation.take_output(&mut printed);
-        let news = shared.release_answered(conversation);
+        let news = shared.unlock_after_replies(conversation);
         listens = printed.is_empty() && news.is_empty();
         if !printed.is_empty() {
-            output.print(&printed).map_err(End::by_output)?;
+            output.print(&printed).map_err(End::from_output_error)?;
             shared.end_printing();
         }
         if !news.is_empty() {
-            shared.log(news);
+            shared.log_in_session(news);
         }
         match received {
             Ok(Received::More) => {}
-            Ok(Received::Done) => return Ok(None),
-            Err(loss) => return Ok(Some(loss)),
+            Ok(Received::Done) => return Ok(Outcome::Done),
+            Err(loss) => return Ok(Outcome::Lost(loss)),
         }
     }
 }

@@ -5,21 +5,23 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use tcp_chat::{printable::Printable, system};
+use tcp_chat::printable::Printable;
+use tcp_chat::system;
 
 /// A file to write to.
 pub(crate) struct NamedFile {
     file: File,
-    /// What there is to say when it cannot be written.
+    /// The beginning of each error: which file cannot be written.
     error: String,
 }
 
 impl NamedFile {
-    /// Opens the file of this kind, and empties it.
+    /// Creates the file or empties it; `kind` names it in errors. Opening a FIFO waits for its
+    /// reader.
     ///
     /// # Errors
     ///
-    /// The file cannot be written.
+    /// The file cannot be opened for writing.
     pub(crate) fn create(kind: &str, path: &Path) -> anyhow::Result<Self> {
         let name = Printable(path.as_os_str().as_encoded_bytes());
         let error = format!("cannot write the {kind} {name}");
@@ -27,37 +29,40 @@ impl NamedFile {
         Ok(NamedFile { file, error })
     }
 
-    /// Whether it must be written after the last words on standard error. In the same
-    /// file, these would overwrite it; and if it waits for a reader, they never come.
+    /// Whether this file must be written after the conclusion on standard error. If both are
+    /// the same file, the conclusion would overwrite what is written here. If this is the pipe
+    /// or terminal of a standard stream, writing may block, and the conclusion would not come.
     pub(crate) fn comes_last(&self) -> bool {
         let is_file = self.file.metadata().is_ok_and(|data| data.is_file());
         let is_error = system::is_standard_error(&self.file).unwrap_or_default();
         is_error || !is_file && system::is_standard_stream(&self.file).unwrap_or_default()
     }
 
-    /// Whether this is the same file, perhaps by another name.
+    /// Whether both are the same file, perhaps by two names.
     pub(crate) fn is_same(&self, other: &NamedFile) -> bool {
         system::is_same_file(&self.file, &other.file).unwrap_or_default()
     }
 
-    /// Writes this text at the end of the file, wherever that is by now.
+    /// Appends this text to the file.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The text cannot be written, or only a part of it.
     pub(crate) fn write(&self, text: &str) -> anyhow::Result<()> {
-        // As text, or a broken pipe here would mean exit code 141.
+        // The cause becomes text. As a cause, a broken pipe here would count as a closed
+        // standard output, with exit code 141.
         (&self.file)
             .write_all(text.as_bytes())
             .map_err(|error| anyhow!("{}: {error}", self.error))
     }
 }
 
+/// Opens the file for appending, and empties it, unless it is a standard stream.
 fn create(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
-    // What a standard stream has written, or reads, stays.
+    // What was written to a standard stream, or is read from one, must stay.
     if file.metadata()?.is_file() && !system::is_standard_stream(&file)? {
-        // Windows empties no file that is open for appending alone.
+        // Windows cannot empty a file that is open only for appending.
         File::options().write(true).open(path)?.set_len(0)?;
     }
     Ok(file)

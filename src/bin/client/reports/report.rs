@@ -3,19 +3,21 @@
 use std::env;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::figures::counts::Snapshot;
 use crate::figures::histogram::{Histogram, milliseconds};
 use crate::figures::outages::PastOutage;
+use crate::figures::snapshot::Snapshot;
 
-/// How a run went and ended; `error` is why it failed, or the signal that ended it.
-pub(crate) fn report(
+/// Returns the report on a run: how it went and ended. `rate` is that of the command line.
+/// `exit` is the exit code. `error` is why the run failed, or the signal that ended it.
+pub(crate) fn to_json(
     run: &Snapshot,
     began: SystemTime,
     rate: Option<f64>,
     exit: u8,
     error: Option<&str>,
 ) -> String {
-    let (counts, answers) = (&run.counts, &run.counts.answers);
+    let counts = &run.counts;
+    let answers = &counts.answers;
     let began = began.duration_since(UNIX_EPOCH).unwrap_or_default();
     let arguments = env::args_os()
         .skip(1)
@@ -30,10 +32,15 @@ pub(crate) fn report(
         ("sent_again", counts.sent_again),
     ];
     let lines = lines.map(|(name, count)| (name, count.to_string()));
-    let answered_by = run.prefixes.iter().zip(&answers.by_prefix);
-    let answered_by = answered_by.map(|(prefix, count)| (prefix, count.to_string()));
-    let outages = run.first_outages.iter();
-    let outages = outages.map(|past| outage(past, began + (past.began - run.began)));
+    let answered_by = run
+        .prefixes
+        .iter()
+        .zip(&answers.by_prefix)
+        .map(|(prefix, count)| (prefix, count.to_string()));
+    let outages = run
+        .first_outages
+        .iter()
+        .map(|past| outage(past, began + (past.began - run.began)));
     let fields = [
         ("server", text(&run.server)),
         ("version", text(env!("CARGO_PKG_VERSION"))),
@@ -60,6 +67,7 @@ pub(crate) fn report(
     format!("{{\n{}\n}}\n", fields.join(",\n"))
 }
 
+/// Returns an outage as a JSON object; `began` is the time since the Unix epoch.
 fn outage(past: &PastOutage, began: Duration) -> String {
     let mut local = None;
     let mut remote = None;
@@ -81,7 +89,7 @@ fn outage(past: &PastOutage, began: Duration) -> String {
     ])
 }
 
-/// The figures of some durations; `null` without any.
+/// Returns the figures of some durations as a JSON object; `null` if there are none.
 fn times(times: &Histogram) -> String {
     let field = |(name, time): (&str, f64)| (name.replace('.', ""), format!("{time:.6}"));
     or_null(times.figures().map(|figures| object(figures.map(field))))
@@ -100,12 +108,14 @@ fn list(values: impl Iterator<Item = String>, separator: &str) -> String {
 }
 
 fn object<N: AsRef<str>>(fields: impl IntoIterator<Item = (N, String)>) -> String {
-    let fields = fields.into_iter();
-    let fields = fields.map(|(name, value)| format!("{}: {value}", text(name.as_ref())));
-    format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+    let fields: Vec<String> = fields
+        .into_iter()
+        .map(|(name, value)| format!("{}: {value}", text(name.as_ref())))
+        .collect();
+    format!("{{{}}}", fields.join(", "))
 }
 
-/// A text as a JSON string.
+/// Returns a text as a JSON string.
 fn text(plain: &str) -> String {
     let escaped = plain.chars().map(|c| match c {
         '"' | '\\' => format!("\\{c}"),

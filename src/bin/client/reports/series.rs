@@ -1,50 +1,67 @@
 //! The run as a row each second, for `--series`.
+//!
+//! A thread of its own writes the rows, because writing to a FIFO may block. The main thread
+//! hands it the final snapshot at the end of the run, and waits for the last row.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{fs, sync::Arc};
 
 use anyhow::anyhow;
 use tcp_chat::printable::Printable;
 use tcp_chat::{running_time, system};
 
-use crate::figures::counts::{Since, Snapshot};
 use crate::figures::histogram::milliseconds;
+use crate::figures::snapshot::Snapshot;
 use crate::reports::named_file::NamedFile;
 use crate::shared::{End, Shared, start_thread};
 
 const HEADER: &str = "time,acknowledged,replies,replies_per_second,p50_ms,p99_ms,max_ms,\
                       in_flight,waiting_ms,outage_seconds,own_delay_ms\n";
 
-/// How long the last row may take.
+/// How long the end of the run waits for the last row.
 const LAST_ROW: Duration = Duration::from_secs(1);
 
-/// The thread that writes the rows.
+/// The thread that writes the rows, as the main thread sees it.
 pub(crate) struct Series {
     path: PathBuf,
+    /// Takes the final snapshot of the run.
     end: Sender<Snapshot>,
+    /// Gives whether all rows were written, once.
     written: Receiver<anyhow::Result<()>>,
 }
 
+/// What the thread does next.
+enum Next {
+    /// Writes a row, and goes on.
+    Row(Snapshot),
+    /// Writes the last row.
+    LastRow(Snapshot),
+    /// Returns. The run could not start, so no row is wanted any more.
+    Nothing,
+}
+
 impl Series {
-    /// Starts the series of a run that is about to begin.
+    /// Opens the file, and starts the thread that writes a row each second.
     ///
     /// # Errors
     ///
-    /// The file cannot be written, is also that of something else, or there is no thread.
+    /// The file cannot be opened, or is also standard input, standard output or the report's
+    /// file, or no thread is available.
     pub(crate) fn start(
         path: &Path,
         report: Option<&NamedFile>,
         began: SystemTime,
         shared: &Arc<Shared>,
     ) -> anyhow::Result<Self> {
-        let (end, is_over) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
         let (done, written) = mpsc::channel();
         let before = shared.lock().first_snapshot();
-        // A FIFO waits for its reader, and the run does not.
+        // Opening a FIFO waits for its reader. The run does not wait, so the thread opens it.
         let is_special = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
-        // Among the replies, rows would be taken for some of them.
+        // Rows on standard output would be taken for replies.
         if system::is_standard_input_or_output(path) {
             let why = "it is standard input or output; name a file, or /dev/stderr";
             return Err(cannot_write(path, why));
@@ -54,7 +71,7 @@ impl Series {
         } else {
             Some(NamedFile::create("series", path)?)
         };
-        // Two things in one file would overwrite each other.
+        // In one file, the report and the series would overwrite each other.
         if let (Some(series), Some(report)) = (&opened, report)
             && series.is_same(report)
         {
@@ -63,12 +80,15 @@ impl Series {
         }
         let to_open = path.to_owned();
         start_thread("series", shared, move |shared| {
-            let file = opened.map_or_else(|| NamedFile::create("series", &to_open), Ok);
-            let all = file.and_then(|file| write_rows(&file, before, began, shared, &is_over));
-            if let Err(error) = &all {
+            let file = match opened {
+                Some(file) => Ok(file),
+                None => NamedFile::create("series", &to_open),
+            };
+            let result = file.and_then(|file| write_rows(&file, before, began, shared, &ended));
+            if let Err(error) = &result {
                 shared.end(End::Failed(anyhow!("{error:#}")));
             }
-            let _ = done.send(all);
+            let _ = done.send(result);
         })?;
         Ok(Series {
             path: path.to_owned(),
@@ -77,8 +97,9 @@ impl Series {
         })
     }
 
-    /// Hands out the end of the run, for the last row.
+    /// Hands the thread the final snapshot of the run, for the last row.
     pub(crate) fn end(&self, run: &Snapshot) {
+        // Sending fails if the thread has failed or panicked, which ends the run.
         let _ = self.end.send(run.clone());
     }
 
@@ -86,7 +107,7 @@ impl Series {
     ///
     /// # Errors
     ///
-    /// A row could not be written, or the last one was not taken within 1 s.
+    /// A row could not be written, or the last one was not written within 1 s.
     pub(crate) fn await_last_row(&self) -> anyhow::Result<()> {
         let mut result = None;
         running_time::wait_within(LAST_ROW, |step| match self.written.recv_timeout(step) {
@@ -95,7 +116,7 @@ impl Series {
                 true
             }
             Err(RecvTimeoutError::Timeout) => false,
-            // The thread has panicked, which ends the run by itself.
+            // The thread has panicked, which is an end of the run of its own.
             Err(RecvTimeoutError::Disconnected) => {
                 result = Some(Ok(()));
                 true
@@ -115,70 +136,80 @@ fn cannot_write(path: &Path, why: &str) -> anyhow::Error {
     anyhow!("cannot write the series {name}: {why}")
 }
 
-/// Writes a row each second and a last one, each at once: if anything kills the client,
-/// the rows so far are in the file.
+/// Writes the header, a row each second, and a last row at the end of the run. Each row is
+/// written at once: if something kills the client, the rows so far are in the file.
+///
+/// # Errors
+///
+/// A row cannot be written.
 fn write_rows(
     file: &NamedFile,
     mut before: Snapshot,
     began: SystemTime,
     shared: &Shared,
-    end: &Receiver<Snapshot>,
+    ended: &Receiver<Snapshot>,
 ) -> anyhow::Result<()> {
     file.write(HEADER)?;
     loop {
-        let pause = next_row(&before).saturating_duration_since(Instant::now());
-        let run = match end.recv_timeout(pause) {
-            Ok(run) => return file.write(&row(&run, &before, began)),
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) => match snapshot_unless_over(shared) {
-                Some(run) => run,
-                None => match end.recv() {
-                    Ok(run) => return file.write(&row(&run, &before, began)),
-                    Err(_) => return Ok(()),
-                },
-            },
-        };
-        file.write(&row(&run, &before, began))?;
-        before = run;
+        match wait_for_next(next_row_due(&before), shared, ended) {
+            Next::Row(run) => {
+                file.write(&row(&run, &before, began))?;
+                before = run;
+            }
+            Next::LastRow(run) => return file.write(&row(&run, &before, began)),
+            Next::Nothing => return Ok(()),
+        }
     }
 }
 
-fn snapshot_unless_over(shared: &Shared) -> Option<Snapshot> {
-    let mut conversation = shared.lock_if_not_over()?;
-    Some(conversation.snapshot(Instant::now()))
+/// Waits until the next row is due or the run ends, whichever comes first.
+fn wait_for_next(due: Instant, shared: &Shared, ended: &Receiver<Snapshot>) -> Next {
+    let pause = due.saturating_duration_since(Instant::now());
+    match ended.recv_timeout(pause) {
+        Ok(run) => return Next::LastRow(run),
+        Err(RecvTimeoutError::Disconnected) => return Next::Nothing,
+        Err(RecvTimeoutError::Timeout) => {}
+    }
+    if let Some(mut conversation) = shared.lock_unless_over() {
+        return Next::Row(conversation.snapshot(Instant::now()));
+    }
+    // The run is over, and the main thread is about to send the final snapshot.
+    match ended.recv() {
+        Ok(run) => Next::LastRow(run),
+        Err(_) => Next::Nothing,
+    }
 }
 
-/// When the row after this one is due: at the next whole second of the run, so a
-/// client that was stopped has one for all that it missed.
-fn next_row(before: &Snapshot) -> Instant {
+/// Returns when the row after this one is due: at the next whole second of the run. So after
+/// a pause of the client, one row stands for all that were missed.
+fn next_row_due(before: &Snapshot) -> Instant {
     before.began + Duration::from_secs(before.elapsed().as_secs() + 1)
 }
 
-/// How the run stands, and what has happened since the row before.
+/// Returns a row: how the run stands, and what has happened since the row before.
 fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
     let time = began.duration_since(UNIX_EPOCH).unwrap_or_default() + run.elapsed();
-    let (seconds, acknowledged) = (time.as_secs_f64(), run.counts.answers.acknowledged);
-    let Since {
-        replies,
-        rate,
-        times,
-    } = run.since(before);
+    let seconds = time.as_secs_f64();
+    let acknowledged = run.counts.answers.acknowledged;
+    let since = run.since(before);
+    let replies = since.replies;
+    let rate = since.rate;
     let mut row = format!("{seconds:.6},{acknowledged},{replies},{rate:.1}");
     for share in [0.5, 0.99, 1.0] {
-        let time = times.quantile(share).map(milliseconds);
-        row += &time.map_or(",".to_string(), |time| format!(",{time:.3}"));
+        row += ",";
+        // Without a reply since the row before, the field is empty.
+        if let Some(time) = since.times.quantile(share) {
+            row += &format!("{:.3}", milliseconds(time));
+        }
     }
+    let in_flight = run.in_flight;
+    let waiting = milliseconds(run.waiting.unwrap_or_default());
+    // The longest outage that goes on, or has ended since the row before.
     let ended = run.counts.longest_outage.after(before.now);
-    let outage = run.outage.unwrap_or_default().max(ended);
-    let (outage, waiting) = (
-        outage.as_secs_f64(),
-        milliseconds(run.waiting.unwrap_or_default()),
-    );
+    let outage = run.outage.unwrap_or_default().max(ended).as_secs_f64();
     let own_delay = milliseconds(run.longest_own_delay(before.now));
-    row + &format!(
-        ",{},{waiting:.3},{outage:.3},{own_delay:.3}\n",
-        run.in_flight
-    )
+    row += &format!(",{in_flight},{waiting:.3},{outage:.3},{own_delay:.3}\n");
+    row
 }
 
 #[cfg(test)]
@@ -197,7 +228,7 @@ mod tests {
         Conversation::new(String::new(), args.settings, began)
     }
 
-    /// Lets so many empty messages be acknowledged.
+    /// Receives the acknowledgements of so many empty messages.
     fn acknowledge(conversation: &mut Conversation, count: usize, now: Instant) {
         let mut replies = LineReader::new(100);
         let line = "Server received your message: \n".repeat(count);
@@ -295,7 +326,7 @@ mod tests {
         let mut conversation = conversation(began);
         for (millis, next) in [(0, 1), (1, 1), (999, 1), (1000, 2), (1001, 2), (7500, 8)] {
             let before = conversation.snapshot(began + Duration::from_millis(millis));
-            assert_eq!(next_row(&before), began + Duration::from_secs(next));
+            assert_eq!(next_row_due(&before), began + Duration::from_secs(next));
         }
     }
 }

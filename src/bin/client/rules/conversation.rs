@@ -24,10 +24,11 @@ use tcp_chat::wire::{self, MAX_MESSAGE_LINE};
 pub(crate) use connections::{Loss, Next};
 
 use crate::args::Settings;
-use crate::figures::counts::{Answers, Counts, Snapshot};
+use crate::figures::counts::{Answers, Counts};
 use crate::figures::histogram::Histogram;
 use crate::figures::outages::{Addresses, PastOutage};
 use crate::figures::own_delay::Replies;
+use crate::figures::snapshot::Snapshot;
 use crate::rules::outage::Outage;
 use crate::rules::outbox::Outbox;
 

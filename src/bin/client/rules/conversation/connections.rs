@@ -11,11 +11,12 @@
 //!   |                                    |                  |
 //!   |                                 Resting               |
 //!   |                                    ^                  |
-//!   |                                    | if it was sent   |
-//!   |                                    | all its lines,   |
-//!   |                                    | and replied      |
-//!   +--------------- if not -------------+------------------+
-//!                                          record_disconnect
+//!   |                                    | record_disconnect, if all
+//!   |                                    | its lines were sent and
+//!   |                                    | have replies     |
+//!   |                                    +------------------+
+//!   |                                                       |
+//!   +--------------- record_disconnect, if not -------------+
 //! ```
 //!
 //! After a lost connection, `record_disconnect` comes first, and then `record_loss`, which
@@ -217,6 +218,8 @@ impl Conversation {
         // Nothing more comes over this connection, and the client has noticed all that came.
         // Ticks that wait for replies over it would otherwise wait for later replies.
         self.settle_own_delays(now);
+
+        // Is anything lost?
         let is_violation = matches!(loss, Loss::Violation(_));
         if self.is_done() && !is_violation {
             // The input has ended since the connection did, so nothing is lost.
@@ -228,6 +231,7 @@ impl Conversation {
         let missed_since = self.awaited_since();
         self.outbox.rewind();
 
+        // Would another attempt help, and does the user want one?
         if !is_violation && self.is_no_line_echo() {
             return Next::GiveUp(self.describe_no_line_echo(loss));
         }
@@ -236,11 +240,11 @@ impl Conversation {
             return Next::GiveUp(cause + loss.hint());
         }
 
-        // If no connection was lost, the outage is known since the attempt began.
+        // Begin an outage, unless one goes on: then it stays as it is. If no connection was
+        // lost, the outage is known since the attempt began.
         let known = connecting_since.unwrap_or(now);
         let is_new = self.outage.is_none();
         let lost = self.addresses.take();
-        // An outage that goes on stays as it is.
         let outage = self.outage.get_or_insert(Outage {
             began: missed_since.unwrap_or(known),
             known,
@@ -249,6 +253,7 @@ impl Conversation {
             lost,
         });
 
+        // Is there time left for another attempt?
         let left = outage.left_of(retry_for, now);
         if left.is_zero() {
             return Next::GiveUp(self.describe_giving_up(loss));

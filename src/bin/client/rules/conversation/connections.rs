@@ -6,18 +6,18 @@
 //!                begin_connect             record_connect
 //!   +--> Down -----------------> Connecting -------------> Up
 //!   |                             |      ^                  |
-//!   +-------- record_loss --------+      |                  |
-//!   |                                    | begin_connect    |
+//!   +-------- record_loss --------+      | begin_connect    |
 //!   |                                    |                  |
 //!   |                                 Resting               |
 //!   |                                    ^                  |
-//!   |                                    | record_disconnect, if all
-//!   |                                    | its lines were sent and
-//!   |                                    | have replies     |
+//!   |                                    | record_disconnect (1)
 //!   |                                    +------------------+
-//!   |                                                       |
-//!   +--------------- record_disconnect, if not -------------+
+//!   |                                      record_disconnect (2)
+//!   +-------------------------------------------------------+
 //! ```
+//!
+//! 1. All lines that the connection is for were sent and have replies.
+//! 2. Otherwise.
 //!
 //! After a lost connection, `record_disconnect` comes first, and then `record_loss`, which
 //! leaves the link down.

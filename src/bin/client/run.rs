@@ -267,6 +267,8 @@ mod tests {
 
     use super::*;
 
+    mod panics;
+
     const VARIABLE: &str = "PANIC_TEST";
 
     /// Plays a client with a thread that panics, for the test that starts it.

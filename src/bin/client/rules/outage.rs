@@ -1,9 +1,8 @@
-//! How long to go on trying in an outage, and how long it took.
+//! How long to go on trying in an outage, and how long the outage was.
 //!
-//! The pause between attempts grows with the outage, as exponential backoff
-//! does, but so that the figure in the end is right: a client that tries again
-//! after a sixteenth of the time that has passed finds the server at most a
-//! sixteenth too late.
+//! The pause between attempts grows with the outage, as in exponential backoff: it is a
+//! sixteenth of the time since the outage became known. So the client finds the server at
+//! most a sixteenth of that time too late, and the reported length is right to that.
 
 use std::time::{Duration, Instant};
 
@@ -15,25 +14,29 @@ pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause: a server that was away for hours is noticed this late.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A time without a working connection that goes on.
+/// The current outage: a time without a working connection that goes on.
 #[derive(Clone, Debug)]
 pub(crate) struct Outage {
-    /// The first reply missed, or the first attempt to connect.
+    /// Since when the first missed reply was awaited. If none was, when the connection was
+    /// lost or the attempt to connect began. Not after `known`.
     pub(crate) began: Instant,
-    /// When it was noticed; since then the client has tried to end it.
+    /// When the client noticed the outage. From then on it has tried to end it, and
+    /// `--retry-for` counts.
     pub(crate) known: Instant,
     /// The error that began it.
     pub(crate) cause: String,
-    /// How many messages were sent again because of it so far, each time counted.
+    /// How many messages were sent again because of it so far. A message that was sent
+    /// again twice counts twice.
     pub(crate) sent_again: u64,
-    /// Of the connection that was lost, if it began with a loss.
+    /// The addresses of the connection that was lost, if the outage began with a loss.
     pub(crate) lost: Option<Addresses>,
 }
 
 impl Outage {
-    /// The outage has ended, perhaps before that was known.
+    /// Ends the outage as of `ended`, which may be before the end became known.
     pub(crate) fn end(self, ended: Instant, own_delay: Duration) -> PastOutage {
-        // To the microsecond, as it is reported: the figures add up.
+        // The reports show microseconds. Rounded down to them here, the reported lengths
+        // add up to the reported sum.
         let length = ended.saturating_duration_since(self.began);
         let length = Duration::from_micros(length.as_micros() as u64);
         PastOutage {
@@ -48,12 +51,14 @@ impl Outage {
 
     /// How long to wait before the next attempt.
     pub(crate) fn pause(&self, now: Instant) -> Duration {
-        (now.saturating_duration_since(self.known) / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+        let known_for = now.saturating_duration_since(self.known);
+        (known_for / 16).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
-    /// What is left of this time since the outage became known.
+    /// How much of `time` is left, counted from when the outage became known.
     pub(crate) fn left_of(&self, time: Duration, now: Instant) -> Duration {
-        time.saturating_sub(now.saturating_duration_since(self.known))
+        let known_for = now.saturating_duration_since(self.known);
+        time.saturating_sub(known_for)
     }
 }
 
@@ -61,7 +66,7 @@ impl Outage {
 mod tests {
     use super::*;
 
-    /// One that was noticed 5 s after its beginning.
+    /// Returns an outage that was noticed 5 s after its beginning.
     fn outage(known: Instant) -> Outage {
         Outage {
             began: known - Duration::from_secs(5),
@@ -95,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_what_is_left_from_when_it_was_known() {
+    fn counts_the_time_that_is_left_from_when_it_was_known() {
         let known = Instant::now();
         let outage = outage(known);
         let time = Duration::from_secs(2);

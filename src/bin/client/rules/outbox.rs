@@ -1,36 +1,55 @@
 //! The retransmission buffer: every message not yet acknowledged, in order.
 //!
-//! The messages lie one behind the other as they go out, so that all that is
-//! unsent is one slice, however many messages it is. The first `sent` messages are
-//! in flight; a lost connection sets `sent` to 0, and everything goes out again.
+//! The messages lie one behind the other, exactly as they are sent. So all unsent messages
+//! are one slice, however many they are.
+//!
+//! ```text
+//!           0               start         start + in_flight_bytes      end
+//! bytes     |  acknowledged  |  in flight            |  unsent          |
+//!
+//! lengths                    |  4  1  7  2           |  3  5  9         |
+//!                            in_flight of them: 4
+//!
+//! sent before on any connection: ever_sent of them, here 5
+//!                            |-----------------------------|
+//!
+//! spans                      |  lines 4-5  | lines 7-9         | 10-11  |
+//!                               due at t0    due at t1           at t2
+//! ```
+//!
+//! A lost connection sets `in_flight` to 0, and everything is sent again.
 
-use std::{collections::VecDeque, mem, time::Instant};
+use std::collections::VecDeque;
+use std::time::Instant;
 
-/// From this size on, room in front of the messages is used again. Below it,
-/// moving them would cost more than the room is worth.
+/// The fewest acknowledged bytes that [`Outbox::push`] removes from the buffer. With fewer,
+/// moving the messages would cost more than the freed bytes are worth.
 const LEAST_MOVE: usize = 64 * 1024;
 
 /// The messages not yet acknowledged.
 #[derive(Clone, Default)]
 pub(crate) struct Outbox {
-    /// The messages as they go out, each with its LF, from `start` on.
+    /// Each message as it is sent, with its LF. The bytes before `start` are acknowledged.
     bytes: Vec<u8>,
-    /// Where the oldest message begins. What stands before it was acknowledged.
+    /// Offset of the oldest message in `bytes`; 0 if there is no message.
     start: usize,
-    /// The length of each message in bytes, its LF included.
+    /// The length of each message in bytes, its LF included. They add up to
+    /// `bytes.len() - start`.
     lengths: VecDeque<u32>,
-    /// What messages that were pushed together have in common; the counts add
-    /// up to `lengths.len()`.
+    /// The line and the due time of each message, one entry for a whole run of messages.
+    /// Their counts add up to `lengths.len()`, and none is 0.
     spans: VecDeque<Span>,
     /// How many messages are in flight: the oldest ones.
-    sent: usize,
-    /// How many bytes they are.
-    sent_bytes: usize,
-    /// How many messages have ever been sent: `sent <= ever_sent <= lengths.len()`.
+    in_flight: usize,
+    /// How many bytes the messages in flight have: the sum of the first `in_flight` of
+    /// `lengths`.
+    in_flight_bytes: usize,
+    /// How many messages were ever sent, on this connection or an earlier one: the oldest
+    /// ones. `in_flight <= ever_sent <= lengths.len()`.
     ever_sent: usize,
 }
 
-/// Messages of lines that follow one another and were due at the same time.
+/// Messages of consecutive lines that were due at the same time.
 #[derive(Clone)]
 struct Span {
     /// The line number, from 1, of the oldest of them.
@@ -39,13 +58,22 @@ struct Span {
     due: Instant,
 }
 
+/// One message, and the line of input that it is.
+pub(crate) struct Message<'a> {
+    /// The line number, from 1.
+    pub(crate) line: u64,
+    /// The message as it was sent, with its LF.
+    pub(crate) sent: &'a [u8],
+}
+
 impl Outbox {
     /// Adds the message of a line of input.
     pub(crate) fn push(&mut self, line: u64, text: &[u8], due: Instant) {
-        // A move is due when it frees as much as it copies, so on average no byte
-        // is copied more than once.
+        // A move frees at least as many bytes as it copies. So on average no byte is
+        // copied more than once.
         if self.start >= LEAST_MOVE.max(self.bytes()) {
-            self.bytes.drain(..mem::take(&mut self.start));
+            self.bytes.drain(..self.start);
+            self.start = 0;
         }
         self.bytes.extend_from_slice(text);
         self.bytes.push(b'\n');
@@ -62,51 +90,65 @@ impl Outbox {
         }
     }
 
-    /// Appends the bytes of the oldest unsent messages, at most so many, to `out`;
-    /// they are in flight from now on. Returns how many of them had been sent before.
+    /// Appends the oldest unsent messages, at most `most`, to `out`; from now on they are
+    /// in flight. Returns how many of them had been sent before.
     pub(crate) fn take_unsent(&mut self, most: u64, out: &mut Vec<u8>) -> usize {
-        let unsent = self.start + self.sent_bytes;
-        let before = self.sent;
-        self.sent += most.min((self.lengths.len() - before) as u64) as usize;
-        let taken: u32 = self.lengths.range(before..self.sent).sum();
-        self.sent_bytes += taken as usize;
-        out.extend_from_slice(&self.bytes[unsent..self.start + self.sent_bytes]);
-        let sent_again = self.ever_sent.min(self.sent) - before;
-        self.ever_sent = self.ever_sent.max(self.sent);
+        let first = self.in_flight;
+        let unsent = self.lengths.len() - first;
+        let end = first + most.min(unsent as u64) as usize;
+        let length: u32 = self.lengths.range(first..end).sum();
+        let from = self.start + self.in_flight_bytes;
+        let to = from + length as usize;
+        out.extend_from_slice(&self.bytes[from..to]);
+        let sent_again = self.ever_sent.min(end) - first;
+        self.in_flight = end;
+        self.in_flight_bytes += length as usize;
+        self.ever_sent = self.ever_sent.max(end);
         sent_again
     }
 
-    /// Takes everything as unsent again, for another connection.
+    /// Makes every message unsent again, for another connection.
     pub(crate) fn rewind(&mut self) {
-        self.sent = 0;
-        self.sent_bytes = 0;
+        self.in_flight = 0;
+        self.in_flight_bytes = 0;
     }
 
-    /// The messages in flight, the oldest first, each with its LF.
+    /// Returns the messages in flight, the oldest first, each with its LF.
     pub(crate) fn messages_in_flight(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = &self.bytes[self.start..];
-        self.lengths.iter().take(self.sent).map(move |length| {
+        let lengths = self.lengths.iter().take(self.in_flight);
+        lengths.map(move |length| {
             let (message, after) = rest.split_at(*length as usize);
             rest = after;
             message
         })
     }
 
-    /// Drops the oldest `count` messages in flight, and says how many of them were
-    /// due when.
+    /// Returns the oldest message in flight: the one that the next reply is for.
+    pub(crate) fn oldest_in_flight(&self) -> Option<Message<'_>> {
+        let sent = self.messages_in_flight().next()?;
+        let line = self.first_line()?;
+        Some(Message { line, sent })
+    }
+
+    /// Drops the oldest `count` messages in flight, or all of them if they are fewer.
+    /// Calls `each` with each due time and the number of dropped messages that had it.
     pub(crate) fn pop(&mut self, count: usize, mut each: impl FnMut(Instant, u64)) {
-        let count = count.min(self.sent);
+        let count = count.min(self.in_flight);
         let length: u32 = self.lengths.drain(..count).sum();
-        self.sent -= count;
+        self.in_flight -= count;
         self.ever_sent -= count;
-        self.sent_bytes -= length as usize;
+        self.in_flight_bytes -= length as usize;
         self.start += length as usize;
         if self.lengths.is_empty() {
             self.bytes.clear();
             self.start = 0;
         }
         let mut left = count as u64;
-        while let Some(span) = self.spans.front_mut().filter(|_| left > 0) {
+        while left > 0 {
+            let Some(span) = self.spans.front_mut() else {
+                break;
+            };
             let popped = left.min(span.messages);
             each(span.due, popped);
             left -= popped;
@@ -123,17 +165,17 @@ impl Outbox {
         self.lengths.len()
     }
 
-    /// How many bytes they are.
+    /// How many bytes all messages have together.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len() - self.start
     }
 
     /// How many messages are in flight.
     pub(crate) fn in_flight(&self) -> usize {
-        self.sent
+        self.in_flight
     }
 
-    /// How many messages have never been sent.
+    /// How many messages were never sent.
     pub(crate) fn never_sent(&self) -> usize {
         self.lengths.len() - self.ever_sent
     }
@@ -157,14 +199,15 @@ mod tests {
     use crate::random::Random;
 
     fn outbox(texts: &[&str]) -> (Outbox, Instant) {
-        let (mut outbox, now) = (Outbox::default(), Instant::now());
+        let mut outbox = Outbox::default();
+        let now = Instant::now();
         for (line, text) in (1..).zip(texts) {
             outbox.push(line, text.as_bytes(), now);
         }
         (outbox, now)
     }
 
-    /// What goes out, and how much of it not for the first time.
+    /// Takes all unsent messages. Returns them, and how many were sent before.
     fn take(outbox: &mut Outbox) -> (String, usize) {
         take_most(outbox, u64::MAX)
     }
@@ -207,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn appends_to_what_is_to_go_out_already() {
+    fn appends_to_earlier_bytes_of_a_batch() {
         let (mut outbox, _) = outbox(&["one"]);
         let mut out = b"zero\n".to_vec();
         outbox.take_unsent(u64::MAX, &mut out);
@@ -215,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_no_more_than_it_is_told_to() {
+    fn takes_no_more_messages_than_asked_for() {
         let (mut outbox, now) = outbox(&["one", "", "three", "four"]);
         assert_eq!(take_most(&mut outbox, 0), sent("", 0));
         assert_eq!(take_most(&mut outbox, 2), sent("one\n\n", 0));
@@ -235,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_only_what_is_in_flight() {
+    fn drops_only_messages_in_flight() {
         let (mut outbox, now) = outbox(&["one", "two"]);
         assert_eq!(front(&outbox), None);
         assert_eq!(pop(&mut outbox), None);
@@ -261,7 +304,7 @@ mod tests {
         assert_eq!((front(&outbox), outbox.in_flight()), (None, 0));
         assert_eq!(take(&mut outbox), sent("two\nthree\nfour\n", 2));
         assert_eq!(front(&outbox).as_deref(), Some("two\n"));
-        // The connection may be lost again before anything is answered.
+        // The connection may be lost again before any reply.
         outbox.rewind();
         assert_eq!(take(&mut outbox), sent("two\nthree\nfour\n", 3));
     }
@@ -301,9 +344,10 @@ mod tests {
     }
 
     #[test]
-    fn room_in_front_is_used_again_once_there_is_enough_of_it() {
+    fn free_bytes_in_front_are_used_again_once_there_are_enough() {
         let (mut outbox, now) = outbox(&["waits"]);
-        let (mut moved_at, mut before) = (Vec::new(), 0);
+        let mut moved_at = Vec::new();
+        let mut before = 0;
         for line in 2..100_000 {
             outbox.push(line, b"waits", now);
             if outbox.start < before {
@@ -313,7 +357,7 @@ mod tests {
             outbox.pop(1, |_, _| {});
             before = outbox.start;
         }
-        // These are 64 KiB of messages of six bytes.
+        // 64 KiB, rounded up to whole messages of six bytes.
         assert_eq!(moved_at, [65_538; 9]);
         assert!(outbox.bytes.len() < 66_000);
     }
@@ -323,10 +367,14 @@ mod tests {
     #[test]
     fn behaves_as_a_list_of_texts_and_a_number() {
         let mut texts: VecDeque<(u64, String)> = VecDeque::new();
-        let (mut sent, mut ever_sent, mut line) = (0, 0, 0);
-        let (mut outbox, now) = (Outbox::default(), Instant::now());
+        let mut sent = 0;
+        let mut ever_sent = 0;
+        let mut line = 0;
+        let mut outbox = Outbox::default();
+        let now = Instant::now();
         let mut numbers = Random::default();
-        let (mut moves, mut held) = (0, 0);
+        let mut moves = 0;
+        let mut held = 0;
         let mut parts = 0;
         for _ in 0..200_000 {
             let random = numbers.next();

@@ -1,25 +1,27 @@
 //! When each line is due, for `--rate`.
 //!
-//! The rule: a place moves, and all later ones with it, only by the time in which the
-//! line was overdue, there was room for it, and it had not come. So an input that is
-//! slower than the rate does not make times grow, and a stall of the server is never
-//! forgotten, however the input comes.
+//! The due times are evenly spaced from the first line on. The whole schedule shifts later
+//! only by time in which a line was overdue, the window was open, and the input had not
+//! delivered the line.
+//!
+//! So an input that is slower than the rate does not make reply times grow. A stall of the
+//! server, on the other hand, is never forgotten, however the input delivers its lines.
 
 use std::time::{Duration, Instant};
 
-/// Lines at a fixed rate, from the first one on. Without a rate, each is due when
-/// it enters the window.
+/// Lines at a fixed rate, from the first one on. Without a rate, each line is due when it
+/// enters the window.
 ///
-/// A line that cannot go out at its place is overdue and goes out as soon as it
-/// can, and its reply time counts from its place: else the time in which nothing
-/// could be sent would be missing from the figures (coordinated omission).
+/// A line that cannot be sent when it is due is sent as soon as possible. Its reply time
+/// counts from its due time. Otherwise the figures would miss the time in which nothing
+/// could be sent (coordinated omission).
 pub(crate) struct Schedule {
-    /// Lines a second, if they have places.
+    /// Lines a second; `None` if each line is due at once.
     rate: Option<f64>,
-    /// When the first line was due, and later by what the input was late since;
-    /// `None` until there is a line.
+    /// The due time of the first line, shifted by all time in which the input was late
+    /// since then. `None` until there is a line.
     start: Option<Instant>,
-    /// How many lines had their places.
+    /// How many lines have been queued: the index, from 0, of the next line.
     lines: u64,
 }
 
@@ -32,36 +34,58 @@ impl Schedule {
         }
     }
 
-    /// When the next line is due; `None` is never, at a rate that is too low for
-    /// the clock. The first line is due when it is there, which is now.
+    /// Returns when the next line is due, which was read by `now`. The first line is due
+    /// now. `None` means never: the rate is too low for the clock.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Instant> {
-        self.rate.map_or(Some(now), |rate| self.place(rate, now))
+        match self.rate {
+            Some(rate) => {
+                let start = *self.start.get_or_insert(now);
+                self.due_at_rate(rate, start)
+            }
+            None => Some(now),
+        }
     }
 
     // Inlined, it would be computed for each line of a run without a rate, too.
     #[inline(never)]
-    fn place(&mut self, rate: f64, now: Instant) -> Option<Instant> {
-        let start = *self.start.get_or_insert(now);
-        // Each place counts from the start, so that no error adds up.
+    fn due_at_rate(&self, rate: f64, start: Instant) -> Option<Instant> {
+        // Each due time counts from the start, not from the one before it. So no error
+        // adds up.
         let after = Duration::try_from_secs_f64(self.lines as f64 / rate).ok()?;
         start.checked_add(after)
     }
 
-    /// The line has gone; on to the next place.
+    /// Goes on to the next line, after the current one was queued.
     pub(crate) fn advance(&mut self) {
         self.lines += 1;
     }
 
-    /// From one time to another the next line was not there. `room` is since when there
-    /// is room for it; `None` if there is none yet.
-    pub(crate) fn waited_for_input(&mut self, from: Instant, to: Instant, room: Option<Instant>) {
-        if let (Some(start), Some(room)) = (self.start, room)
-            && let Some(due) = self.due(start)
-        {
-            // Before its place or without room, it was not missing.
-            let missing = to.saturating_duration_since(from.max(due).max(room));
-            self.start = start.checked_add(missing);
-        }
+    /// Shifts the schedule, if the next line was late: the input had not delivered it
+    /// between `from` and `to`. `window_open_since` is `None` while the window is full.
+    pub(crate) fn waited_for_input(
+        &mut self,
+        from: Instant,
+        to: Instant,
+        window_open_since: Option<Instant>,
+    ) {
+        // Without a rate, no line can be late.
+        let Some(rate) = self.rate else {
+            return;
+        };
+        // Nor can the first line.
+        let Some(start) = self.start else {
+            return;
+        };
+        let Some(window_open_since) = window_open_since else {
+            return;
+        };
+        let Some(due) = self.due_at_rate(rate, start) else {
+            return;
+        };
+        // Before it was due, or while the window was full, the line was not missing.
+        let missing_since = from.max(due).max(window_open_since);
+        let missing = to.saturating_duration_since(missing_since);
+        self.start = start.checked_add(missing);
     }
 }
 
@@ -72,7 +96,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn the_places_are_as_far_apart_as_the_rate_says_and_no_error_adds_up() {
+    fn due_times_are_as_far_apart_as_the_rate_says_and_no_error_adds_up() {
         let now = Instant::now();
         for rate in [1.0, 3.0, 100_000.0] {
             let mut schedule = Schedule::new(Some(rate));
@@ -86,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_could_not_go_out_keeps_its_place() {
+    fn a_line_that_could_not_be_sent_keeps_its_due_time() {
         let now = Instant::now();
         let mut schedule = Schedule::new(Some(100.0));
         schedule.due(now);
@@ -123,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_the_input_was_late_with_is_due_when_it_is_there() {
+    fn a_line_that_the_input_was_late_with_is_due_when_it_comes() {
         let now = Instant::now();
         let mut schedule = Schedule::new(Some(100.0));
         // Before the first line, there is nothing to be late for.
@@ -152,25 +176,25 @@ mod tests {
         assert_eq!(schedule.due(now), None);
     }
 
-    /// Lines that come with a gap before each, and a server that takes its time for
-    /// each, one after the other. All in milliseconds.
+    /// Lines with a gap before each, and a server that takes some time for each reply, one
+    /// after the other. All times are in milliseconds.
     struct Mixture {
-        /// When each line is there.
+        /// When the input delivers each line.
         there: Vec<u32>,
-        /// How long the server takes for each.
-        answer_times: Vec<u32>,
+        /// How long the server takes for each reply.
+        reply_times: Vec<u32>,
         window: usize,
     }
 
-    /// How far apart the places are.
+    /// How far apart the due times are, in milliseconds.
     const INTERVAL: u32 = 2;
 
     impl Mixture {
-        /// From when on there is room for the next line, after those that went out
-        /// at these times.
-        fn room_since(&self, went_out: &[u32]) -> u32 {
+        /// Returns since when the window is open for the next line, if the lines before it
+        /// were sent at these times.
+        fn open_since(&self, went_out: &[u32]) -> u32 {
             let mut answered = 0;
-            let answers = went_out.iter().zip(&self.answer_times);
+            let answers = went_out.iter().zip(&self.reply_times);
             let answers = answers.map(|(at, takes)| {
                 answered = answered.max(*at) + takes;
                 answered
@@ -179,16 +203,18 @@ mod tests {
             before.map_or(0, |index| answers.take(index + 1).last().unwrap())
         }
 
-        /// When each line is due and when it goes out, as the thread that reads the
+        /// Returns when each line is due and when it is sent, as the thread that reads the
         /// input asks the schedule. A read may bring only a part of a line.
         fn scheduled(&self, brings_parts: bool) -> (Vec<u32>, Vec<u32>) {
             let origin = Instant::now();
             let at = |ms: u32| origin + ms * MS;
             let mut schedule = Schedule::new(Some(1000.0 / f64::from(INTERVAL)));
-            let (mut due, mut went_out) = (Vec::new(), Vec::new());
-            let (mut now, mut read) = (0, 0);
+            let mut due_times = Vec::new();
+            let mut went_out = Vec::new();
+            let mut now = 0;
+            let mut read = 0;
             for line in 0..self.there.len() {
-                let room_since = self.room_since(&went_out);
+                let open_since_ms = self.open_since(&went_out);
                 while line >= read {
                     let whole = now.max(self.there[line]);
                     let part = if brings_parts {
@@ -197,43 +223,52 @@ mod tests {
                         whole
                     };
                     let to = if part > now { part } else { whole };
-                    let room = (room_since <= to).then(|| at(room_since));
-                    schedule.waited_for_input(at(now), at(to), room);
+                    let open_since = if open_since_ms <= to {
+                        Some(at(open_since_ms))
+                    } else {
+                        None
+                    };
+                    schedule.waited_for_input(at(now), at(to), open_since);
                     now = to;
                     read = self.there.iter().filter(|there| **there <= now).count();
                 }
-                let place = schedule.due(at(now)).unwrap() - origin;
-                assert_eq!(place.subsec_nanos() % 1_000_000, 0);
-                let place = place.as_millis() as u32;
-                now = now.max(place).max(room_since);
+                let due = schedule.due(at(now)).unwrap() - origin;
+                assert_eq!(due.subsec_nanos() % 1_000_000, 0);
+                let due = due.as_millis() as u32;
+                now = now.max(due).max(open_since_ms);
                 schedule.advance();
-                due.push(place);
+                due_times.push(due);
                 went_out.push(now);
             }
-            (due, went_out)
+            (due_times, went_out)
         }
 
-        /// The same by the rule alone, one millisecond after the other.
+        /// Returns the same by the rule alone, one millisecond after the other.
         fn by_the_rule(&self) -> (Vec<u32>, Vec<u32>) {
-            let (mut due, mut went_out) = (Vec::new(), Vec::new());
-            let (mut now, mut place) = (self.there[0], self.there[0]);
-            while let Some(there) = self.there.get(due.len()) {
-                let has_room = self.room_since(&went_out) <= now;
-                let (is_there, is_overdue) = (*there <= now, place <= now);
-                if is_overdue && has_room && is_there {
-                    due.push(place);
+            let mut due_times = Vec::new();
+            let mut went_out = Vec::new();
+            let mut now = self.there[0];
+            let mut due = self.there[0];
+            while let Some(there) = self.there.get(due_times.len()) {
+                let is_open = self.open_since(&went_out) <= now;
+                let is_there = *there <= now;
+                let is_overdue = due <= now;
+                if is_overdue && is_open && is_there {
+                    due_times.push(due);
                     went_out.push(now);
-                    place += INTERVAL;
+                    due += INTERVAL;
                     continue;
                 }
                 now += 1;
-                place += u32::from(is_overdue && has_room && !is_there);
+                if is_overdue && is_open && !is_there {
+                    due += 1;
+                }
             }
-            (due, went_out)
+            (due_times, went_out)
         }
     }
 
-    /// Every list of so many of these numbers.
+    /// Returns every list of `length` of these numbers.
     fn lists(numbers: &[u32], length: u32) -> impl Iterator<Item = Vec<u32>> {
         let base = numbers.len();
         (0..base.pow(length)).map(move |list| {
@@ -246,7 +281,7 @@ mod tests {
     fn every_mixture_of_reads_and_waits_keeps_to_the_rule() {
         let (mut mixtures, mut overdue) = (0, 0);
         for gaps in lists(&[0, 1, 3, 9], 4) {
-            for answer_times in lists(&[0, 3, 10], 4) {
+            for reply_times in lists(&[0, 3, 10], 4) {
                 for window in [1, 2] {
                     let mut there = vec![0];
                     there.extend(gaps.iter().scan(0, |now, gap| {
@@ -255,22 +290,22 @@ mod tests {
                     }));
                     let mixture = Mixture {
                         there,
-                        answer_times: answer_times.clone(),
+                        reply_times: reply_times.clone(),
                         window,
                     };
                     let ruled = mixture.by_the_rule();
                     for brings_parts in [false, true] {
                         let scheduled = mixture.scheduled(brings_parts);
-                        assert_eq!(scheduled, ruled, "{gaps:?}, {answer_times:?}, {window}");
+                        assert_eq!(scheduled, ruled, "{gaps:?}, {reply_times:?}, {window}");
                     }
                     let (due, went_out) = ruled;
                     let is_late = due.iter().zip(&went_out).any(|(due, at)| at > due);
-                    if answer_times.iter().all(|takes| *takes == 0) {
+                    if reply_times.iter().all(|takes| *takes == 0) {
                         assert!(!is_late, "the input made a line late: {gaps:?}");
                     }
                     if gaps.iter().all(|gap| *gap == 0) {
-                        let places = (0..5).map(|line| line * INTERVAL);
-                        assert!(places.eq(due), "a place has moved: {answer_times:?}");
+                        let evenly = (0..5).map(|line| line * INTERVAL);
+                        assert!(evenly.eq(due), "a due time has moved: {reply_times:?}");
                     }
                     mixtures += 1;
                     overdue += u32::from(is_late);

@@ -1,4 +1,44 @@
-//! What connections mean to a conversation: attempts, deadlines, outages.
+//! Attempts to connect, deadlines, losses and outages.
+//!
+//! A link's states, and the call that moves it:
+//!
+//! ```text
+//!                begin_connect             record_connect
+//!   +--> Down -----------------> Connecting -------------> Up
+//!   |                             |      ^                  |
+//!   +-------- record_loss --------+      | begin_connect    |
+//!   |                                    |                  |
+//!   |                                 Resting               |
+//!   |                                    ^                  |
+//!   |                                    | record_disconnect (1)
+//!   |                                    +------------------+
+//!   |                                      record_disconnect (2)
+//!   +-------------------------------------------------------+
+//! ```
+//!
+//! 1. All lines that the connection is for were sent and have replies.
+//! 2. Otherwise.
+//!
+//! After a lost connection, `record_disconnect` comes first, and then `record_loss`, which
+//! leaves the link down.
+//!
+//! An outage begins before it is known, and ends before that is known, too:
+//!
+//! ```text
+//!   awaited    loss              connected        sent       reply
+//! -----|--------|--------------------|--------------|-----------|-----> time
+//!    began    known                  |              |         the end is known
+//!      |<------ length, 1st part --->|              |<- 2nd  -->|
+//!                                       not asked:
+//!                                       no part of it
+//! ```
+//!
+//! It begins when the first missed reply began to be awaited: at the reply before it, or when
+//! its message was sent. If no reply was awaited, it begins with the loss, or with the attempt
+//! to connect that failed.
+//!
+//! Until a message is sent, the client cannot know whether the server works. So the time
+//! between the connect and the first message over it does not count.
 
 use std::time::{Duration, Instant};
 
@@ -7,46 +47,64 @@ use tcp_chat::cli::{self, Limit};
 use tcp_chat::lines::LineReader;
 use tcp_chat::printable::Excerpt;
 
-use super::{Conversation, Link, MOST_OUTAGES};
+use super::{Conversation, MOST_OUTAGES};
 use crate::figures::outages::{Addresses, PastOutage};
 use crate::rules::outage::{Outage, SHORTEST_PAUSE};
 
-/// How long a connection without anything to answer must stay to end an outage:
-/// a proxy accepts for a dead server too, and closes soon.
+/// How long a connection over which no reply is awaited must stay to end an outage. A proxy
+/// accepts for a dead server too, and closes soon.
 const STAYS: Duration = Duration::from_secs(1);
 
-/// Why an attempt or a connection ended before everything was answered.
+/// Whether there is a connection.
+#[cfg_attr(test, derive(Clone))]
+pub(super) enum Link {
+    Down,
+    /// The last connection has done its part. The next one opens when there is a line to
+    /// send.
+    Resting,
+    Connecting {
+        since: Instant,
+    },
+    Up {
+        since: Instant,
+        /// How many lines may still be sent over it.
+        left: u64,
+        /// Whether the client has ended its sending direction.
+        half_closed: bool,
+    },
+}
+
+/// Why an attempt or a connection ended before every message had its reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// The server could not be reached.
     Unreachable {
         why: String,
-        /// Whether a machine has answered that nothing listens there.
+        /// Whether a machine has replied that nothing listens there.
         is_refused: bool,
     },
     /// The server sent a notice that it does not serve this client.
     Refused(String),
-    /// The peer ended the stream between two replies and did not say why. Another
-    /// error on the connection may tell more.
+    /// The peer ended the stream between two replies and did not say why. Another error on
+    /// the connection may say more.
     Ended,
     /// The connection broke, fell silent, or was closed with a notice.
     Broken(String),
-    /// The peer does not keep to the protocol, so another connection would not
-    /// help.
+    /// The peer does not keep to the protocol, so another connection would not help.
     Violation(String),
 }
 
 /// What follows from a loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Another attempt to connect, after this pause.
+    /// Another attempt to connect, after this time.
     RetryIn(Duration),
-    /// None; this is why, in one line.
+    /// No other attempt; this is why, in one line for the user.
     GiveUp(String),
 }
 
 impl Conversation {
-    /// An attempt to connect begins. Returns how long it may take.
+    /// Begins an attempt to connect. Returns how long it may take.
     pub(crate) fn begin_connect(&mut self, now: Instant) -> Limit {
         self.link = Link::Connecting { since: now };
         self.addresses = None;
@@ -62,10 +120,10 @@ impl Conversation {
         cli::shorter(self.settings.connect_timeout, left)
     }
 
-    /// There is a new connection, over which nothing was sent yet.
+    /// Records a new connection, over which nothing was sent yet.
     pub(crate) fn record_connect(&mut self, now: Instant) {
         self.counts.connections += 1;
-        if let Link::Connecting { since } = self.link {
+        if let Some(since) = self.connecting_since() {
             self.counts
                 .connect_times
                 .record(now.saturating_duration_since(since), 1);
@@ -78,29 +136,49 @@ impl Conversation {
         };
     }
 
-    /// What the addresses of the connection are.
+    /// Records the addresses of the connection.
     pub(crate) fn record_addresses(&mut self, addresses: Addresses) {
         self.addresses = Some(addresses);
     }
 
-    /// Judges the deadlines while a reply is awaited, and whether a connection has
-    /// stayed while none is.
+    /// Returns since when there is a connection, if there is one.
+    pub(super) fn connected_since(&self) -> Option<Instant> {
+        match self.link {
+            Link::Up { since, .. } => Some(since),
+            Link::Down | Link::Resting | Link::Connecting { .. } => None,
+        }
+    }
+
+    /// Returns since when the attempt to connect goes on, if there is one.
+    fn connecting_since(&self) -> Option<Instant> {
+        match self.link {
+            Link::Connecting { since } => Some(since),
+            Link::Down | Link::Resting | Link::Up { .. } => None,
+        }
+    }
+
+    /// Judges the deadlines if a reply is awaited. If none is, ends an outage once the
+    /// connection has stayed.
+    ///
+    /// # Errors
+    ///
+    /// No reply came within `--timeout`, or the outage has lasted for `--retry-for`.
     pub(super) fn judge_deadlines(
         &mut self,
         replies: &LineReader,
         listening_since: Instant,
         now: Instant,
     ) -> Result<(), Loss> {
-        let (timeout, retry_for) = (self.settings.timeout, self.settings.retry_for);
-        let Some(since) = self.awaited_since.filter(|_| self.outbox.in_flight() > 0) else {
-            let stays = |at: &Instant| now.saturating_duration_since(*at) >= STAYS;
-            if let Some(connected) = self.connected_since().filter(stays) {
+        let Some(awaited_since) = self.awaited_since() else {
+            if let Some(connected) = self.connected_since()
+                && now.saturating_duration_since(connected) >= STAYS
+            {
                 self.end_outage(connected, now);
             }
             return Ok(());
         };
-        let waited = now.saturating_duration_since(since.max(listening_since));
-        if let Some(timeout) = timeout
+        let waited = now.saturating_duration_since(awaited_since.max(listening_since));
+        if let Some(timeout) = self.settings.timeout
             && waited >= timeout
         {
             let seconds = timeout.as_secs_f64();
@@ -109,20 +187,21 @@ impl Conversation {
             let why = format!("no {whole}reply within {seconds} s{begun}");
             return Err(Loss::Broken(why));
         }
-        let is_over = |outage: &Outage| outage.left_of(retry_for, now).is_zero();
-        if self.outage.as_ref().is_some_and(is_over) {
+        if let Some(outage) = &self.outage
+            && outage.left_of(self.settings.retry_for, now).is_zero()
+        {
             let why = "no complete reply before --retry-for ran out";
             return Err(Loss::Broken(format!("{why}{}", begun_reply(replies))));
         }
         Ok(())
     }
 
-    /// Whether all lines that a connection is for were sent over it and answered.
+    /// Whether all lines that the connection is for were sent over it and have replies.
     pub(super) fn has_done_its_part(&self) -> bool {
         matches!(self.link, Link::Up { left: 0, .. }) && self.outbox.in_flight() == 0
     }
 
-    /// The connection is over, so nothing more can be sent over it.
+    /// Records the end of the connection: nothing more can be sent over it.
     pub(crate) fn record_disconnect(&mut self) {
         self.link = if self.has_done_its_part() {
             Link::Resting
@@ -131,92 +210,106 @@ impl Conversation {
         };
     }
 
-    /// An attempt has failed, or a connection ended too early. Returns what follows.
+    /// Records that an attempt failed or a connection ended too early. An outage begins or
+    /// goes on, unless the client gives up. Returns what follows.
     pub(crate) fn record_loss(&mut self, loss: &Loss, now: Instant) -> Next {
-        let attempt = match self.link {
-            Link::Connecting { since } => Some(since),
-            _ => None,
-        };
+        let connecting_since = self.connecting_since();
         self.link = Link::Down;
-        // Nothing more comes of this connection, and all that came was noticed by now. Ticks
-        // that wait for replies which had been asked for here would wait for others.
+        // Nothing more comes over this connection, and the client has noticed all that came.
+        // Ticks that wait for replies over it would otherwise wait for later replies.
         self.settle_own_delays(now);
+
+        // Is anything lost?
         let is_violation = matches!(loss, Loss::Violation(_));
         if self.is_done() && !is_violation {
-            // The end of the input has come by now, and there is nothing to lose.
+            // The input has ended since the connection did, so nothing is lost.
             return Next::RetryIn(Duration::ZERO);
         }
-        let what = self.describe(loss);
-        let missed_since = match self.outbox.in_flight() {
-            0 => None,
-            _ => self.awaited_since,
-        };
+
+        // Rewinding changes what is in flight. So look at that first.
+        let cause = self.describe(loss);
+        let missed_since = self.awaited_since();
         self.outbox.rewind();
+
+        // Would another attempt help, and does the user want one?
         if !is_violation && self.is_no_line_echo() {
             return Next::GiveUp(self.describe_no_line_echo(loss));
         }
         let retry_for = self.settings.retry_for;
         if retry_for.is_zero() || is_violation {
-            return Next::GiveUp(what + loss.hint());
+            return Next::GiveUp(cause + loss.hint());
         }
-        let seconds = retry_for.as_secs_f64();
+
+        // Begin an outage, unless one goes on: then it stays as it is. If no connection was
+        // lost, the outage is known since the attempt began.
+        let known = connecting_since.unwrap_or(now);
         let is_new = self.outage.is_none();
         let lost = self.addresses.take();
-        let outage = self.outage.get_or_insert_with(|| {
-            // If no connection was lost, the outage began with the attempt.
-            let known = attempt.unwrap_or(now);
-            Outage {
-                began: missed_since.unwrap_or(known),
-                known,
-                cause: what,
-                sent_again: 0,
-                lost,
-            }
+        let outage = self.outage.get_or_insert(Outage {
+            began: missed_since.unwrap_or(known),
+            known,
+            cause,
+            sent_again: 0,
+            lost,
         });
+
+        // Is there time left for another attempt?
         let left = outage.left_of(retry_for, now);
-        let pause = outage.pause(now).min(left);
         if left.is_zero() {
-            let (server, missing) = (&self.server, self.what_is_missing());
-            let (why, hint) = (loss.why(), loss.hint());
-            return Next::GiveUp(format!(
-                "gave up on {server} after {seconds} s (--retry-for); {missing}: {why}{hint}"
-            ));
+            return Next::GiveUp(self.describe_giving_up(loss));
         }
         if is_new {
-            let news = format!("{}; trying again for up to {seconds} s", outage.cause);
+            let cause = &outage.cause;
+            let seconds = retry_for.as_secs_f64();
+            let news = format!("{cause}; trying again for up to {seconds} s");
             self.news.push((Level::Warn, news));
         }
-        Next::RetryIn(pause)
+        Next::RetryIn(outage.pause(now).min(left))
     }
 
-    fn describe_no_line_echo(&self, loss: &Loss) -> String {
-        let (server, why) = (&self.server, loss.why());
-        let replies = match self.replies_here {
-            1 => "1 reply".to_string(),
-            replies => format!("{replies} replies"),
-        };
-        format!("{server} is no line echo server: it sent {replies}, all wrong, and then: {why}")
-    }
-
-    /// Whether the connection has brought replies, all of them wrong, and no line of the
-    /// run was ever acknowledged.
+    /// Whether every reply over the current connection was wrong, at least one came, and no
+    /// line of the run was ever acknowledged.
     fn is_no_line_echo(&self) -> bool {
         let all_are_wrong = self.wrong_here > 0 && self.wrong_here == self.replies_here;
         all_are_wrong && self.counts.answers.acknowledged == 0
     }
 
-    /// If there is an outage, it has ended. Adds that to the news.
-    pub(super) fn end_outage(&mut self, ended: Instant, now: Instant) {
-        if let Some(past) = self.close_outage(ended, now) {
-            let (server, seconds) = (&self.server, past.length.as_secs_f64());
-            let lines = cli::counted(past.sent_again, "line");
-            let news =
-                format!("connected to {server} again after {seconds:.3} s; {lines} sent again");
-            self.news.push((Level::Warn, news));
-        }
+    /// Returns how long the current outage has lasted, if there is one.
+    pub(super) fn outage_so_far(&self, now: Instant) -> Option<Duration> {
+        let outage = self.outage.as_ref()?;
+        let ended = self.outage_ends_at(now);
+        Some(ended.saturating_duration_since(outage.began))
     }
 
-    /// Counts the outage that goes on, if there is one, among the past ones.
+    /// Returns as of when the current outage ends, if a reply came now. Without a
+    /// connection, this is now.
+    ///
+    /// The server was back at the connect. Time in which it was not asked for a reply is no
+    /// part of the outage, so that time is subtracted from now.
+    pub(super) fn outage_ends_at(&self, now: Instant) -> Instant {
+        let Some(connected) = self.connected_since() else {
+            return now;
+        };
+        let Some(asked) = self.awaited_since() else {
+            return connected;
+        };
+        let not_asked = asked.saturating_duration_since(connected);
+        now - not_asked
+    }
+
+    /// Ends the outage as of `ended` and reports that, if there is an outage.
+    pub(super) fn end_outage(&mut self, ended: Instant, now: Instant) {
+        let Some(past) = self.close_outage(ended, now) else {
+            return;
+        };
+        let server = &self.server;
+        let seconds = past.length.as_secs_f64();
+        let lines = cli::counted(past.sent_again, "line");
+        let news = format!("connected to {server} again after {seconds:.3} s; {lines} sent again");
+        self.news.push((Level::Warn, news));
+    }
+
+    /// Counts the current outage among the past ones, if there is one.
     pub(super) fn close_outage(&mut self, ended: Instant, now: Instant) -> Option<PastOutage> {
         let outage = self.outage.take()?;
         let replies = self.replies();
@@ -231,7 +324,9 @@ impl Conversation {
         Some(past)
     }
 
-    /// How a failed attempt or a lost connection is reported.
+    // What the user reads.
+
+    /// Describes a failed attempt or a lost connection.
     fn describe(&self, loss: &Loss) -> String {
         let server = &self.server;
         match loss {
@@ -244,20 +339,23 @@ impl Conversation {
     fn describe_lost_connection(&self, why: &str) -> String {
         let server = &self.server;
         let answered = self.counts.answers.total();
-        let in_flight = self.outbox.in_flight() as u64;
-        if in_flight == 0 && answered == 0 {
-            return format!("connection to {server} lost before anything was sent: {why}");
-        }
-        let Some(line) = self.outbox.first_line().filter(|_| in_flight > 0) else {
+        let Some(oldest) = self.outbox.oldest_in_flight() else {
+            if answered == 0 {
+                return format!("connection to {server} lost before anything was sent: {why}");
+            }
             return format!(
                 "connection to {server} closed; all messages so far have replies: {why}"
             );
         };
+        let in_flight = self.outbox.in_flight() as u64;
         let messages = cli::counted(in_flight, "message");
-        let waiting = match self.outbox.len() as u64 {
-            all if all == in_flight => String::new(),
-            all => format!(" ({all} unacknowledged)"),
+        let all = self.outbox.len() as u64;
+        let waiting = if all == in_flight {
+            String::new()
+        } else {
+            format!(" ({all} unacknowledged)")
         };
+        let line = oldest.line;
         let sent = answered + in_flight;
         format!(
             "connection to {server} lost with {messages} in flight{waiting}, \
@@ -265,7 +363,16 @@ impl Conversation {
         )
     }
 
-    /// What is unacknowledged once the client gives up.
+    fn describe_giving_up(&self, loss: &Loss) -> String {
+        let server = &self.server;
+        let seconds = self.settings.retry_for.as_secs_f64();
+        let missing = self.what_is_missing();
+        let why = loss.why();
+        let hint = loss.hint();
+        format!("gave up on {server} after {seconds} s (--retry-for); {missing}: {why}{hint}")
+    }
+
+    /// Describes what is unacknowledged once the client gives up.
     fn what_is_missing(&self) -> String {
         match self.outbox.first_line() {
             Some(line) => {
@@ -276,9 +383,19 @@ impl Conversation {
             None => "all messages so far have replies".to_string(),
         }
     }
+
+    fn describe_no_line_echo(&self, loss: &Loss) -> String {
+        let server = &self.server;
+        let why = loss.why();
+        let replies = match self.replies_here {
+            1 => "1 reply".to_string(),
+            replies => format!("{replies} replies"),
+        };
+        format!("{server} is no line echo server: it sent {replies}, all wrong, and then: {why}")
+    }
 }
 
-/// What there is to say of a reply that has begun and whose line did not end.
+/// Describes a reply that has begun and not ended; empty if there is none.
 fn begun_reply(replies: &LineReader) -> String {
     let begun = replies.begun_line();
     if begun.is_empty() {
@@ -289,6 +406,7 @@ fn begun_reply(replies: &LineReader) -> String {
 }
 
 impl Loss {
+    /// The reason in a few words.
     pub(super) fn why(&self) -> &str {
         match self {
             Loss::Ended => "closed by the server",
@@ -297,7 +415,7 @@ impl Loss {
         }
     }
 
-    /// What to look at next, once the client gives up.
+    /// What the user can check, once the client gives up; empty if there is no hint.
     fn hint(&self) -> &'static str {
         match self {
             Loss::Unreachable {

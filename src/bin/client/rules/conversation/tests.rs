@@ -1,4 +1,4 @@
-//! What can be proven of the rules when a test plays the network and the clock.
+//! Tests of the rules that play the network and the clock. They need no thread and no socket.
 
 #![allow(clippy::panic, clippy::print_stdout)]
 
@@ -11,17 +11,14 @@ mod events;
 // Every order in which things can happen to a short conversation.
 mod every_order;
 
-// Each limit, and what is said when it is met.
+// Each limit, and the message when it is met.
 mod limits;
 
-// What such a conversation should look like, by rules too simple to be wrong.
+// The expected state of such a conversation, by rules too simple to be wrong.
 mod model;
 
 // A server that is away at times.
 mod network;
-
-// A thread that panics ends the run.
-mod panics;
 
 // A stream of bytes to a server and back.
 mod stream;
@@ -47,7 +44,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The longest reply with the usual prefix.
 const MAX_REPLY: usize = wire::DEFAULT_PREFIX.len() + MAX_MESSAGE_LINE;
 
-/// A user who goes on trying for an hour.
+/// The settings of a user who goes on trying for an hour.
 fn settings() -> Settings {
     Settings {
         window: 16_384,
@@ -61,7 +58,13 @@ fn settings() -> Settings {
 }
 
 impl Conversation {
-    /// Takes what a read has brought that began at `since`.
+    /// Sets every count. There is one prefix.
+    pub(crate) fn set_counts(&mut self, counts: Counts) {
+        self.counts = counts;
+        self.counts.answers.by_prefix = vec![0];
+    }
+
+    /// Takes the result of a read that began at `since`, and prints the replies.
     fn receive_since(
         &mut self,
         replies: &mut LineReader,
@@ -77,12 +80,12 @@ impl Conversation {
 }
 
 impl Next {
-    /// Whether there is another attempt.
+    /// Whether another attempt follows.
     pub(crate) fn is_retry(&self) -> bool {
         matches!(self, Next::RetryIn(_))
     }
 
-    /// Why there is none.
+    /// Returns why no other attempt follows.
     fn reason(self) -> String {
         match self {
             Next::GiveUp(why) => why,
@@ -91,7 +94,7 @@ impl Next {
     }
 }
 
-/// What a read leaves of a connection that has done its part, or has not.
+/// Returns what remains after a read from a connection that has done its part, or has not.
 fn received(is_done: bool) -> Received {
     if is_done { Done } else { More }
 }

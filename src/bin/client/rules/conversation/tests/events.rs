@@ -1,4 +1,4 @@
-//! All that can happen to a conversation, and when it can.
+//! Every event of a conversation, and when it is possible.
 
 use super::model::TEXTS;
 use super::world::World;
@@ -20,7 +20,7 @@ pub(super) enum Event {
     AcknowledgeAll,
     Reject,
     AnswerWrongly,
-    /// Some bytes of a reply come, and not its LF.
+    /// Some bytes of a reply come, but not its LF.
     BeginReply,
     EndReply,
     EndReplyWrongly,
@@ -36,7 +36,7 @@ pub(super) enum Event {
     WaitOutOutage,
     EndStream,
     Reset,
-    /// What ended the connection becomes known to the loop that connects.
+    /// The loop that connects learns why the connection ended.
     Lose,
     /// A connect fails when the outage has lasted for as long as one may.
     GiveUp,
@@ -81,8 +81,8 @@ impl World {
         match event {
             _ if self.outcome.is_some() => false,
             Event::Say | Event::SayTooLong => {
-                let has_room = model.unacknowledged() < settings.window;
-                has_room && model.input.is_none() && model.lines < TEXTS.len()
+                let is_window_open = model.unacknowledged() < settings.window;
+                is_window_open && model.input.is_none() && model.lines < TEXTS.len()
             }
             Event::EndInput | Event::FailInput => model.input.is_none(),
             Event::Lose => self.end.is_some(),
@@ -102,7 +102,7 @@ impl World {
             Event::AcknowledgeAll => model.in_flight() > 1 && !self.is_mid_reply,
             Event::WaitOutOutage => awaits && model.is_outage,
             Event::Wait | Event::WaitLong | Event::EndStream | Event::Reset => true,
-            // Every connection has a reader of its own, and this takes it long.
+            // Every connection has its own reader, and this event is slow.
             Event::SendTooLongReply => self.losses == 0 && model.connections == 1,
             Event::Acknowledge | Event::Reject | Event::AnswerWrongly => !self.is_mid_reply,
             Event::BeginReply | Event::Refuse | Event::Close => !self.is_mid_reply,

@@ -1,8 +1,6 @@
 //! The conversation against the library's own replies, over a stream that ends
 //! after any byte, in either direction and in any manner.
 
-use std::thread;
-
 use tcp_chat::wire::MAX_MESSAGE_LINE;
 
 use super::stream::{Connection, Damage, How, Input, Way};
@@ -15,43 +13,54 @@ const GOOD: &[u8] = "hello\n\ngr\u{fc}\u{df}e\r\n\r\n\u{1f389} \u{4e16}\nhello\n
 /// The same with lines that are rejected.
 const BAD: &[u8] = b"hello\nab\xff\n\xe4\xb8\r\nhello\n\xf0";
 
-/// Of what a connection may be lost here.
-const CAUSES: [&str; 4] = [
-    "closed by the server (",
-    "closed by the server in the middle of a reply",
-    "connection reset",
-    "reply within 10 s",
-];
+/// The reasons for which a connection may be lost here.
+const CLOSED: &str = "closed by the server (";
+const CUT: &str = "closed by the server in the middle of a reply";
+const RESET: &str = "connection reset";
+const SILENT: &str = "reply within 10 s";
+const CAUSES: [&str; 4] = [CLOSED, CUT, RESET, SILENT];
 
-/// What a run comes to.
+/// What a run has led to.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     printed: String,
     acknowledged: u64,
     rejected: u64,
     wrong: u64,
-    /// Why not everything is answered, if it is not.
+    /// Why some messages have no reply, if some have none.
     missing: Option<&'static str>,
+}
+
+/// What was covered.
+#[derive(Default)]
+struct Covered {
+    /// How many bytes a stream was cut after.
+    bytes: usize,
+    /// How many runs had a reply to every message.
+    complete: usize,
+    incomplete: usize,
 }
 
 #[test]
 fn wherever_a_stream_is_cut_the_output_is_exact_or_the_run_fails() {
-    let covered = thread::scope(|scope| {
-        let threads = [GOOD, BAD].map(|input| scope.spawn(move || cut_everywhere(input)));
-        threads.map(|thread| thread.join().unwrap())
-    });
-    let [bytes, complete, incomplete] = [0, 1, 2].map(|at| covered[0][at] + covered[1][at]);
+    let mut covered = Covered::default();
+    cut_everywhere(GOOD, &mut covered);
+    cut_everywhere(BAD, &mut covered);
+    let Covered {
+        bytes,
+        complete,
+        incomplete,
+    } = covered;
     println!("{bytes} bytes, {complete} runs complete, {incomplete} not");
     assert!(complete > 1000 && incomplete > 1000);
 }
 
-/// Returns how many bytes there were to cut after, and how many runs were complete
-/// and were not.
-fn cut_everywhere(input: &[u8]) -> [usize; 3] {
+/// Runs the input once for each cut, each setting and each size of a read.
+fn cut_everywhere(input: &[u8], covered: &mut Covered) {
     let sent = sent(input);
     let replies = replies(&sent.concat(), false);
     let lengths = [sent.concat().len(), replies.len()];
-    let mut covered = [lengths.iter().sum(), 0, 0];
+    covered.bytes += lengths.iter().sum::<usize>();
     for damage in every_damage(lengths) {
         for settings in every_setting() {
             let is_single = settings.retry_for.is_zero() && settings.reconnect_every.is_none();
@@ -64,14 +73,17 @@ fn cut_everywhere(input: &[u8]) -> [usize; 3] {
             for part in [1, 7, 1024] {
                 let outcome = run(settings.clone(), input, damage, part);
                 assert_eq!(outcome, expected, "{damage:?}, {settings:?}, {part}");
-                covered[1 + usize::from(expected.missing.is_some())] += 1;
+                if expected.missing.is_none() {
+                    covered.complete += 1;
+                } else {
+                    covered.incomplete += 1;
+                }
             }
         }
     }
-    covered
 }
 
-/// Cuts after every byte of the messages and of their replies, which have these
+/// Returns cuts after every byte of the messages and of their replies, which have these
 /// lengths, on the first connection or the first two.
 fn every_damage(lengths: [usize; 2]) -> Vec<Damage> {
     let mut every = Vec::new();
@@ -90,7 +102,7 @@ fn every_damage(lengths: [usize; 2]) -> Vec<Damage> {
     every
 }
 
-/// Settings that differ in what is in flight and in what a loss means.
+/// Returns settings that differ in what is in flight and in what a loss means.
 fn every_setting() -> Vec<Settings> {
     let mut every = Vec::new();
     for retry_for in [Duration::ZERO, 3600 * SECOND] {
@@ -106,7 +118,7 @@ fn every_setting() -> Vec<Settings> {
     every
 }
 
-/// The messages of an input as they go out.
+/// Returns the messages of an input as they are sent.
 fn sent(input: &[u8]) -> Vec<Vec<u8>> {
     let lines = input.split_inclusive(|byte| *byte == b'\n');
     lines
@@ -114,7 +126,7 @@ fn sent(input: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What the server answers to these bytes, and to their end if that comes too.
+/// Returns the replies of the server to these bytes, and to their end if `is_end`.
 fn replies(bytes: &[u8], is_end: bool) -> Vec<u8> {
     let mut out = Vec::new();
     let (mut source, mut lines) = (bytes, LineReader::new(MAX_MESSAGE_LINE));
@@ -130,7 +142,7 @@ fn replies(bytes: &[u8], is_end: bool) -> Vec<u8> {
     out
 }
 
-/// What must come of it, said without a conversation.
+/// Returns the expected outcome, worked out without a conversation.
 fn expected(sent: &[Vec<u8>], damage: Damage, settings: &Settings) -> Outcome {
     let is_first_loss_the_end = settings.retry_for.is_zero();
     let Damage {
@@ -160,9 +172,10 @@ fn expected(sent: &[Vec<u8>], damage: Damage, settings: &Settings) -> Outcome {
         if answers.len() < to {
             let is_mid_reply = !cut.is_empty();
             lost = Some(match how {
-                How::EndOfFile => CAUSES[usize::from(is_mid_reply)],
-                How::Reset => CAUSES[2],
-                How::Silence => CAUSES[3],
+                How::EndOfFile if is_mid_reply => CUT,
+                How::EndOfFile => CLOSED,
+                How::Reset => RESET,
+                How::Silence => SILENT,
             });
             if is_first_loss_the_end {
                 break;
@@ -193,12 +206,12 @@ fn expected(sent: &[Vec<u8>], damage: Damage, settings: &Settings) -> Outcome {
             replies(line, false),
             [wire::DEFAULT_PREFIX.as_bytes(), line].concat(),
         ];
-        match answer.starts_with("Server rejected your message: ") {
-            true => outcome.rejected += 1,
-            false if right.iter().any(|right| answer.as_bytes() == right) => {
-                outcome.acknowledged += 1
-            }
-            false => outcome.wrong += 1,
+        if answer.starts_with("Server rejected your message: ") {
+            outcome.rejected += 1;
+        } else if right.iter().any(|right| answer.as_bytes() == right) {
+            outcome.acknowledged += 1;
+        } else {
+            outcome.wrong += 1;
         }
         outcome.printed += &format!("Server: {answer}");
     }
@@ -234,10 +247,10 @@ fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome
         let Err(end) = received else {
             // The end of the input may be all that is to come.
             input.enqueue(&mut conversation, now);
-            match conversation.is_done() {
-                true => break,
-                false => continue,
+            if conversation.is_done() {
+                break;
             }
+            continue;
         };
         match conversation.record_loss(&end, now) {
             Next::RetryIn(pause) => now += pause,

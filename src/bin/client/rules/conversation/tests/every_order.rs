@@ -4,7 +4,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
-use std::thread;
 
 use super::events::{EVENTS, Event};
 use super::model::Answer;
@@ -23,7 +22,9 @@ struct Covered {
 
 #[test]
 fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_acknowledged() {
-    let [hour, zero] = [3600 * SECOND, Duration::ZERO];
+    let hour = 3600 * SECOND;
+    let zero = Duration::ZERO;
+    // window, retry_for, half_close, most_lost, reconnect_every
     let cases = [
         (4, hour, false, 3, None),
         (2, hour, true, 1, None),
@@ -34,29 +35,17 @@ fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_ac
         (2, zero, true, 1, Some(1)),
         (4, zero, false, 1, Some(2)),
     ];
-    let explored = thread::scope(|scope| {
-        let threads = cases.map(
-            |(window, retry_for, half_close, most_lost, reconnect_every)| {
-                let settings = Settings {
-                    window,
-                    retry_for,
-                    half_close,
-                    reconnect_every,
-                    reply_prefix: [wire::DEFAULT_PREFIX, ""].map(str::to_string).to_vec(),
-                    ..settings()
-                };
-                scope.spawn(move || explore(&settings, most_lost))
-            },
-        );
-        threads.map(|thread| thread.join().unwrap())
-    });
     let mut covered = Covered::default();
-    for case in explored {
-        covered.states += case.states;
-        covered.transitions += case.transitions;
-        covered.events.extend(case.events);
-        covered.ends.extend(case.ends);
-        covered.outcomes.extend(case.outcomes);
+    for (window, retry_for, half_close, most_lost, reconnect_every) in cases {
+        let settings = Settings {
+            window,
+            retry_for,
+            half_close,
+            reconnect_every,
+            reply_prefix: [wire::DEFAULT_PREFIX, ""].map(str::to_string).to_vec(),
+            ..settings()
+        };
+        explore(&settings, most_lost, &mut covered);
     }
     let Covered {
         states,
@@ -73,10 +62,10 @@ fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_ac
     assert_eq!(outcomes.len(), 6, "{outcomes:?}");
 }
 
-/// Goes breadth-first through all states. Of more lost connections than these, it
-/// looks at the loss alone, and not at what comes after it.
-fn explore(settings: &Settings, most_lost: usize) -> Covered {
-    let mut covered = Covered::default();
+/// Goes breadth-first through all states. After more than `most_lost` lost connections, it
+/// checks the loss, and goes no further.
+fn explore(settings: &Settings, most_lost: usize, covered: &mut Covered) {
+    let covered_before = covered.states;
     let first = World::new(settings);
     let mut seen = HashSet::from([first.key()]);
     let mut worlds = VecDeque::from([first]);
@@ -102,11 +91,11 @@ fn explore(settings: &Settings, most_lost: usize) -> Covered {
             }
         }
     }
-    println!("{} states of {settings:?}", covered.states);
-    covered
+    let states = covered.states - covered_before;
+    println!("{states} states of {settings:?}");
 }
 
-/// Which kind of end an event has brought about.
+/// Returns which kind of end an event has brought about.
 fn end_of(event: Event, world: &World) -> Option<&'static str> {
     match &world.end {
         None if matches!(event, Event::FailToConnect | Event::GiveUp) => Some("unreachable"),
@@ -133,7 +122,8 @@ fn outcome_of(world: &World) -> Option<&'static str> {
 impl World {
     /// Asserts that the conversation looks as it should.
     fn check(&mut self) {
-        let (conversation, model) = (&self.conversation, &self.model);
+        let conversation = &self.conversation;
+        let model = &self.model;
         let counts = &conversation.counts;
         assert_eq!(self.printed, model.printed);
         assert_eq!(counts.answers.acknowledged, model.acknowledged());
@@ -168,17 +158,14 @@ impl World {
             assert_eq!(outcome.is_ok(), is_success && !self.is_given_up);
         }
 
-        let told = |text: &str| {
-            let is_it = |told: &&News| matches!(told, (Level::Warn, line) if line.contains(text));
-            self.told.iter().filter(is_it).count() as u64
+        let warnings = |text: &str| {
+            let is_it = |news: &&News| news.0 == Level::Warn && news.1.contains(text);
+            self.news.iter().filter(is_it).count() as u64
         };
         let began = model.outages + u64::from(model.is_outage);
-        assert_eq!(told("; trying again for up to 3600 s"), began);
-        assert_eq!(told("connected to server again after "), model.outages);
-        let errors = self
-            .told
-            .iter()
-            .filter(|told| matches!(told, (Level::Error, _)));
+        assert_eq!(warnings("; trying again for up to 3600 s"), began);
+        assert_eq!(warnings("connected to server again after "), model.outages);
+        let errors = self.news.iter().filter(|news| news.0 == Level::Error);
         assert_eq!(
             errors.count() as u64,
             counts.too_long + counts.answers.rejected + counts.answers.wrong
@@ -189,7 +176,7 @@ impl World {
         // Nothing is sent unless it is time for it.
         if !self.is_possible(Event::Send) && !self.is_possible(Event::HalfClose) {
             let waits = self.model.is_connected && !self.model.is_done();
-            let nothing = (!waits).then_some(ToSend::Over);
+            let nothing = if waits { None } else { Some(ToSend::Over) };
             assert_eq!(self.take_unsent(), (nothing, Vec::new()));
         }
     }
@@ -200,10 +187,11 @@ impl World {
         let model = &self.model;
         for is_printing in [false, true] {
             let mut conversation = self.conversation.clone();
-            conversation.is_printing = is_printing;
-            let printed = match is_printing {
-                true => conversation.before_output.answers.total(),
-                false => model.answers.len() as u64,
+            conversation.printing.is_under_way = is_printing;
+            let printed = if is_printing {
+                conversation.printing.answers_before.total()
+            } else {
+                model.answers.len() as u64
             };
             let end = conversation.conclude(self.now);
             assert_eq!(end.counts.answers.total(), printed);
@@ -246,10 +234,11 @@ impl World {
         assert!(self.is_given_up || self.model.is_done());
     }
 
-    /// Everything that makes states differ in what can still happen: no times, and of
-    /// the counts only what the verdict depends on.
+    /// Returns everything on which the further events of this state depend: no times, and of
+    /// the counts only those that the verdict depends on.
     fn key(&self) -> impl Eq + Hash + use<> {
-        let (conversation, model) = (&self.conversation, &self.model);
+        let conversation = &self.conversation;
+        let model = &self.model;
         let acknowledged = model.acknowledged() as usize;
         let is_final = matches!(self.end, Some(Loss::Violation(_))) || self.is_waited_out;
         let link = match conversation.link {
@@ -277,9 +266,9 @@ impl World {
             (model.is_half_closed, model.is_outage),
             (self.losses, self.end.is_some(), is_final),
             self.outcome.is_some(),
-            // What the conversation knows of it may be something else.
+            // The conversation's own view, which may differ from the model's.
             link,
-            conversation.awaited_since.is_some(),
+            conversation.reply_awaited_since.is_some(),
         )
     }
 }

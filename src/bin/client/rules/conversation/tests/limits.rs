@@ -1,10 +1,10 @@
-//! Each limit at its last moment and one before, and what is said word for word.
+//! Each limit at its last moment and one before, and each message word for word.
 
 use super::*;
 
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
-/// A conversation that has a connection, and when it began.
+/// Returns a conversation that has a connection, and when it began.
 fn connected(settings: Settings) -> (Conversation, Instant) {
     let now = Instant::now();
     let mut conversation = Conversation::new("server".to_string(), settings, now);
@@ -13,7 +13,7 @@ fn connected(settings: Settings) -> (Conversation, Instant) {
     (conversation, now)
 }
 
-/// A conversation with these lines in flight, and when that began.
+/// Returns a conversation with these lines in flight, and when they were sent.
 fn in_flight(settings: Settings, lines: &[&str]) -> (Conversation, Instant) {
     let (mut conversation, now) = connected(settings);
     for line in lines {
@@ -30,7 +30,7 @@ fn without_retry() -> Settings {
     }
 }
 
-/// Lets these bytes come.
+/// Lets these bytes arrive.
 fn read(conversation: &mut Conversation, bytes: &str, now: Instant) -> Result<Received, Loss> {
     let mut replies = LineReader::new(MAX_REPLY);
     let read = replies.fill(&mut bytes.as_bytes());
@@ -47,23 +47,24 @@ fn acknowledgement(text: &str) -> String {
     format!("Server received your message: {text}\n")
 }
 
-/// The errors among the news.
-fn errors(conversation: &mut Conversation) -> Vec<String> {
-    let told = conversation.take_news().into_iter();
-    told.filter_map(|told| match told {
-        (Level::Error, line) => Some(line),
-        _ => None,
-    })
-    .collect()
+/// Takes the news, and returns the errors among them.
+fn take_errors(conversation: &mut Conversation) -> Vec<String> {
+    let mut errors = Vec::new();
+    for (level, line) in conversation.take_news() {
+        if level == Level::Error {
+            errors.push(line);
+        }
+    }
+    errors
 }
 
-/// How long the present outage has lasted.
+/// Returns how long the current outage has lasted.
 fn outage(conversation: &mut Conversation, now: Instant) -> Option<Duration> {
     conversation.snapshot(now).outage
 }
 
 #[test]
-fn there_is_room_for_a_window_of_messages_and_for_half_a_mebibyte() {
+fn the_window_is_open_for_its_size_in_messages_and_for_half_a_mebibyte() {
     let (mut conversation, now) = connected(Settings {
         window: 3,
         ..settings()
@@ -84,7 +85,7 @@ fn there_is_room_for_a_window_of_messages_and_for_half_a_mebibyte() {
 }
 
 #[test]
-fn there_is_room_since_the_first_answer_after_there_was_none() {
+fn a_full_window_is_open_since_the_first_reply() {
     let settings = Settings {
         window: 3,
         ..settings()
@@ -126,7 +127,7 @@ fn no_reply_is_missed_until_the_whole_timeout_has_passed() {
     let end = Loss::Broken("no reply within 10 s".to_string());
     let over = last + NANOSECOND;
     assert_eq!(wait(&mut conversation, now, over), Err(end.clone()));
-    // It counts again from each reply, and from when there was somebody to listen.
+    // It counts again from each reply, and from when the client began to listen.
     assert_eq!(
         read(&mut conversation, &acknowledgement("one"), last),
         Ok(More)
@@ -151,14 +152,13 @@ fn a_connection_that_is_not_used_ends_an_outage_when_it_has_stayed_for_a_second(
     conversation.record_connect(back);
     let last = back + SECOND - NANOSECOND;
     assert_eq!(wait(&mut conversation, back, last), Ok(More));
-    // While nothing is asked, its length ends at the connect.
+    // While no message is sent, the outage ends at the connect.
     assert_eq!(outage(&mut conversation, last), Some(3 * SECOND));
     assert_eq!(wait(&mut conversation, back, last + NANOSECOND), Ok(More));
     assert_eq!(outage(&mut conversation, last), None);
-    let told = conversation.take_news();
-    let told = told.last().unwrap();
+    let news = conversation.take_news();
     let back = "connected to server again after 3.000 s; 0 lines sent again";
-    assert_eq!(told, &(Level::Warn, back.to_string()));
+    assert_eq!(news.last().unwrap(), &(Level::Warn, back.to_string()));
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn deadlines_are_judged_by_the_shortest_limit() {
 }
 
 #[test]
-fn a_line_is_due_when_it_is_said_and_its_reply_time_counts_from_then() {
+fn a_reply_time_counts_from_when_the_line_was_due() {
     let (mut conversation, now) = connected(settings());
     conversation.enqueue(Line::Whole(b"one"), now);
     conversation.take_unsent(&mut Vec::new(), now + SECOND);
@@ -301,15 +301,15 @@ fn a_line_is_due_when_it_is_said_and_its_reply_time_counts_from_then() {
 }
 
 #[test]
-fn ten_errors_of_a_kind_are_told_and_then_that_there_are_more() {
+fn ten_errors_of_a_kind_are_logged_and_then_that_there_are_more() {
     let (mut conversation, now) = connected(settings());
     for _ in 0..14 {
         conversation.enqueue(Line::TooLong, now);
     }
-    let told = errors(&mut conversation);
-    assert_eq!(told.len(), 11);
-    assert_eq!(told[9], "line 10: not sent: longer than 65536 bytes");
-    assert_eq!(told[10], "further lines over the limit are only counted");
+    let errors = take_errors(&mut conversation);
+    assert_eq!(errors.len(), 11);
+    assert_eq!(errors[9], "line 10: not sent: longer than 65536 bytes");
+    assert_eq!(errors[10], "further lines over the limit are only counted");
 
     for (reply, first, more) in [
         (
@@ -325,9 +325,9 @@ fn ten_errors_of_a_kind_are_told_and_then_that_there_are_more() {
     ] {
         let (mut conversation, now) = in_flight(settings(), &["x"; 14]);
         assert_eq!(read(&mut conversation, &reply.repeat(14), now), Ok(More));
-        let told = errors(&mut conversation);
-        assert_eq!(told.len(), 11);
-        assert_eq!((&told[0][..], &told[10][..]), (first, more));
+        let errors = take_errors(&mut conversation);
+        assert_eq!(errors.len(), 11);
+        assert_eq!((&errors[0][..], &errors[10][..]), (first, more));
     }
 }
 
@@ -356,7 +356,7 @@ fn a_long_wrong_reply_is_shown_from_where_it_differs() {
     assert_eq!(read(&mut conversation, &wrong, now), Ok(More));
     let x = "x".repeat(20);
     assert_eq!(
-        errors(&mut conversation),
+        take_errors(&mut conversation),
         [format!(
             "line 1: wrong reply: from column 130 on \
              expected \"…{x}x… (130 bytes)\", got \"…{x}y… (130 bytes)\""
@@ -461,7 +461,7 @@ fn replies_that_could_not_be_printed_do_not_count() {
     for (is_printing, acknowledged, unacknowledged, waiting) in
         [(false, 3, 0, None), (true, 1, 2, Some(3 * SECOND))]
     {
-        conversation.is_printing = is_printing;
+        conversation.printing.is_under_way = is_printing;
         let end = conversation.conclude(at(3));
         assert_eq!(
             (end.counts.answers.acknowledged, end.unacknowledged),
@@ -471,22 +471,22 @@ fn replies_that_could_not_be_printed_do_not_count() {
         assert!(end.counts.reply_times.figures().is_some());
     }
 
-    // Where none is left, none has a reply time.
+    // If no reply is left, none has a reply time.
     let (mut conversation, now) = in_flight(settings(), &["one"]);
     assert_eq!(
         read(&mut conversation, &acknowledgement("one"), now),
         Ok(More)
     );
-    conversation.is_printing = true;
+    conversation.printing.is_under_way = true;
     let end = conversation.conclude(now);
     assert_eq!((end.counts.answers.total(), end.unacknowledged), (0, 1));
     assert_eq!(end.counts.reply_times.figures(), None);
 }
 
-/// The client prints replies, and nobody reads them for five seconds. In that time the
+/// The client prints replies, and its output is not read for five seconds. In that time the
 /// server is away for a moment.
 #[test]
-fn of_an_outage_what_the_output_took_is_the_clients_own() {
+fn the_time_that_the_output_took_of_an_outage_is_the_clients_own() {
     const TICK: Duration = Duration::from_millis(10);
     let (mut conversation, began) = in_flight(settings(), &["one", "two"]);
     let at = |millis| began + Duration::from_millis(millis);
@@ -532,7 +532,7 @@ fn of_an_outage_what_the_output_took_is_the_clients_own() {
     );
 }
 
-/// One that waits in a read notices each reply at once, however long none comes.
+/// A client that waits in a read would notice each reply at once, however long none comes.
 #[test]
 fn a_silent_server_is_no_delay_of_the_client() {
     let (mut conversation, began) = in_flight(settings(), &["one"]);
@@ -594,7 +594,7 @@ fn ticks_that_wait_when_a_connection_is_lost_do_not_hold_up_those_of_the_outage(
 
 /// Standard error takes nothing for a while, and a line is logged.
 #[test]
-fn what_logging_takes_is_the_clients_own() {
+fn the_time_that_logging_takes_is_the_clients_own() {
     for in_flight in [false, true] {
         let (mut conversation, began) = connected(settings());
         let at = |millis: u64| began + Duration::from_millis(millis);

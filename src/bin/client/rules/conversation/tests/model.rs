@@ -1,5 +1,5 @@
-//! A conversation as three lists: what was queued, answered and printed. It keeps
-//! everything for ever, so that nothing can go wrong in it.
+//! A conversation as three lists: the queued messages, the replies, and the printed bytes. It
+//! never forgets anything, so nothing can go wrong in it.
 
 /// The lines that can be queued, each as it comes, without its LF.
 pub(super) const TEXTS: [&[u8]; 4] = [b"one", b"two\r", b"", b"four"];
@@ -21,10 +21,10 @@ pub(super) enum InputEnd {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
-    /// The lines of the input, of which some are too long to be sent.
+    /// How many lines of input there were, those too long to be sent included.
     pub(super) lines: usize,
     pub(super) too_long: u64,
-    /// The texts of all messages, answered or not.
+    /// The texts of all messages, with and without a reply.
     pub(super) messages: Vec<&'static [u8]>,
     pub(super) answers: Vec<Answer>,
     pub(super) printed: Vec<u8>,
@@ -34,17 +34,18 @@ pub(super) struct Model {
     pub(super) connections: u64,
     /// How many lines each connection is for.
     pub(super) reconnect_every: Option<usize>,
-    /// How many were sent over this one.
+    /// How many lines were sent over the current connection.
     pub(super) asked: usize,
-    /// Whether the last one has done its part, and no other one has come since.
+    /// Whether the last connection has done its part, and no other one has come since.
     pub(super) is_resting: bool,
-    /// How many messages were sent over this connection or answered before it.
+    /// How many messages were sent over the current connection, or had a reply before it.
     pub(super) sent: usize,
     /// How many messages were sent over any connection.
     pub(super) ever_sent: usize,
     pub(super) sent_again: u64,
-    /// How many replies came over it, and how many of them were wrong.
+    /// How many replies came over the current connection.
     pub(super) replies_here: usize,
+    /// How many of these replies were wrong.
     pub(super) wrong_here: usize,
     pub(super) is_half_closed: bool,
     pub(super) is_outage: bool,
@@ -53,9 +54,10 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn in_flight(&self) -> usize {
-        match self.is_connected {
-            true => self.sent - self.answers.len(),
-            false => 0,
+        if self.is_connected {
+            self.sent - self.answers.len()
+        } else {
+            0
         }
     }
 
@@ -68,7 +70,7 @@ impl Model {
         self.count(Answer::Acknowledged) + self.count(Answer::Echoed)
     }
 
-    /// How many messages had this answer.
+    /// How many messages had such a reply.
     pub(super) fn count(&self, answer: Answer) -> u64 {
         self.answers.iter().filter(|had| **had == answer).count() as u64
     }
@@ -82,12 +84,12 @@ impl Model {
         self.is_done() && self.input == Some(InputEnd::Good) && acknowledged == self.lines
     }
 
-    /// Whether the other end has shown that it echoes no lines.
+    /// Whether the peer has shown that it echoes no lines.
     pub(super) fn is_no_line_echo(&self) -> bool {
         self.acknowledged() == 0 && self.wrong_here > 0 && self.wrong_here == self.replies_here
     }
 
-    /// An attempt to connect begins.
+    /// Begins an attempt to connect.
     pub(super) fn begin_attempt(&mut self) {
         self.replies_here = 0;
         self.wrong_here = 0;
@@ -116,12 +118,12 @@ impl Model {
             .map_or(usize::MAX, |all| all - self.asked)
     }
 
-    /// Whether nothing more is to come of this connection.
+    /// Whether nothing more is expected over this connection.
     pub(super) fn has_done_its_part(&self) -> bool {
         self.is_done() || self.is_connected && self.left() == 0 && self.in_flight() == 0
     }
 
-    /// Sends all that is unsent and may be sent; these bytes.
+    /// Sends all unsent messages that may be sent. Returns their bytes.
     pub(super) fn send(&mut self) -> Vec<u8> {
         let count = self.left().min(self.messages.len() - self.sent);
         let to = self.sent + count;
@@ -142,12 +144,12 @@ impl Model {
         [b"Server received your message: ", text, b"\n"].concat()
     }
 
-    /// The oldest message in flight as a plain echo gives it back.
+    /// The oldest message in flight as a plain echo sends it back.
     pub(super) fn echo(&self) -> Vec<u8> {
         [self.messages[self.answers.len()], b"\n"].concat()
     }
 
-    /// The oldest message in flight is answered by this line.
+    /// Records that this line is the reply to the oldest message in flight.
     pub(super) fn answer(&mut self, answer: Answer, line: &[u8]) {
         self.answers.push(answer);
         self.replies_here += 1;

@@ -1,5 +1,5 @@
-//! A server that is away at times, the path to it, and a client's run against
-//! it, all in virtual time.
+//! A server that is away at times, the path to it, and the run of a client, all in virtual
+//! time.
 
 use std::collections::VecDeque;
 
@@ -8,10 +8,11 @@ use super::*;
 /// How long a reply takes.
 const ROUND_TRIP: Duration = Duration::from_micros(200);
 
-/// When the system sends a SYN that is not answered, counted from the first.
+/// When the system sends each SYN of an attempt, in seconds from the first, if none has a
+/// reply.
 const SYNS: [u64; 7] = [0, 1, 3, 7, 15, 31, 63];
 
-/// What is to be seen of a server that is away.
+/// What the client sees of a server that is away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Away {
     /// Its connections break, and connects are refused.
@@ -20,9 +21,9 @@ pub(super) enum Away {
     Proxy,
     /// Its connections break, and nothing answers a SYN.
     Vanishes,
-    /// Nothing at all comes from it.
+    /// Nothing at all comes from it; its connections do not break.
     Silent,
-    /// It accepts, and does not answer.
+    /// It accepts, and sends no reply.
     Mute,
 }
 
@@ -42,19 +43,19 @@ pub(super) struct Network {
     pub(super) interval: Duration,
     pub(super) next_line: Instant,
     pub(super) last_line: Instant,
-    /// How many came about.
+    /// How many connections were made.
     pub(super) connections: u64,
     /// When each attempt to connect began.
     pub(super) attempts: Vec<Instant>,
-    /// When each lost connection was known to be lost.
+    /// When the client knew of each lost connection.
     pub(super) losses: Vec<Instant>,
-    /// When messages were sent that nobody answers.
+    /// When messages were sent that get no reply.
     pub(super) missed: Vec<Instant>,
-    pub(super) told: Vec<News>,
+    pub(super) news: Vec<News>,
 }
 
 impl Network {
-    /// A client that starts now, and has a line in each interval for so long.
+    /// Returns a client that starts now, and has a line in each interval until `length` is over.
     pub(super) fn new(settings: Settings, interval: Duration, length: Duration) -> Self {
         let now = Instant::now();
         Network {
@@ -68,7 +69,7 @@ impl Network {
             attempts: Vec::new(),
             losses: Vec::new(),
             missed: Vec::new(),
-            told: Vec::new(),
+            news: Vec::new(),
         }
     }
 
@@ -99,7 +100,7 @@ impl Network {
                 }
             };
             let next = self.conversation.record_loss(&end, self.now);
-            self.told.extend(self.conversation.take_news());
+            self.news.extend(self.conversation.take_news());
             match next {
                 Next::RetryIn(pause) => self.now += pause,
                 Next::GiveUp(why) => return Err(why),
@@ -109,7 +110,7 @@ impl Network {
         Ok(())
     }
 
-    /// Waits for what there is to say, unless that was all.
+    /// Waits for the next line, if there is one.
     fn rest(&mut self) {
         self.enqueue();
         if !self.conversation.has_unsent() && !self.conversation.is_done() {
@@ -136,7 +137,7 @@ impl Network {
         Err("timed out")
     }
 
-    /// When a connection that is made now breaks.
+    /// Returns when a connection that is made now breaks.
     fn breaks_at(&self) -> Option<Instant> {
         match self.absence(self.now) {
             Some(absence) if absence.away == Away::Proxy => Some(self.now + ROUND_TRIP),
@@ -151,7 +152,7 @@ impl Network {
         }
     }
 
-    /// Queues every line that there is by now.
+    /// Queues every line that the user has written by now.
     fn enqueue(&mut self) {
         while self.next_line <= self.now.min(self.last_line) && self.conversation.has_room() {
             self.conversation
@@ -171,7 +172,8 @@ impl Network {
         let mut replies = LineReader::new(MAX_REPLY);
         let mut carried = VecDeque::new();
         let mut is_heard = true;
-        let (mut listening_since, mut reading_since) = (self.now, self.now);
+        let mut listening_since = self.now;
+        let mut reading_since = self.now;
         for round in 0.. {
             assert!(round < 1_000_000, "it goes on without end");
             self.enqueue();
@@ -188,12 +190,18 @@ impl Network {
                 None => {}
             }
             let arrives = carried.front().map(|(at, _)| *at);
-            let says = Some(self.next_line.min(self.last_line)).filter(|at| *at > self.now);
+            let next_line = self.next_line.min(self.last_line);
+            let says = if next_line > self.now {
+                Some(next_line)
+            } else {
+                None
+            };
             let times_out = reading_since + tick;
             let next = [arrives, says, breaks_at].into_iter().flatten();
             self.now = next.fold(times_out, Instant::min);
 
-            let (now, conversation) = (self.now, &mut self.conversation);
+            let now = self.now;
+            let conversation = &mut self.conversation;
             assert!(now < self.last_line + 60 * SECOND, "it goes on too long");
             if breaks_at == Some(now) {
                 let reset = Err(io::ErrorKind::ConnectionReset.into());
@@ -210,13 +218,14 @@ impl Network {
                         return Ok(());
                     }
                 }
-                (listening_since, reading_since) = (now, now);
+                listening_since = now;
+                reading_since = now;
             } else if now == times_out {
                 let timeout = Err(READ_TIMEOUT.into());
                 conversation.receive_since(&mut replies, timeout, listening_since, now)?;
                 reading_since = now;
             }
-            self.told.extend(self.conversation.take_news());
+            self.news.extend(self.conversation.take_news());
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Queues every line for which there is room.
+    /// Queues lines until the window is full or the input has ended.
     pub(super) fn enqueue(&mut self, conversation: &mut Conversation, now: Instant) {
         while conversation.has_room() && conversation.input == super::Input::Open {
             match self.lines.next_line() {
@@ -58,23 +58,28 @@ impl<'a> Input<'a> {
 /// A connection, and the server at its other side.
 pub(super) struct Connection {
     how: How,
-    /// How many bytes still get through, in each direction.
+    /// How many bytes still get through to the server.
     there: usize,
+    /// How many bytes still get through from the server.
     back: usize,
     messages: LineReader,
     /// Whether the server has read its last byte.
     is_closed: bool,
-    /// What the server has sent and the path has not carried yet.
+    /// Bytes that the server has sent and the path has not carried yet.
     said: Vec<u8>,
+    /// Bytes that the path has carried and the client has not read yet.
     carried: Vec<u8>,
     replies: LineReader,
 }
 
 impl Connection {
     pub(super) fn new(damage: Damage, is_damaged: bool) -> Self {
-        let left = |way| match is_damaged && damage.way == way {
-            true => damage.after,
-            false => usize::MAX,
+        let left = |way| {
+            if is_damaged && damage.way == way {
+                damage.after
+            } else {
+                usize::MAX
+            }
         };
         Connection {
             how: damage.how,
@@ -88,7 +93,7 @@ impl Connection {
         }
     }
 
-    /// Sends what there is to be sent, lets the server answer it, and reads once.
+    /// Sends all unsent messages, lets the server reply, and reads once, at most `part` bytes.
     pub(super) fn step(
         &mut self,
         conversation: &mut Conversation,
@@ -97,7 +102,7 @@ impl Connection {
     ) -> Result<Received, Loss> {
         let mut batch = Vec::new();
         if conversation.take_unsent(&mut batch, *now) == Some(ToSend::Over) {
-            // Whoever sends then shuts the connection, which ends the read.
+            // The writer then shuts the connection, which ends the read.
             return conversation.receive_since(&mut self.replies, Ok(0), *now, *now);
         }
         let mut batch = &batch[..batch.len().min(self.there)];
@@ -106,8 +111,8 @@ impl Connection {
             self.messages.fill(&mut batch).unwrap();
             self.answer();
         }
-        if self.there == 0 && self.how == How::EndOfFile && !mem::replace(&mut self.is_closed, true)
-        {
+        if self.there == 0 && self.how == How::EndOfFile && !self.is_closed {
+            self.is_closed = true;
             self.messages.fill(&mut &b""[..]).unwrap();
             self.answer();
         }

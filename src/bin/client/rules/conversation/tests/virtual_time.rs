@@ -1,10 +1,10 @@
-//! Hours of outages, which take no time because nobody waits for them.
+//! Hours of outages in virtual time, which take no real time.
 
 use super::network::{Absence, Away, Network};
 use super::*;
 use crate::random::Random;
 
-/// The most attempts that the rule for pauses allows in this time, by the
+/// Returns the most attempts that the rule for pauses allows in this time, by the
 /// differential equation that the rule is: ten milliseconds each until a
 /// sixteenth is more, then a seventeenth more time each, then a second each.
 fn most_attempts(time: Duration) -> f64 {
@@ -50,7 +50,7 @@ fn each_outage_is_reported_as_long_as_it_was() {
     let mut random = Random::default();
     for run in 0..60 {
         let interval = match run % 4 {
-            // Nothing is said at all, so connections are all there is.
+            // There is no line at all, so only connections show an outage.
             0 => 1_000_000 * SECOND,
             _ => random.time(SECOND / 5, 5 * SECOND),
         };
@@ -60,7 +60,7 @@ fn each_outage_is_reported_as_long_as_it_was() {
         for _ in 0..40 {
             let away = random.one_of([Away::Refuses, Away::Proxy, Away::Vanishes, Away::Silent]);
             let shortest = match away {
-                // A client that says nothing cannot know of it.
+                // A client without lines cannot notice it.
                 Away::Silent if run % 4 == 0 => continue,
                 // Until a reply is missed and waited for.
                 Away::Silent => 20 * SECOND,
@@ -87,7 +87,7 @@ fn assert_outages(network: &Network) {
     let outages = &network.conversation.first_outages;
     let sent_again = outages.iter().map(|outage| outage.sent_again);
     assert_eq!(sent_again.sum::<u64>(), counts.sent_again);
-    let mut told = network.told.iter();
+    let mut news = network.news.iter();
     for (outage, absence) in network
         .conversation
         .first_outages
@@ -99,7 +99,7 @@ fn assert_outages(network: &Network) {
             absence.to - absence.from
         );
         let missed = network.missed.iter().find(|at| **at >= absence.from);
-        // Silence is only heard by whoever waits for an answer.
+        // Only a client that awaits a reply notices silence.
         let from = match absence.away {
             Away::Silent => *missed.unwrap(),
             _ => absence.from,
@@ -138,15 +138,15 @@ fn assert_outages(network: &Network) {
             outage.length.as_secs_f64()
         );
         assert_eq!(
-            told.next(),
+            news.next(),
             Some(&(
                 Level::Warn,
                 format!("{}; trying again for up to 3600 s", outage.cause)
             ))
         );
-        assert_eq!(told.next(), Some(&(Level::Warn, back)));
+        assert_eq!(news.next(), Some(&(Level::Warn, back)));
     }
-    assert_eq!(told.next(), None);
+    assert_eq!(news.next(), None);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn an_outage_is_reported_as_long_as_it_was_where_each_connection_is_for_a_few_li
                 _ => SECOND / 100,
             };
             let from = to + random.time(6 * SECOND, 60 * SECOND);
-            // Nobody knows of one in which there was nothing to send.
+            // An outage in which there was nothing to send stays unnoticed.
             to = from + interval + random.time(shortest, 100 * SECOND);
             network.absences.push(Absence { from, to, away });
         }

@@ -1,5 +1,4 @@
-//! A conversation to which anything can happen, beside what it should look like
-//! after that.
+//! A conversation to which any event can happen, beside a model of its expected state.
 
 use super::events::Event;
 use super::model::{Answer, InputEnd, Model, TEXTS};
@@ -7,7 +6,8 @@ use super::*;
 
 const BEGINNING: &[u8] = b"Server rec";
 
-/// What a reply has at most here: more than any that is whole, and soon there.
+/// The longest reply in bytes here: more than any whole reply has, and few, to exceed it
+/// quickly.
 const LONGEST_REPLY: usize = 200;
 
 #[derive(Clone)]
@@ -24,12 +24,13 @@ pub(super) struct World {
     pub(super) is_given_up: bool,
     /// How many connections were lost.
     pub(super) losses: usize,
-    /// Why the connection is over, until that is known to the loop that connects.
+    /// Why the connection is over, until the loop that connects knows it.
     pub(super) end: Option<Loss>,
     /// How the run ended.
     pub(super) outcome: Option<Result<(), String>>,
-    /// All that was handed out to be told, and to be printed.
-    pub(super) told: Vec<News>,
+    /// All news that the conversation handed out.
+    pub(super) news: Vec<News>,
+    /// All replies that it handed out.
     pub(super) printed: Vec<u8>,
 }
 
@@ -50,12 +51,12 @@ impl World {
             losses: 0,
             end: None,
             outcome: None,
-            told: Vec::new(),
+            news: Vec::new(),
             printed: Vec::new(),
         }
     }
 
-    /// Makes it happen, and asserts all that can be seen of it.
+    /// Makes an event happen, and asserts everything that can be seen of it.
     pub(super) fn happen(&mut self, event: Event) {
         self.now += Duration::from_millis(1);
         let awaits = self.model.in_flight() > 0;
@@ -192,14 +193,14 @@ impl World {
         let mut printed = Vec::new();
         self.conversation.take_output(&mut printed);
         self.printed.extend(printed);
-        self.told.extend(self.conversation.take_news());
+        self.news.extend(self.conversation.take_news());
         if self.model.is_done() && !self.model.is_connected && self.end.is_none() {
             // The loop that connects sees that there is no need to.
             self.outcome.get_or_insert(self.conversation.verdict());
         }
     }
 
-    /// What goes out next.
+    /// Returns what the writer does next, and the batch.
     pub(super) fn take_unsent(&mut self) -> (Option<ToSend>, Vec<u8>) {
         let mut batch = Vec::new();
         let to_send = self.conversation.take_unsent(&mut batch, self.now);
@@ -243,7 +244,7 @@ impl World {
         }
     }
 
-    /// What is said of a reply that has begun.
+    /// Returns how a loss describes a reply that has begun.
     fn begun_reply(&self) -> &'static str {
         match self.is_mid_reply {
             true => ": \"Server rec\" came without its LF",
@@ -251,7 +252,7 @@ impl World {
         }
     }
 
-    /// What must follow from the end of a connection, and from what is read.
+    /// Returns the expected result of the read that ends a connection.
     fn unless_done(&self, end: Loss) -> Result<Received, Loss> {
         match self.model.is_done() {
             true => Ok(Done),
@@ -259,15 +260,15 @@ impl World {
         }
     }
 
-    /// The oldest message in flight is answered by this line, of which so many
-    /// bytes have come already.
+    /// Reads a line that is the reply to the oldest message in flight. Its bytes before `from`
+    /// have come already.
     fn read_answer(&mut self, answer: Answer, line: &[u8], from: usize) {
         self.is_mid_reply = false;
         self.model.answer(answer, line);
         self.read(&line[from..], Ok(received(self.model.has_done_its_part())));
     }
 
-    /// Bytes come that no server sends.
+    /// Reads bytes that no server sends.
     fn read_bad(&mut self, mut bytes: &[u8]) {
         let received = loop {
             let read = self.replies.fill(&mut bytes);
@@ -279,7 +280,7 @@ impl World {
                 break received;
             }
         };
-        // Of what comes in several reads, the first is enough for the end.
+        // If the bytes come in several reads, the first may be enough for the end.
         let ended_before = !bytes.is_empty() && self.model.is_done() && received == Ok(Done);
         let is_violation = matches!(received, Err(Loss::Violation(_)));
         assert!(is_violation || ended_before, "{received:?}");
@@ -302,10 +303,10 @@ impl World {
         listening_since: Instant,
         expected: Result<Received, Loss>,
     ) {
-        let (replies, now) = (&mut self.replies, self.now);
+        let replies = &mut self.replies;
         let received = self
             .conversation
-            .receive_since(replies, read, listening_since, now);
+            .receive_since(replies, read, listening_since, self.now);
         assert_eq!(received, expected);
         self.take(received);
     }

@@ -1,21 +1,26 @@
-//! Whichever thread panics, the run ends. A count that cannot grow any further
-//! makes a conversation panic wherever it counts.
+//! A panic of any thread ends the run. To make a thread panic, a test sets a count to its
+//! largest value: the conversation panics when it counts further.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use super::*;
-use crate::figures::counts::Counts;
+use clap::Parser;
+use tcp_chat::lines::Line;
+
+use crate::args::Args;
+use crate::figures::counts::{Answers, Counts};
 use crate::input;
 use crate::network::session;
 use crate::output::Output;
 use crate::reports::progress;
+use crate::rules::conversation::Conversation;
 use crate::rules::schedule::Schedule;
 use crate::shared::{End, Shared, start_thread};
 
-/// What no step of any test should take.
+/// A limit that no step of any test should reach.
 const LIMIT: Duration = Duration::from_secs(30);
 
 struct PanickingInput;
@@ -26,15 +31,15 @@ impl Read for PanickingInput {
     }
 }
 
-/// Runs threads with these counts, and asserts that the first end of the run is
-/// the panic of the thread of this name.
+/// Runs threads with these counts and one message. Asserts that the first end of the run is
+/// the panic of the thread `name`.
 #[track_caller]
 fn assert_ends_by_panic(name: &str, counts: Counts, run: impl FnOnce(&Arc<Shared>)) {
     let (end, first_end) = mpsc::channel();
-    let mut conversation = Conversation::new("server".to_string(), settings(), Instant::now());
+    let args = Args::parse_from(["client", "--retry-for", "3600"]);
+    let mut conversation = Conversation::new("server".to_string(), args.settings, Instant::now());
     conversation.enqueue(Line::Whole(b"hello"), Instant::now());
-    conversation.counts = counts;
-    conversation.counts.answers.by_prefix = vec![0];
+    conversation.set_counts(counts);
     let shared = Arc::new(Shared::new(conversation, Output::new().unwrap(), end));
     run(&shared);
     let end = first_end.recv_timeout(LIMIT).unwrap();
@@ -42,21 +47,23 @@ fn assert_ends_by_panic(name: &str, counts: Counts, run: impl FnOnce(&Arc<Shared
         matches!(end, End::Panicked(thread) if thread == name),
         "{end:?}"
     );
-    // It would wait for a reader that is gone, if it waited.
-    let is_reader = name == "session" && shared.lock().outbox.in_flight() > 0;
+    // Only a thread that panics over a reply leaves it unprinted. The end of a run that
+    // waited for that reply would wait in vain.
+    let is_in_flight = !shared.lock().has_unsent();
+    let is_reader = name == "session" && is_in_flight;
     assert_eq!(shared.lock().is_printing(), is_reader);
 }
 
-/// Connects to a server that reads a line on each connection, and answers unless
-/// it is one of the first.
-fn connect(unanswered: usize, shared: &Arc<Shared>) {
+/// Connects to a server that reads a line on each connection. It sends no reply on the first
+/// `without_reply` connections, and one on each later one.
+fn connect(without_reply: usize, shared: &Arc<Shared>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             let mut stream = BufReader::new(stream.unwrap());
             let _ = stream.read_line(&mut String::new());
-            if number >= unanswered {
+            if number >= without_reply {
                 let _ = stream
                     .get_mut()
                     .write_all(b"Server received your message: hello\n");

@@ -29,11 +29,13 @@
 //! | line | meaning |
 //! |---|---|
 //! | `Server received your message: <text>` | acknowledgement: the message's text, unchanged |
-//! | `Server rejected your message: <reason>` | rejection: the text is longer than the limit (the reason names the limit), or not UTF-8 (the reason names the offset of the first byte that is not, counted from 0) |
+//! | `Server rejected your message: <reason>` | rejection: the text is longer than the limit, or not UTF-8 |
 //!
-//! With the default prefix, the longest reply has 65,566 bytes, not counting its LF. A
-//! text that is too long is rejected for its length, even if it is not UTF-8 either. After
-//! a rejection, the connection goes on with the next message.
+//! With the default prefix, the longest reply has 65,566 bytes, not counting its LF.
+//!
+//! The reason of a rejection names the limit, or the offset of the first byte that is not
+//! UTF-8, counted from 0. A text that is too long is rejected for its length, even if it is
+//! not UTF-8 either. After a rejection, the connection goes on with the next message.
 //!
 //! A client that sends many messages must read replies while it sends. Otherwise both
 //! sides end up waiting for each other, until the server closes the connection.
@@ -46,7 +48,7 @@
 //! | line | meaning |
 //! |---|---|
 //! | `Server refused your connection: <reason>` | the server takes no message from this client: as many clients as allowed are connected, or no thread is available |
-//! | `Server closed your connection: <reason>` | the client sent nothing for too long (by default 600 s), or began a line and did not end it in time (by default 30 s), or the server is shutting down |
+//! | `Server closed your connection: <reason>` | the client was idle for too long (by default 600 s), a line was not ended in time (by default 30 s), or the server is shutting down |
 //!
 //! A text holds no LF, so no message can forge a reply.
 //!
@@ -114,8 +116,8 @@
 //! of up to 65,536 bytes returns. No CR or LF is removed from it, and replies and notices
 //! carry no LF.
 //!
-//! If a read ends inside a UTF-8 character, the bytes of that character wait for the rest,
-//! for as long as an unended line may wait for its end. At the end of the stream, the
+//! If a read ends inside a UTF-8 character, the bytes of that character wait for the rest.
+//! They may wait as long as a line may wait for its end. At the end of the stream, the
 //! server rejects them.
 //!
 //! # Promises

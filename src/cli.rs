@@ -1,8 +1,10 @@
-//! What both command lines share: addresses, seconds, the logger, the one line
-//! of a failure.
+//! What both programs' command lines share: hosts and ports, numbers of seconds, the
+//! logger, and the one line about a failure.
 
+use std::env;
 use std::io::{self, Write};
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
+use std::time::Duration;
 
 use log::LevelFilter;
 
@@ -11,8 +13,8 @@ use crate::printable::Printable;
 /// The port that the server listens on and the client connects to.
 pub const DEFAULT_PORT: u16 = 12345;
 
-/// The address that the server listens on and the client connects to: this
-/// machine alone.
+/// The address that the server listens on and the client connects to. Only programs on
+/// this machine can reach it.
 pub const DEFAULT_HOST: &str = "127.0.0.1";
 
 /// Reads the name or address of a host. An IPv6 address may stand in brackets,
@@ -20,41 +22,57 @@ pub const DEFAULT_HOST: &str = "127.0.0.1";
 ///
 /// # Errors
 ///
-/// One line that says what to write, if the text is a port or a URL, or ends in a port.
+/// Says in one line what to write instead if the text is a port or a URL, or ends in a
+/// port. An empty text or a dash is an error too.
 pub fn host(text: &str) -> Result<String, String> {
     if text.is_empty() || text == "-" {
         return Err("not a name or an address".to_string());
     }
     if text.contains('/') {
-        return Err(format!("a host has no '/'; write: {}", of_url(text)));
+        return Err(format!("a host has no '/'; write: {}", rewrite_url(text)));
     }
-    // The resolver would take it for an address: 12345 for 0.0.48.57.
+    // The resolver would take a number for an address: 12345 for 0.0.48.57.
     if is_number(text) {
         return Err(format!("this looks like a port; use --port {text}"));
     }
-    if let Some((host, port)) = text.rsplit_once(':')
-        && is_number(port)
-        && (host.ends_with(']') || !host.contains(':'))
-    {
-        return Err(format!("give the port separately: {host} {port}"));
+    if let Some((host, port)) = text.rsplit_once(':') {
+        // In an IPv6 address without brackets, such as ::80, the last part is no port.
+        let is_part_of_ipv6 = host.contains(':') && !host.ends_with(']');
+        if is_number(port) && !is_part_of_ipv6 {
+            return Err(format!("give the port separately: {host} {port}"));
+        }
     }
+    Ok(without_brackets(text).to_string())
+}
+
+/// Removes the brackets from an IPv6 address. Any other text stays as it is.
+fn without_brackets(text: &str) -> &str {
     let inside = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
-    let address = inside.filter(|inside| inside.contains(':'));
-    Ok(address.unwrap_or(text).to_string())
+    match inside {
+        Some(address) if address.contains(':') => address,
+        _ => text,
+    }
 }
 
-/// The host and the port of a URL, as they are to be written.
-fn of_url(text: &str) -> String {
-    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let authority = rest.split('/').next().unwrap_or_default();
-    let authority = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
+/// Rewrites a URL as the host and the port that the command line takes. `HOST` and `PORT`
+/// stand for what the URL lacks.
+fn rewrite_url(url: &str) -> String {
+    let after_scheme = match url.split_once("://") {
+        Some((_scheme, rest)) => rest,
+        None => url,
+    };
+    let authority = after_scheme.split('/').next().unwrap_or_default();
+    let authority = match authority.rsplit_once('@') {
+        Some((_user, rest)) => rest,
+        None => authority,
+    };
+    if authority.is_empty() {
+        return "HOST PORT".to_string();
+    }
     match authority.rsplit_once(':') {
         Some((host, port)) if is_number(port) => format!("{host} {port}"),
-        _ if authority.is_empty() => "HOST PORT".to_string(),
         _ => format!("{authority} PORT"),
     }
 }
@@ -63,7 +81,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A host and a port as one text to be shown, an IPv6 address in brackets:
+/// Returns a host and a port as one text to print, an IPv6 address in brackets:
 /// `[::1]:12345`.
 pub fn address(host: &str, port: u16) -> String {
     let host = Printable(host.as_bytes()).to_string();
@@ -74,66 +92,77 @@ pub fn address(host: &str, port: u16) -> String {
     }
 }
 
-/// Reads a number of seconds: 0, or from 0.001 on, fractions allowed.
+/// Reads a number of seconds: 0, or at least 0.001, with or without a fraction.
 ///
 /// # Errors
 ///
-/// One line that says what is wrong with the text.
+/// Says in one line that the text is not a number, or that the number is not allowed or too
+/// large.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
-    let is_allowed = seconds >= 0.001 || seconds == 0.0 && seconds.is_sign_positive();
+    // -0 is refused like other negative numbers.
+    let is_zero = seconds == 0.0 && seconds.is_sign_positive();
+    let is_allowed = is_zero || seconds >= 0.001;
     if !is_allowed || !seconds.is_finite() {
         return Err("neither 0 nor a number of seconds from 0.001 on".to_string());
     }
     Duration::try_from_secs_f64(seconds).map_err(|_| "too many seconds".to_string())
 }
 
-/// A limit of time; `None` is no limit. It has a name because clap takes a field of type
-/// `Option` for a flag that may be absent.
+/// A time limit; `None` means no limit. It has a name of its own because clap treats a
+/// field of type `Option` as a flag that may be absent.
 pub type Limit = Option<Duration>;
 
-/// Reads the seconds of a limit, which 0 turns off.
+/// Reads a time limit in seconds; 0 means no limit.
 ///
 /// # Errors
 ///
-/// As those of [`seconds`].
+/// The same as [`seconds`].
 pub fn limit(text: &str) -> Result<Limit, String> {
     let limit = seconds(text)?;
-    Ok(if limit.is_zero() { None } else { Some(limit) })
+    if limit.is_zero() {
+        return Ok(None);
+    }
+    Ok(Some(limit))
 }
 
-/// The shorter of two limits.
+/// Returns the shorter of two limits.
 pub fn shorter(one: Limit, other: Limit) -> Limit {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+        (Some(limit), None) | (None, Some(limit)) => Some(limit),
+        (None, None) => None,
     }
 }
 
-/// A number of things as it is said: `1 line`, `2 lines`.
+/// Returns a number with its noun, in the singular or plural: `1 line`, `2 lines`.
 pub fn counted(count: u64, thing: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {thing}{plural}")
 }
 
-/// A logger to standard error, for the caller to refine and start. It shows
-/// `usual` and above, one level less where `quiet`, one more where `verbose`,
-/// unless `RUST_LOG` is set and not empty.
+/// Returns a logger to standard error, for the caller to refine and start. If `RUST_LOG` is
+/// set and not empty, it decides what is shown. Otherwise the logger shows the level `usual`
+/// and more severe ones, `quiet` one level less and `verbose` one level more.
 pub fn logger(usual: LevelFilter, quiet: bool, verbose: bool) -> env_logger::Builder {
+    let level = if quiet {
+        usual.decrement_severity()
+    } else if verbose {
+        usual.increment_severity()
+    } else {
+        usual
+    };
     let mut logger = env_logger::Builder::new();
-    match std::env::var("RUST_LOG") {
+    match env::var("RUST_LOG") {
         Ok(filters) if !filters.is_empty() => logger.parse_filters(&filters),
-        _ if quiet => logger.filter_level(usual.decrement_severity()),
-        _ if verbose => logger.filter_level(usual.increment_severity()),
-        _ => logger.filter_level(usual),
+        _ => logger.filter_level(level),
     };
     logger
 }
 
-/// Says in one line on standard error why a program ends, and gives its exit
-/// code, 1.
+/// Prints on standard error, in one line, why a program fails. Returns the exit code 1.
 pub fn failure(program: &str, error: &anyhow::Error) -> ExitCode {
-    // Standard error may be closed, and then there is nobody to tell.
+    // If standard error is closed, nothing else can show the error.
     let _ = writeln!(io::stderr(), "{program}: {error:#}");
     ExitCode::FAILURE
 }
@@ -166,8 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn of_two_limits_the_shorter_one_holds_and_none_is_the_longest() {
-        let [one, two] = [1, 2].map(|seconds| Some(Duration::from_secs(seconds)));
+    fn the_shorter_of_two_limits_applies_and_none_is_the_longest() {
+        let one = Some(Duration::from_secs(1));
+        let two = Some(Duration::from_secs(2));
         for (a, b, expected) in [
             (one, two, one),
             (two, one, one),
@@ -199,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_no_port_for_a_host_or_a_part_of_it() {
+    fn refuses_a_port_as_a_host_or_as_a_part_of_it() {
         for (text, remedy) in [
             ("80", "--port 80"),
             ("127.0.0.1:80", "127.0.0.1 80"),

@@ -1,37 +1,53 @@
-//! Bounded lines out of any byte stream.
+//! Splits any byte stream into lines of a limited length.
 //!
-//! A [`LineReader`] frames bytes, not `String`s, and keeps what has come of an
-//! unfinished line across timeouts: std's `read_line` drops a partial line
-//! whose last character is cut when a read times out. It reports facts (a whole
-//! line, a cut one, one over the limit) and leaves to its user what to make of
-//! them, because its three users differ: the server rejects a message that is
-//! too long, the client skips such a line of its input, and does not wait for
-//! the end of such a reply.
+//! A [`LineReader`] keeps an unfinished line when a read times out. std's `read_line`
+//! loses it if the timeout comes in the middle of a character. So a reader holds bytes,
+//! not `String`s.
+//!
+//! A reader reports what it found: a whole line, a cut one, or one over the limit. Its
+//! caller decides what to do. The server rejects a message that is too long. The client
+//! skips an input line that is too long, and does not wait for the end of such a reply.
+//!
+//! # The buffer
+//!
+//! The current line is the first one that was not returned yet:
+//!
+//! ```text
+//! | returned before | no LF in here | not searched yet | room |
+//! 0               start          scanned              end   buffer.len()
+//!                   |--- current line, then others ---|
+//! ```
+//!
+//! `fill` moves the current line to the front, then reads into the room. `next_line`
+//! searches for an LF from `scanned` on, and moves `start` behind the line that it returns.
+//!
+//! A line that fills the largest buffer without an LF is over the limit. Its bytes are
+//! dropped, so there is room for the next read. `over_limit` stays set until its LF or the
+//! end of the stream.
 
 use std::io::{self, BufRead, Read};
-use std::mem;
 
-/// The room that a reader of lines starts with, and returns to by
-/// [`LineReader::shrink`]. Most lines are short, and a server holds one reader
-/// for each client.
-const FIRST_ROOM: usize = 1024;
+/// The size of a new reader's buffer, and of its buffer after [`LineReader::shrink`].
+/// It is small because most lines are short and a server holds one reader for each
+/// client.
+const FIRST_SIZE: usize = 1024;
 
 /// What a [`LineReader`] found. No line contains its LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// A line that was ended by an LF; a CR before it is still there.
+    /// A line that an LF ended. If a CR came before the LF, the line still has it.
     Whole(&'a [u8]),
     /// The bytes after the last LF, at the end of the stream; never empty.
     Cut(&'a [u8]),
-    /// A line over the limit has ended. Its bytes are gone.
+    /// The end of a line over the limit. Its bytes were dropped.
     TooLong,
 }
 
-/// Splits a byte stream into lines of a limited length, in memory of a limited
-/// size: at most the limit and one byte.
+/// Splits a byte stream into lines of a limited length. Its buffer is limited too: it
+/// holds at most one byte more than the longest line.
 ///
-/// Alternate the two methods: [`fill`](Self::fill) reads once,
-/// [`next_line`](Self::next_line) gives the lines that are here, until `None`.
+/// Call two methods by turns: [`fill`](Self::fill) reads once, then
+/// [`next_line`](Self::next_line) returns one line a call until it returns `None`.
 ///
 /// # Examples
 ///
@@ -59,72 +75,75 @@ pub enum Line<'a> {
 /// ```
 #[derive(Clone, Debug)]
 pub struct LineReader {
-    /// Room to read into, used or not: `first_room` to `most_room` bytes.
+    /// Everything that was read and not dropped, then room. Its size is from `first_size`
+    /// to `max_size` bytes.
     buffer: Vec<u8>,
-    /// Where the line at hand begins. What stands before it was given out.
+    /// Where the current line begins.
     start: usize,
-    /// Where to look on for the LF of the line at hand: there is none in
-    /// `start..scanned`.
+    /// Where the search for the current line's LF goes on: `start..scanned` has none.
     scanned: usize,
-    /// Where what was read ends: `start <= scanned <= end <= buffer.len()`.
+    /// Where the bytes that were read end: `start <= scanned <= end <= buffer.len()`.
     end: usize,
-    /// The room to return to when lines are short again.
-    first_room: usize,
-    /// The longest line within the limit and its LF, so a line that fills this
-    /// without an LF is over the limit.
-    most_room: usize,
-    /// The line at hand is over the limit; what came of it was dropped.
+    /// The size of the buffer for short lines, in bytes.
+    first_size: usize,
+    /// The largest size of the buffer, in bytes: the longest line within the limit and
+    /// its LF.
+    max_size: usize,
+    /// Whether the current line is over the limit. What was read of it so far is dropped.
     over_limit: bool,
-    /// The last read has filled its room, so a larger one may pay.
+    /// Whether the last read filled all its room, so a larger buffer may pay.
     filled: bool,
-    /// The last read has met the end of the stream.
+    /// Whether the last read met the end of the stream.
     at_end: bool,
 }
 
 impl LineReader {
-    /// A reader of lines of at most `limit` bytes, not counting the LF.
+    /// Returns a reader of lines of at most `limit` bytes, not counting the LF.
     pub fn new(limit: usize) -> Self {
-        Self::with_room(FIRST_ROOM.min(limit + 1), limit + 1)
+        Self::with_sizes(FIRST_SIZE.min(limit + 1), limit + 1)
     }
 
-    /// A reader for a peer that knows no lines: call
-    /// [`next_read`](Self::next_read) in place of [`next_line`](Self::next_line).
-    /// It holds at most `limit` bytes.
+    /// Returns a reader for a peer that sends no lines: call
+    /// [`next_read`](Self::next_read) instead of [`next_line`](Self::next_line). The
+    /// reader holds at most `limit` bytes.
     pub fn raw(limit: usize) -> Self {
-        Self::with_room(FIRST_ROOM.min(limit), limit)
+        Self::with_sizes(FIRST_SIZE.min(limit), limit)
     }
 
-    fn with_room(first_room: usize, most_room: usize) -> Self {
+    fn with_sizes(first_size: usize, max_size: usize) -> Self {
         LineReader {
-            buffer: vec![0; first_room],
+            buffer: vec![0; first_size],
             start: 0,
             scanned: 0,
             end: 0,
-            first_room,
-            most_room,
+            first_size,
+            max_size,
             over_limit: false,
             filled: false,
             at_end: false,
         }
     }
 
-    /// Reads once from `source` and returns the number of bytes; 0 is the end of
-    /// the stream. Call it when [`next_line`](Self::next_line) has given `None`.
+    /// Reads once from `source` and returns the number of bytes; 0 is the end of the
+    /// stream. Call it when [`next_line`](Self::next_line) has returned `None`.
     ///
     /// # Errors
     ///
-    /// Those of `source`. After a timeout or an interrupted read the reader can be used
-    /// on as if nothing had happened. An interrupted read is not tried again here: its
-    /// time limit would begin again, and a process that is paused often enough would
-    /// never see it pass. Without room, because lines that are here were not taken,
-    /// [`io::ErrorKind::InvalidInput`].
+    /// Returns the error of `source`. After a timeout or an interrupted read, nothing is
+    /// lost: call it again. It does not repeat an interrupted read itself, because that
+    /// restarts the source's time limit. If a process is paused often enough, the limit
+    /// would never pass.
+    ///
+    /// Returns [`io::ErrorKind::InvalidInput`] if there is no room to read into, because
+    /// the caller has not taken the lines that are here.
     pub fn fill(&mut self, source: &mut impl Read) -> io::Result<usize> {
         self.compact();
-        // Only a read that filled its room says that more room would have paid;
-        // what is left in the buffer after whole lines are taken does not.
-        if mem::take(&mut self.filled) {
-            let room = (self.buffer.len() * 4).min(self.most_room);
-            self.buffer.resize(room, 0);
+        // The buffer grows only after a read that filled all its room. Little room alone
+        // is no reason: lines in the buffer may have taken it.
+        if self.filled {
+            self.filled = false;
+            let size = (self.buffer.len() * 4).min(self.max_size);
+            self.buffer.resize(size, 0);
         }
         let room = &mut self.buffer[self.end..];
         if room.is_empty() {
@@ -139,41 +158,60 @@ impl LineReader {
         Ok(read)
     }
 
-    /// The next line that is here; `None` until more has been read.
+    /// Returns the next line that is here, or `None` if the caller has to read more.
+    ///
+    /// With an LF, the current line is [`Line::Whole`], or [`Line::TooLong`] if it is over
+    /// the limit. Without one:
+    ///
+    /// | the line is | more may be read | the stream has ended |
+    /// |---|---|---|
+    /// | empty | `None` | `None` |
+    /// | within the limit | `None`; its bytes stay | [`Line::Cut`] |
+    /// | over the limit | `None`; its bytes are dropped | [`Line::TooLong`] |
     pub fn next_line(&mut self) -> Option<Line<'_>> {
-        let line = self.start;
-        if let Some(lf) = find_lf(&self.buffer[self.scanned..self.end]) {
-            let lf = self.scanned + lf;
+        let begin = self.start;
+        if let Some(offset) = find_lf(&self.buffer[self.scanned..self.end]) {
+            let lf = self.scanned + offset;
             self.start = lf + 1;
-            self.scanned = self.start;
-            let line = &self.buffer[line..lf];
-            let is_too_long = mem::take(&mut self.over_limit);
-            return Some(if is_too_long {
-                Line::TooLong
-            } else {
-                Line::Whole(line)
-            });
+            self.scanned = lf + 1;
+            if self.over_limit {
+                self.over_limit = false;
+                return Some(Line::TooLong);
+            }
+            return Some(Line::Whole(&self.buffer[begin..lf]));
         }
 
         self.scanned = self.end;
-        self.over_limit |= self.end - line == self.most_room;
-        if self.over_limit || self.at_end {
-            self.start = self.end;
+        if self.end - begin == self.max_size {
+            self.over_limit = true;
         }
-        match self.at_end {
-            true if mem::take(&mut self.over_limit) => Some(Line::TooLong),
-            true if line < self.end => Some(Line::Cut(&self.buffer[line..self.end])),
-            _ => None,
+        if !self.at_end {
+            if self.over_limit {
+                self.start = self.end;
+            }
+            return None;
         }
+
+        // The end of the stream ends the line, too.
+        self.start = self.end;
+        if self.over_limit {
+            self.over_limit = false;
+            return Some(Line::TooLong);
+        }
+        if begin == self.end {
+            return None;
+        }
+        Some(Line::Cut(&self.buffer[begin..self.end]))
     }
 
-    /// The next line with its LF, if it is here and is these two parts, of which
-    /// the second ends in an LF. A caller that knows the next line avoids the search
-    /// for its LF; any other line is left to [`next_line`](Self::next_line).
+    /// Fast path: takes the next line, and returns it with its LF, if it is exactly these
+    /// two parts. The second part ends in an LF. A caller that knows the next line thus
+    /// avoids the search for its LF. Any other line is left to
+    /// [`next_line`](Self::next_line).
     pub fn next_line_if(&mut self, parts: [&[u8]; 2]) -> Option<&[u8]> {
         let here = &self.buffer[self.start..self.end];
         let rest = here.strip_prefix(parts[0])?.strip_prefix(parts[1])?;
-        // Of a line over the limit only the end is here, which proves nothing.
+        // Of a line over the limit, only the end is here. It may look like a whole line.
         if self.over_limit {
             return None;
         }
@@ -183,33 +221,36 @@ impl LineReader {
         Some(&self.buffer[line])
     }
 
-    /// Whether the last read filled its room and the next one may have more: what
-    /// was here may not be all yet.
+    /// Whether the last read filled all its room and the buffer can still grow: the next
+    /// [`fill`](Self::fill) may find more that is here already.
     pub fn is_full(&self) -> bool {
-        self.filled && self.buffer.len() < self.most_room
+        self.filled && self.buffer.len() < self.max_size
     }
 
-    /// Whether the last read left nothing behind in its source: it had more room than
-    /// bytes.
+    /// Whether the last read left nothing behind in its source: it did not fill all its
+    /// room.
     pub fn has_read_all(&self) -> bool {
         !self.filled
     }
 
-    /// The bytes of a line that has begun and not ended; none if the line is over the
-    /// limit.
+    /// Returns the bytes of a line that has begun and not ended; none if the line is over
+    /// the limit. Call it when [`next_line`](Self::next_line) has returned `None`.
     pub fn begun_line(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// What was read since the last time, whatever it holds; but a UTF-8 character
-    /// that the last read cut waits for its other bytes, unless the stream has ended.
+    /// Returns what was read since the last call, if anything was. A UTF-8 character that
+    /// the last read cut waits for its other bytes, unless the stream has ended.
     pub fn next_read(&mut self) -> Option<&[u8]> {
         let here = &self.buffer[self.start..self.end];
-        let waits = if self.at_end { 0 } else { cut_character(here) };
-        let read = self.start..self.end - waits;
+        let waiting = if self.at_end { 0 } else { cut_character(here) };
+        let read = self.start..self.end - waiting;
         self.start = read.end;
         self.scanned = read.end;
-        (!read.is_empty()).then(|| &self.buffer[read])
+        if read.is_empty() {
+            return None;
+        }
+        Some(&self.buffer[read])
     }
 
     /// Whether a line has begun that has not ended.
@@ -217,30 +258,31 @@ impl LineReader {
         self.start < self.end || self.over_limit
     }
 
-    /// Whether the line that has begun is over the limit already, for a caller that
-    /// will not wait for its end.
+    /// Whether the current line is already over the limit, for a caller that does not wait
+    /// for its end.
     pub fn is_over_limit(&self) -> bool {
         self.over_limit
     }
 
-    /// Gives back the memory that past lines needed and the line at hand does
-    /// not.
+    /// Returns the buffer to its first size, unless the current line needs more.
     pub fn shrink(&mut self) {
-        if self.buffer.len() > self.first_room && self.end - self.start < self.first_room {
-            self.compact();
-            // The allocator gives memory back to the system from the end of its
-            // heap only, so cutting the large buffer down where it stands would
-            // keep the heap as long as it is. `vec![0; …]` would also take the
-            // small buffer from that end; a buffer that is filled by hand can
-            // lie in a gap that a smaller one has left.
-            let mut buffer = Vec::with_capacity(self.first_room);
-            buffer.extend_from_slice(&self.buffer[..self.end]);
-            buffer.resize(self.first_room, 0);
-            self.buffer = buffer;
+        let is_large = self.buffer.len() > self.first_size;
+        let leaves_room = self.end - self.start < self.first_size;
+        if !is_large || !leaves_room {
+            return;
         }
+        self.compact();
+        // To shrink the large buffer in place would not help: the allocator returns memory
+        // to the system only from the end of its heap, where the buffer may lie. For
+        // the same reason this is not `vec![0; …]`, which would take the small buffer from
+        // that end. A buffer that is filled by hand can lie in a gap further inside.
+        let mut buffer = Vec::with_capacity(self.first_size);
+        buffer.extend_from_slice(&self.buffer[..self.end]);
+        buffer.resize(self.first_size, 0);
+        self.buffer = buffer;
     }
 
-    /// Moves the line at hand to the front, so that all other room is behind it.
+    /// Moves the current line to the front, to have all room behind it.
     fn compact(&mut self) {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -249,22 +291,28 @@ impl LineReader {
     }
 }
 
+/// Returns the offset of the first LF.
 fn find_lf(bytes: &[u8]) -> Option<usize> {
-    // `skip_until` is the way to std's own fast search for a byte, and cannot
-    // fail on a slice.
-    let read = (&mut &*bytes).skip_until(b'\n').ok()?;
-    let last = read.checked_sub(1)?;
-    (bytes[last] == b'\n').then_some(last)
+    // `skip_until` is the way to std's own fast search for a byte. On a slice it cannot
+    // fail.
+    let mut rest = bytes;
+    let skipped = rest.skip_until(b'\n').ok()?;
+    let last = skipped.checked_sub(1)?;
+    if bytes[last] != b'\n' {
+        return None;
+    }
+    Some(last)
 }
 
-/// How many bytes at the end are the beginning of a UTF-8 character.
+/// Returns how many bytes at the end are the beginning of a UTF-8 character.
 fn cut_character(bytes: &[u8]) -> usize {
-    let last = bytes
-        .utf8_chunks()
-        .last()
-        .map_or(&[][..], |chunk| chunk.invalid());
-    match str::from_utf8(last) {
-        Err(error) if error.error_len().is_none() => last.len(),
+    let Some(last_chunk) = bytes.utf8_chunks().last() else {
+        return 0;
+    };
+    let invalid = last_chunk.invalid();
+    match str::from_utf8(invalid) {
+        // No error length: more bytes could make these a character.
+        Err(error) if error.error_len().is_none() => invalid.len(),
         _ => 0,
     }
 }
@@ -273,7 +321,7 @@ fn cut_character(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// Gives one part a read, whatever the room, as a socket gives segments.
+    /// Gives one part a read, as a socket gives segments, even if there is room for more.
     struct Parts<'a>(Vec<&'a [u8]>);
 
     impl Read for Parts<'_> {
@@ -289,7 +337,7 @@ mod tests {
         }
     }
 
-    /// What was found, with the line's bytes, in a form that can be compared.
+    /// A [`Line`] that owns its bytes, to outlive its reader.
     #[derive(Debug, PartialEq)]
     enum Found {
         Whole(Vec<u8>),
@@ -336,7 +384,7 @@ mod tests {
 
     #[test]
     fn takes_a_line_at_the_limit_and_not_one_above() {
-        for limit in [0, 1, 2, 7, FIRST_ROOM - 2, FIRST_ROOM, 65_536] {
+        for limit in [0, 1, 2, 7, FIRST_SIZE - 2, FIRST_SIZE, 65_536] {
             let line = |length| vec![b'x'; length];
             let input = |length| [&line(length), &b"\nnext\n"[..]].concat();
             let next = || if limit < 4 { TooLong } else { whole("next") };
@@ -407,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_of_a_line_over_the_limit_before_it_ends() {
+    fn reports_a_line_over_the_limit_before_it_ends() {
         let mut lines = LineReader::new(4);
         let mut source = Parts(vec![b"12345", b"6", b"7\nok\n"]);
         for _ in 0..2 {
@@ -422,9 +470,10 @@ mod tests {
     }
 
     #[test]
-    fn takes_few_reads_for_a_long_line_and_little_room_for_short_ones() {
+    fn takes_few_reads_for_a_long_line_and_little_memory_for_short_ones() {
         let line = vec![b'x'; 65_536];
-        let (mut source, mut lines) = (&line[..], LineReader::new(65_536));
+        let mut source = &line[..];
+        let mut lines = LineReader::new(65_536);
         let mut reads = 0;
         while !source.is_empty() {
             lines.fill(&mut source).unwrap();
@@ -434,12 +483,12 @@ mod tests {
         assert_eq!(reads, 4);
 
         let mut lines = LineReader::new(65_536);
-        for _ in 0..FIRST_ROOM {
+        for _ in 0..FIRST_SIZE {
             lines.fill(&mut &b"short\n"[..]).unwrap();
             assert_eq!(lines.next_line(), Some(Line::Whole(b"short")));
             assert_eq!(lines.next_line(), None);
         }
-        assert_eq!(lines.buffer.len(), FIRST_ROOM);
+        assert_eq!(lines.buffer.len(), FIRST_SIZE);
     }
 
     #[test]
@@ -453,17 +502,18 @@ mod tests {
         }
         assert!(lines.buffer.len() > 60_000);
         lines.shrink();
-        assert_eq!(lines.buffer.capacity(), FIRST_ROOM);
+        assert_eq!(lines.buffer.capacity(), FIRST_SIZE);
         let mut rest = &b" and ended\n"[..];
         lines.fill(&mut rest).unwrap();
         assert_eq!(lines.next_line(), Some(Line::Whole(b"begun and ended")));
     }
 
     #[test]
-    fn shrinks_only_where_the_line_at_hand_leaves_room_to_read_into() {
-        for begun in [0, 1, FIRST_ROOM - 1, FIRST_ROOM] {
+    fn shrinks_only_if_the_current_line_leaves_room_to_read_into() {
+        for begun in [0, 1, FIRST_SIZE - 1, FIRST_SIZE] {
             let input = [vec![b'x'; 60_000], b"\n".to_vec()].concat();
-            let (mut source, mut lines) = (&input[..], LineReader::new(65_536));
+            let mut source = &input[..];
+            let mut lines = LineReader::new(65_536);
             while !source.is_empty() {
                 lines.fill(&mut source).unwrap();
                 while lines.next_line().is_some() {}
@@ -474,7 +524,7 @@ mod tests {
                 assert_eq!(lines.next_line(), None);
             }
             lines.shrink();
-            assert_eq!(lines.buffer.len() == FIRST_ROOM, begun.len() < FIRST_ROOM);
+            assert_eq!(lines.buffer.len() == FIRST_SIZE, begun.len() < FIRST_SIZE);
             lines.fill(&mut &b"\n"[..]).unwrap();
             assert_eq!(lines.next_line(), Some(Line::Whole(&begun)));
         }
@@ -522,13 +572,13 @@ mod tests {
     }
 
     #[test]
-    fn refuses_to_read_into_no_room_instead_of_telling_an_end_of_the_stream() {
+    fn refuses_to_read_into_no_room_instead_of_reporting_an_end_of_the_stream() {
         let mut source = &b"one\ntwo\nthree\n"[..];
         let mut lines = LineReader::new(7);
         assert_eq!(lines.fill(&mut source).unwrap(), 8);
         let error = lines.fill(&mut source).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-        // Nothing is lost by it.
+        // The refusal loses nothing.
         assert_eq!(lines.next_line(), Some(Line::Whole(b"one")));
         assert_eq!(lines.fill(&mut source).unwrap(), 4);
         assert_eq!(lines.next_line(), Some(Line::Whole(b"two")));
@@ -537,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_an_expected_line_only_where_it_is_here_and_whole() {
+    fn takes_an_expected_line_only_if_it_is_here_and_whole() {
         let mut lines = LineReader::new(5);
         let mut source = Parts(vec![b"abc", b"d\nabx\n", b"123456", b"b\nab\n"]);
         lines.fill(&mut source).unwrap();

@@ -1,21 +1,26 @@
 //! Text made safe for terminals and logs.
 //!
-//! What a peer sends may hold escape sequences that clear a screen, line feeds
-//! that forge a log line, marks that reverse the text around them, or characters
-//! that nobody sees, so that two texts look alike. Here each such character
-//! becomes visible and nothing else changes: quotes and backslashes stay as they
-//! are, which [`str::escape_debug`] would double.
+//! A peer can send escape sequences that clear a screen, line feeds that forge a log line,
+//! or marks that reverse the text around them. It can also send invisible characters, which
+//! make two texts look the same.
+//!
+//! Here each such character becomes visible and nothing else changes. Quotes and backslashes
+//! stay as they are; [`str::escape_debug`] would put a backslash before each.
 
 use std::fmt;
 
-/// Shows bytes with control characters as `\u{1b}` and bytes that are not UTF-8
-/// as `\xff`; all other text as it is.
+/// Shows control characters as `\u{1b}`, bytes that are not UTF-8 as `\xff`, and all other
+/// text as it is.
 ///
-/// Control characters are C0, DEL and C1, the line and paragraph separators,
-/// the marks that change the direction of text, and the other characters that
-/// have no shape of their own: those that Unicode calls default ignorable, the
-/// blank of Braille and the marks of annotations. Accents are left, and the two
-/// joiners, which many languages and emoji need.
+/// Control characters are:
+///
+/// - C0, DEL and C1
+/// - the line and paragraph separators
+/// - the marks that change the direction of text
+/// - other characters without a shape: those that Unicode calls default ignorable, the
+///   Braille blank, and the annotation marks
+///
+/// Accents stay, and so do the two joiners, which many languages and emoji need.
 ///
 /// # Examples
 ///
@@ -48,44 +53,74 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// A part of a text that is short enough for one line of a log or of an error:
-/// what is cut off is shown as `…`, with the size of the whole.
+/// A part of a text, short enough for one line of a log or of an error. It shows `…` for
+/// what it leaves out, and the size of the whole text.
 ///
-/// The cut bounds memory, too: a logger formats each line in a buffer that its
-/// thread keeps, which would grow to the longest text that a peer ever sent.
+/// An excerpt limits memory, too. A logger formats each line in a buffer that its thread
+/// keeps, which would otherwise grow to the longest text that a peer ever sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Excerpt<'a> {
+    /// The whole text.
     text: &'a [u8],
+    /// The offset where the excerpt begins.
     from: usize,
+    /// The offset where the excerpt ends.
     to: usize,
 }
 
 impl<'a> Excerpt<'a> {
-    /// The beginning of a text, at most 1,024 bytes.
+    /// The longest beginning of a text, in bytes.
+    const START: usize = 1024;
+
+    /// The longest part around an offset, in bytes.
+    const AROUND: usize = 80;
+
+    /// How many bytes of that part come before the offset.
+    const BEFORE: usize = Self::AROUND / 4;
+
+    /// Returns the beginning of a text, at most 1,024 bytes.
     pub fn start(text: &'a [u8]) -> Self {
-        Self::new(text, 0, 1024)
+        Self::new(text, 0, Self::START)
     }
 
-    /// The part of a text round an offset, at most 80 bytes: a quarter of them
-    /// before it.
+    /// Returns the part of a text around an offset: at most 80 bytes, a quarter of them
+    /// before the offset.
     pub fn around(text: &'a [u8], offset: usize) -> Self {
-        let offset = if text.len() <= 80 { 0 } else { offset };
-        Self::new(text, offset.min(text.len()).saturating_sub(20), 80)
+        if text.len() <= Self::AROUND {
+            return Self::new(text, 0, Self::AROUND);
+        }
+        let from = offset.min(text.len()).saturating_sub(Self::BEFORE);
+        Self::new(text, from, Self::AROUND)
     }
 
-    /// Whether it is not the whole text.
+    /// Whether the excerpt leaves out a part of the text.
     pub fn is_cut(&self) -> bool {
         self.to - self.from < self.text.len()
     }
 
+    /// Returns at most `length` bytes from the character at `from` on, and cuts no character.
     fn new(text: &'a [u8], from: usize, length: usize) -> Self {
-        let is_cut = |at: &usize| text.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
-        let boundary = |at: usize| (at.saturating_sub(3)..=at).rev().find(|at| !is_cut(at));
-        let from = boundary(from).unwrap_or(from);
+        let from = character_start(text, from);
         let to = text.len().min(from + length);
-        let to = boundary(to).unwrap_or(to);
+        let to = character_start(text, to);
         Excerpt { text, from, to }
     }
+}
+
+/// Returns the last offset, up to `at`, where a character begins or the text ends. A
+/// character has at most 4 bytes, so the offset is at most 3 bytes before `at`. If there is
+/// none, the text is not UTF-8 here, and any offset does: returns `at`.
+fn character_start(text: &[u8], at: usize) -> usize {
+    for offset in (at.saturating_sub(3)..=at).rev() {
+        let Some(byte) = text.get(offset) else {
+            return offset;
+        };
+        let continues_character = byte & 0xc0 == 0x80;
+        if !continues_character {
+            return offset;
+        }
+    }
+    at
 }
 
 impl fmt::Display for Excerpt<'_> {
@@ -101,9 +136,11 @@ impl fmt::Display for Excerpt<'_> {
     }
 }
 
-/// The list is Unicode's: the property Default_Ignorable_Code_Point, of the file
-/// DerivedCoreProperties.txt, without the joiners U+200C and U+200D. U+2028,
-/// U+2029, U+2800 and U+FFF9 to U+FFFB do not have that property.
+/// Whether a character is shown as its code.
+///
+/// The list is Unicode's: the property Default_Ignorable_Code_Point in the file
+/// DerivedCoreProperties.txt, without the joiners U+200C and U+200D. U+2028, U+2029, U+2800
+/// and U+FFF9 to U+FFFB do not have that property, but are in the list too.
 fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -178,7 +215,7 @@ mod tests {
             0x1bca0..=0x1bca3,
             0x1d173..=0x1d17a,
             0xe0000..=0xe0fff,
-            // And not so, but without a shape.
+            // Not default ignorable, but without a shape.
             0x2800..=0x2800,
             0xfff9..=0xfffb,
         ] {
@@ -211,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_what_stands_round_an_offset() {
+    fn shows_the_text_around_an_offset() {
         let around = |text: &str, offset| Excerpt::around(text.as_bytes(), offset).to_string();
         assert_eq!(around(&"x".repeat(80), 79), "x".repeat(80));
         let text = "x".repeat(100) + "!" + &"y".repeat(100);

@@ -1,21 +1,28 @@
-//! Time in which this process runs.
+//! Limits that count only the time in which this process runs.
 //!
-//! A process can be paused for any time: by SIGSTOP, a container's freezer, a suspended
-//! machine. A limit by the clock alone passes in that time, so what was to be finished
-//! within it is cut off as soon as the process goes on.
+//! A process can be paused for any time: by SIGSTOP, a container's freezer or a suspended
+//! machine. A limit by the clock alone passes during the pause. When the process continues,
+//! it would cut off at once what it still had to finish within the limit.
+//!
+//! So a wait is divided into steps of 10 ms, and a step counts for at most 200 ms:
+//!
+//! ```text
+//! clock    |- 10 ms -|- 10 ms -|------ a pause of 60 s ------|- 10 ms -|
+//! counted     10 ms     10 ms              200 ms               10 ms
+//! ```
 
 use std::time::{Duration, Instant};
 
-/// The longest that one wait lasts.
+/// The longest time that one step may wait.
 const STEP: Duration = Duration::from_millis(10);
 
-/// What one wait counts at most. It is more than a busy machine adds to a wait, so load
-/// makes no limit longer.
+/// The longest time that one step counts for. A busy machine delays a step by less, so load
+/// does not extend a limit.
 const LONGEST_STEP: Duration = Duration::from_millis(200);
 
-/// Calls `wait_for` until it returns true, or until the process has run for this long.
-/// Returns whether it was true. Each call gets the longest time that it may wait; a pause
-/// of the process counts as 200 ms at most.
+/// Calls `wait_for` until it returns true, or until the process has run for `limit`.
+/// Returns whether it returned true. Each call gets the longest time that it may wait. A
+/// pause of the process counts as 200 ms at most.
 pub fn wait_within(limit: Duration, wait_for: impl FnMut(Duration) -> bool) -> bool {
     wait_by(Instant::now, limit, wait_for)
 }
@@ -31,7 +38,8 @@ fn wait_by(
         if wait_for(STEP.min(left)) {
             return true;
         }
-        left = left.saturating_sub((clock() - begun).min(LONGEST_STEP));
+        let waited = clock() - begun;
+        left = left.saturating_sub(waited.min(LONGEST_STEP));
         if left.is_zero() {
             return false;
         }
@@ -44,8 +52,9 @@ mod tests {
 
     use super::*;
 
-    /// How often it waits in vain within this limit, where each wait takes so much longer
-    /// than it may, and whether it was over in the end.
+    /// Waits within `limit` for something that is over after `over_after` waits. Each wait
+    /// takes longer than it may, by `late`. Returns the number of waits, and whether the thing
+    /// was over within the limit.
     fn waits(limit: Duration, late: Duration, over_after: u32) -> (u32, bool) {
         let now = Cell::new(Instant::now());
         let mut waits = 0;

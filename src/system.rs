@@ -1,11 +1,14 @@
-//! What std lacks, or does differently by system: signals, unbuffered standard
-//! streams, the listener's queue, writes that cannot be woken, resource limits.
+//! What std lacks or what differs between systems: signals, unbuffered standard streams,
+//! the length of the listener's queue, writes that nothing can interrupt, resource limits.
 //!
-//! All code that knows a system is here, and so are all foreign functions. The
-//! rest of the crate is the same for every system.
+//! All code that depends on the system is here, with all foreign functions. The rest of the
+//! crate is the same for every system.
 
+use std::error::Error;
+use std::ffi::c_int;
+use std::fmt;
 use std::io::{self, ErrorKind};
-use std::{error::Error, ffi::c_int, fmt, time::Duration};
+use std::time::Duration;
 
 #[cfg(unix)]
 mod unix;
@@ -23,13 +26,13 @@ pub use imp::{
     watch,
 };
 
-/// Within this time, another signal is the first one repeated: `timeout` signals
-/// the program and then its whole process group, and a hang-up comes from the
-/// kernel and from the shell.
+/// Another signal within this time counts as a repetition of the first. `timeout` signals
+/// the program and then its whole process group; a hang-up comes from the kernel and from
+/// the shell.
 const REPEATED: Duration = Duration::from_millis(100);
 
-/// A signal that asks the program to end, as an error like others: it shows its
-/// name, such as `SIGINT`.
+/// A signal that asks the program to end. As an error, its message is its name, such as
+/// `SIGINT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal(c_int);
 
@@ -41,8 +44,8 @@ impl Signal {
     /// What `kill` and service managers send.
     pub const TERM: Signal = Signal(15);
 
-    /// The exit code that a shell shows for a program that the signal ended: 128
-    /// and its number.
+    /// Returns the exit code that a shell shows for a program that the signal ended: 128 plus
+    /// its number.
     pub fn exit_code(self) -> u8 {
         128 + self.0 as u8
     }
@@ -60,25 +63,31 @@ impl fmt::Display for Signal {
 
 impl Error for Signal {}
 
-/// Whether a blocking read or write ended only because its time limit has passed. A
-/// connection that TCP has given up (`ETIMEDOUT`) is another error: it comes once, and
-/// the next read looks like a clean end of the stream.
+/// Whether a blocking read or write ended only because its time limit has passed.
+///
+/// A connection that TCP has given up (`ETIMEDOUT`) is another error. It comes once; the next
+/// read then looks like a clean end of the stream.
 pub fn is_timeout(error: &io::Error) -> bool {
     error.kind() == READ_TIMEOUT
 }
 
-/// Whether the stream is as good as before: the time limit of a blocking read or write
-/// has passed, or a signal or a pause of the process has interrupted it. The caller
-/// judges by the clock: the system begins the time limit again with each call.
+/// Whether the stream can be used as before: the time limit of a blocking read or write has
+/// passed, or a signal or a pause of the process has interrupted it. The caller has to check
+/// its deadline by the clock, because the system restarts the time limit with each call.
 pub fn is_retryable(error: &io::Error) -> bool {
     is_timeout(error) || error.kind() == ErrorKind::Interrupted
 }
 
-/// Whether a write found that nobody will read: the other end of the pipe is
-/// closed, or this end of the connection is shut down.
+/// Whether a write failed because nobody can read: the other end of the pipe is closed, or
+/// this end of the connection is shut down.
 pub fn is_broken_pipe(error: &io::Error) -> bool {
-    let says_so = |number| imp::NOBODY_READS.contains(&number);
-    error.kind() == ErrorKind::BrokenPipe || error.raw_os_error().is_some_and(says_so)
+    if error.kind() == ErrorKind::BrokenPipe {
+        return true;
+    }
+    match error.raw_os_error() {
+        Some(number) => imp::NOBODY_READS.contains(&number),
+        None => false,
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_limit_is_what_a_read_that_waits_in_vain_returns_and_no_other_error() {
+    fn only_the_error_of_a_read_whose_time_has_passed_is_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         stream
@@ -112,7 +121,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_connection_that_tcp_has_given_up_is_not_a_time_limit() {
+    fn a_connection_that_tcp_has_given_up_is_no_timeout() {
         const ETIMEDOUT: i32 = 110;
         assert!(!is_retryable(&io::Error::from_raw_os_error(ETIMEDOUT)));
     }

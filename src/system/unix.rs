@@ -1,49 +1,93 @@
-//! Unix.
+//! Unix: signals, threads that wait, standard streams, connections, resource limits.
 //!
-//! How a program ends by a signal, after its last words: almost nothing may be
-//! done in a signal handler, which can interrupt any thread at any instruction,
-//! even in the middle of `malloc`. So the handler only writes the signal's number
-//! to a pipe, and a thread that waits at its other end does the rest. Then the
-//! program ends by that same signal, its default action restored: a shell script
-//! round it sees that it was interrupted, and ends too.
+//! How a signal ends a program:
+//!
+//! ```text
+//! kernel          the handler, in any thread       the thread "signals"
+//!   | -- signal --> |                                |
+//!   |               | -- its number, by a pipe ----> | calls `before`
+//!   |                                                | restores the default action
+//!   | <-------------- the same signal -------------- |
+//! ends the program
+//! ```
+//!
+//! A handler can interrupt any thread at any instruction, even in the middle of `malloc`,
+//! so it may do almost nothing. It only writes the signal's number to a pipe. A thread that
+//! waits at the other end does the rest.
+//!
+//! The program ends by that same signal, because a shell script around it then sees
+//! the interruption and ends too.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::ffi::{OsString, c_int};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, IsTerminal, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, process, thread};
 
 use super::{REPEATED, Signal};
 
-// Any call of these is safe: they take numbers and touch no memory of ours.
+// Foreign functions: only what std does not offer. Those marked `safe` are safe to call
+// with any arguments: they take numbers, or a reference to the memory that they use.
 #[allow(unsafe_code)]
 unsafe extern "C" {
+    /// Sets a signal's action; std cannot. An action is a number or a handler's address.
+    fn signal(number: c_int, action: usize) -> usize;
+
+    /// Ends the program by a signal; std can only do so by SIGABRT.
     safe fn raise(number: c_int) -> c_int;
+
+    /// Ends the program at once. `process::exit` is not allowed in a signal handler: it runs
+    /// the C library's exit handlers.
     safe fn _exit(code: c_int) -> !;
+
+    /// Makes a signal interrupt system calls; std cannot. By default, the system restarts
+    /// them after a handler that `signal` has set.
     safe fn siginterrupt(number: c_int, interrupts: c_int) -> c_int;
-    // A `pthread_t` is a `long` or a pointer, each as large as a `usize`.
+
+    /// Names the calling thread for `pthread_kill`. A `pthread_t` is a `long` or a pointer,
+    /// each as large as a `usize`.
     safe fn pthread_self() -> usize;
+
+    /// Sends a signal to one thread, to interrupt what it is blocked in.
+    fn pthread_kill(thread: usize, number: c_int) -> c_int;
+
+    /// Lengthens the queue of a listener; std fixes its length.
     safe fn listen(fd: c_int, backlog: c_int) -> c_int;
+
+    /// Asks whether an inherited socket listens; std cannot.
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: &mut c_int, size: &mut u32)
+    -> c_int;
+
+    /// Reads a resource limit; std cannot.
+    safe fn getrlimit(resource: c_int, limit: &mut ResourceLimit) -> c_int;
+
+    /// Raises the limit of open files; std cannot.
+    safe fn setrlimit(resource: c_int, limit: &ResourceLimit) -> c_int;
 }
 
-// What systems number differently. The crate does not guess: a wrong number would act on
-// another signal or limit, and say nothing.
-#[cfg(all(
-    target_os = "linux",
-    not(any(target_arch = "mips", target_arch = "mips64")),
-    not(any(target_arch = "mips32r6", target_arch = "mips64r6")),
-    not(any(target_arch = "sparc", target_arch = "sparc64")),
-    // x32 has two other structures.
-    not(all(target_arch = "x86_64", target_pointer_width = "32")),
-))]
+/// Turns the result of a C function into a `Result`, with the error from `errno`.
+fn check(result: c_int) -> io::Result<()> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+// The numbers that differ between systems. Other systems are refused below, because a
+// wrong number would silently act on another signal or limit.
+
+#[cfg(target_os = "linux")]
 mod numbers {
     use std::ffi::c_int;
 
@@ -77,63 +121,74 @@ mod numbers {
     pub(super) const SO_ACCEPTCONN: c_int = 2;
 }
 
-#[cfg(not(any(
+#[cfg(any(
+    // Linux has other numbers on these architectures.
     all(
         target_os = "linux",
-        not(any(target_arch = "mips", target_arch = "mips64")),
-        not(any(target_arch = "mips32r6", target_arch = "mips64r6")),
-        not(any(target_arch = "sparc", target_arch = "sparc64")),
-        not(all(target_arch = "x86_64", target_pointer_width = "32")),
+        any(
+            target_arch = "mips",
+            target_arch = "mips64",
+            target_arch = "mips32r6",
+            target_arch = "mips64r6",
+            target_arch = "sparc",
+            target_arch = "sparc64",
+            // x32 has two other structures.
+            all(target_arch = "x86_64", target_pointer_width = "32"),
+        ),
     ),
-    target_os = "macos",
-    target_os = "freebsd",
-    target_os = "netbsd",
-    target_os = "openbsd",
-)))]
+    not(any(
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+    )),
+))]
 compile_error!(
     "tcp-chat does not know this system's numbers of signals, limits and socket options"
 );
 
 // Signals.
 
-// `signal` takes and returns a number where a handler's address stands.
-#[allow(unsafe_code)]
-unsafe extern "C" {
-    fn signal(number: c_int, action: usize) -> usize;
-}
-
 const DEFAULT: usize = 0;
 const IGNORE: usize = 1;
 
-/// Where the handler writes, and what it counts time from.
-static WATCH: OnceLock<(PipeWriter, Instant)> = OnceLock::new();
+/// What the handler needs.
+struct Watch {
+    /// Takes the first signal's number to the thread that waits for it.
+    pipe: PipeWriter,
+    /// When the watch began. The times of signals count from here.
+    since: Instant,
+}
 
-/// When the first signal came, in milliseconds, and in the last eight bits its
-/// number.
+static WATCH: OnceLock<Watch> = OnceLock::new();
+
+/// The first signal: its number in the last eight bits, and before them its time, in
+/// milliseconds. One number, because a handler must not lock.
 static FIRST: AtomicU64 = AtomicU64::new(NONE);
 const NONE: u64 = u64::MAX;
 
-/// From now on, SIGHUP, SIGINT and SIGTERM call `before`, in a thread of its
-/// own, and then end the program by that signal; a `before` that is to end it
-/// otherwise exits by itself. A signal that is ignored stays ignored, as `nohup`
-/// and a shell's `&` in a script want it.
+/// Makes SIGHUP, SIGINT and SIGTERM call `before`, in a thread of its own, and then end the
+/// program by the same signal. To end the program in another way, `before` exits by itself.
+/// A signal that is ignored stays ignored: `nohup`, and `&` in a shell script, rely on that.
 ///
-/// Another signal, 100 ms after the first or later, ends the program at once,
-/// with the [exit code](Signal::exit_code) of the first.
+/// Another signal at least 100 ms after the first ends the program at once, with the
+/// [exit code](Signal::exit_code) of the first.
 ///
 /// # Errors
 ///
-/// No pipe or thread is available, or this was called before
+/// No pipe or thread is available, or this is not the first call
 /// ([`io::ErrorKind::AlreadyExists`]).
 pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
-    let (mut pipe, writer) = io::pipe()?;
-    if WATCH.set((writer, Instant::now())).is_err() {
+    let (mut reader, pipe) = io::pipe()?;
+    let since = Instant::now();
+    if WATCH.set(Watch { pipe, since }).is_err() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let thread = thread::Builder::new().name("signals".to_string());
     thread.spawn(move || {
         let mut number = [0];
-        if pipe.read_exact(&mut number).is_ok() {
+        if reader.read_exact(&mut number).is_ok() {
             let signal = Signal(number[0].into());
             before(signal);
             end_by(signal);
@@ -141,16 +196,17 @@ pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
     })?;
     let handler = handle as extern "C" fn(c_int) as usize;
     for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
-        // `signal` tells the action in force only by setting another. A signal
-        // that comes in between is lost.
-        if set_action(signal, IGNORE) != IGNORE {
+        // `signal` can report the current action only by replacing it. A signal that comes
+        // before the next replacement is lost.
+        let earlier = set_action(signal, IGNORE);
+        if earlier != IGNORE {
             set_action(signal, handler);
         }
     }
     Ok(())
 }
 
-/// Returns the action that was in force.
+/// Sets the action for a signal. Returns the action before.
 #[allow(unsafe_code)]
 fn set_action(Signal(number): Signal, action: usize) -> usize {
     // SAFETY: The action is one of the two numbers that stand for no handler, or a
@@ -158,20 +214,28 @@ fn set_action(Signal(number): Signal, action: usize) -> usize {
     unsafe { signal(number, action) }
 }
 
-/// Async-signal-safe: `get` and the exchange are atomic operations that wait for
-/// nobody, and the rest is `clock_gettime`, `write` and `_exit`, which POSIX
-/// allows here. `errno` stays what the interrupted code expects, since no call
-/// fails: the pipe is open at both ends, and empty.
+/// Handles a signal: notifies the thread of the first one, and ends the program at a later
+/// one.
+///
+/// Async-signal-safe: `get` and the exchange are atomic operations, which never wait. The
+/// rest is `clock_gettime`, `write` and `_exit`, which POSIX allows here. No call fails,
+/// because the pipe is open at both ends and empty. So `errno` stays what the interrupted
+/// code expects.
 extern "C" fn handle(number: c_int) {
-    let Some((pipe, since)) = WATCH.get() else {
+    let Some(watch) = WATCH.get() else {
         return;
     };
-    let now = since.elapsed().as_millis() as u64;
+    let now = watch.since.elapsed().as_millis() as u64;
     let this = now << 8 | number as u64;
-    match FIRST.compare_exchange(NONE, this, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => _ = { pipe }.write(&[number as u8]),
-        Err(first) if now < (first >> 8) + REPEATED.as_millis() as u64 => {}
-        Err(first) => _exit(128 + (first & 0xff) as c_int),
+    let exchanged = FIRST.compare_exchange(NONE, this, Ordering::Relaxed, Ordering::Relaxed);
+    let Err(first) = exchanged else {
+        let _ = (&watch.pipe).write(&[number as u8]);
+        return;
+    };
+    let first_time = first >> 8;
+    let first_number = (first & 0xff) as c_int;
+    if now >= first_time + REPEATED.as_millis() as u64 {
+        _exit(128 + first_number);
     }
 }
 
@@ -179,12 +243,13 @@ extern "C" fn handle(number: c_int) {
 pub fn end_by(signal: Signal) -> ! {
     set_action(signal, DEFAULT);
     raise(signal.0);
-    // The kernel gives process 1, as of a container, no default action.
+    // Still running: this is process 1, as in a container. The kernel gives it no default
+    // action.
     _exit(signal.exit_code().into())
 }
 
-/// From now on, a write over the limit of a file's size (`ulimit -f`) fails. By default the
-/// system ends the process by SIGXFSZ.
+/// Makes a write over the limit of a file's size (`ulimit -f`) fail. By default, the system
+/// ends the process by SIGXFSZ.
 pub fn ignore_file_size_signal() {
     const SIGXFSZ: c_int = 25;
     set_action(Signal(SIGXFSZ), IGNORE);
@@ -192,60 +257,66 @@ pub fn ignore_file_size_signal() {
 
 // Threads that wait.
 
-/// Threads that may be blocked in a read or write, and can be interrupted there.
+/// The threads that may be blocked in a read or write that [`interrupt`](Self::interrupt)
+/// can end. Each is in the list while it runs [`run`](Self::run).
 #[derive(Default)]
 pub struct Interruptible(Mutex<BTreeSet<usize>>);
 
 impl Interruptible {
-    /// Whether this system can do so.
+    /// Whether this system can interrupt threads.
     pub const IS_SUPPORTED: bool = true;
 
-    /// How many threads are interrupted while the list is locked.
+    /// How many threads are interrupted before the lock is released.
     const AT_A_TIME: usize = 64;
 
-    /// Runs this in the calling thread, which can be interrupted as long as it lasts.
+    /// Runs `act` in the calling thread, which can be interrupted until `act` returns.
     pub fn run<T>(&self, act: impl FnOnce() -> T) -> T {
-        struct Entered<'a>(&'a Interruptible, usize);
-        impl Drop for Entered<'_> {
+        /// Takes the thread off the list when dropped, so also after a panic.
+        struct Listed<'a> {
+            list: &'a Interruptible,
+            thread: usize,
+        }
+        impl Drop for Listed<'_> {
             fn drop(&mut self) {
-                self.0.lock().remove(&self.1);
+                self.list.lock().remove(&self.thread);
             }
         }
-        let entered = Entered(self, pthread_self());
-        self.lock().insert(entered.1);
+        let thread = pthread_self();
+        let _listed = Listed { list: self, thread };
+        self.lock().insert(thread);
         act()
     }
 
-    /// Fails the reads and writes that these threads are blocked in, with
-    /// [`io::ErrorKind::Interrupted`]. A thread that is only about to read or write
-    /// does not notice, so do it again until all have.
+    /// Ends the reads and writes that these threads are blocked in, with
+    /// [`io::ErrorKind::Interrupted`]. A thread that is only about to read or write does not
+    /// notice, so the caller repeats this until all threads have.
     #[allow(unsafe_code)]
     pub fn interrupt(&self) {
-        // Any signal with a handler interrupts. By default this one does nothing, so it
-        // harms no thread or program that it was not meant for.
+        // Any signal with a handler interrupts. By default, SIGURG does nothing, so it
+        // harms no other thread or program.
         extern "C" fn do_nothing(_: c_int) {}
-        unsafe extern "C" {
-            fn pthread_kill(thread: usize, number: c_int) -> c_int;
-        }
-        set_action(
-            Signal(numbers::SIGURG),
-            do_nothing as extern "C" fn(c_int) as usize,
-        );
+        let handler = do_nothing as extern "C" fn(c_int) as usize;
+        set_action(Signal(numbers::SIGURG), handler);
         siginterrupt(numbers::SIGURG, 1);
-        // A few at a time: a thread that has noticed needs the lock to leave the list.
-        let mut last = None;
+
+        // A few threads at a time, because a thread that has noticed needs the lock to leave
+        // the list.
+        let mut lower_bound = Unbounded;
         loop {
             let threads = self.lock();
-            let after_last = (last.map_or(Unbounded, Excluded), Unbounded);
-            last = None;
-            for &thread in threads.range(after_last).take(Self::AT_A_TIME) {
+            let mut last = None;
+            for &thread in threads
+                .range((lower_bound, Unbounded))
+                .take(Self::AT_A_TIME)
+            {
                 // SAFETY: The thread has not ended: it is in `run`, and before it leaves
                 // that, it takes itself off the list, which is locked here.
                 unsafe { pthread_kill(thread, numbers::SIGURG) };
                 last = Some(thread);
             }
-            if last.is_none() {
-                return;
+            match last {
+                Some(thread) => lower_bound = Excluded(thread),
+                None => return,
             }
         }
     }
@@ -260,8 +331,8 @@ impl Interruptible {
 /// Standard output.
 pub type Stdout = File;
 
-/// Standard input, unbuffered. The type of std takes a stream that is not open
-/// for reading for one that is at its end.
+/// Returns standard input, unbuffered. If the stream is not open for reading, reads fail;
+/// std's own type would report its end.
 ///
 /// # Errors
 ///
@@ -270,12 +341,12 @@ pub fn stdin() -> io::Result<File> {
     duplicate(&io::stdin())
 }
 
-/// Standard output, unbuffered. The type of std takes a stream that is not open
-/// for writing for one that takes everything.
+/// Returns standard output, unbuffered. If the stream is not open for writing, writes fail;
+/// std's own type would discard everything and succeed.
 ///
 /// # Errors
 ///
-/// As those of [`stdin`].
+/// The same as [`stdin`].
 pub fn stdout() -> io::Result<Stdout> {
     duplicate(&io::stdout())
 }
@@ -288,32 +359,37 @@ fn duplicate(stream: &impl AsFd) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// The system does not tell, or a standard stream is closed.
+/// A standard stream is closed, or the system cannot identify one of the files.
 pub fn is_standard_stream(file: &File) -> io::Result<bool> {
     let streams = [id(&stdin()?)?, id(&stdout()?)?];
     Ok(streams.contains(&id(file)?) || is_standard_error(file)?)
 }
 
-/// Whether the file with this path is also standard input or output. A device other than
-/// a terminal, as `/dev/null`, belongs to nobody.
+/// Whether the file with this path is also standard input or output. A device other than a
+/// terminal, such as `/dev/null`, does not count: programs that use it do not disturb each
+/// other.
 pub fn is_standard_input_or_output(path: &Path) -> bool {
     let Ok(file) = fs::metadata(path) else {
         return false;
     };
     let is_device = file.file_type().is_char_device();
-    [stdin(), stdout()].into_iter().flatten().any(|stream| {
-        let is_same = stream
-            .metadata()
-            .is_ok_and(|data| (data.dev(), data.ino()) == (file.dev(), file.ino()));
-        is_same && (!is_device || stream.is_terminal())
-    })
+    for stream in [stdin(), stdout()] {
+        let Ok(stream) = stream else {
+            continue;
+        };
+        let is_same = id(&stream).is_ok_and(|stream_id| stream_id == FileId::of(&file));
+        if is_same && (!is_device || stream.is_terminal()) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether two are the same file.
 ///
 /// # Errors
 ///
-/// The system does not say.
+/// The system cannot identify one of them.
 pub fn is_same_file(one: &File, other: &File) -> io::Result<bool> {
     Ok(id(one)? == id(other)?)
 }
@@ -322,47 +398,65 @@ pub fn is_same_file(one: &File, other: &File) -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// As those of [`is_standard_stream`].
+/// Standard error is closed, or the system cannot identify one of the files.
 pub fn is_standard_error(file: &File) -> io::Result<bool> {
     Ok(id(file)? == id(&duplicate(&io::stderr())?)?)
 }
 
-/// What tells a file from every other: its device and its number there.
-fn id(file: &File) -> io::Result<(u64, u64)> {
-    let data = file.metadata()?;
-    Ok((data.dev(), data.ino()))
+/// What distinguishes a file from every other one.
+#[derive(PartialEq)]
+struct FileId {
+    device: u64,
+    /// The file's number on its device.
+    inode: u64,
 }
 
-/// None that std does not know.
+impl FileId {
+    fn of(data: &Metadata) -> Self {
+        FileId {
+            device: data.dev(),
+            inode: data.ino(),
+        }
+    }
+}
+
+fn id(file: &File) -> io::Result<FileId> {
+    let data = file.metadata()?;
+    Ok(FileId::of(&data))
+}
+
+/// The errors of a write that nobody can read, unless std knows them as a broken pipe. Here
+/// std knows all.
 pub(super) const NOBODY_READS: &[c_int] = &[];
 
 // The connections.
 
-/// What Linux allows unless told otherwise (`net.core.somaxconn`). Where the
-/// system allows less, it takes its own limit.
+/// The length of the listener's queue: what Linux allows by default
+/// (`net.core.somaxconn`). A system that allows less uses its own limit.
 const BACKLOG: c_int = 4096;
 
-/// What a read returns whose time limit has passed.
+/// The error of a read whose time limit has passed.
 pub const READ_TIMEOUT: io::ErrorKind = io::ErrorKind::WouldBlock;
 
-/// The listening socket that the program which started this one has opened. It outlives
-/// the server: while one server replaces another, clients wait in the socket's queue, and
+/// Returns the listening socket that the starting program has opened. The socket outlives
+/// the server. While one server replaces another, clients wait in the socket's queue, and
 /// none is refused.
 ///
-/// With `LISTEN_PID` set to this process, it is descriptor 3, as systemd's socket units
+/// If `LISTEN_PID` is this process, the socket is descriptor 3, as systemd's socket units
 /// pass it. Otherwise it is standard input, as inetd (`wait`) and systemd
-/// (`StandardInput=socket`) give it.
+/// (`StandardInput=socket`) pass it.
 ///
 /// # Errors
 ///
-/// It is closed, no IP socket, or one that does not listen; or `LISTEN_FDS` is not 1.
+/// The descriptor is closed, is no IP socket, or does not listen; or `LISTEN_FDS` is not 1.
 pub fn inherited_listener() -> io::Result<TcpListener> {
     let listener = TcpListener::from(inherited_descriptor()?);
+    // Fails unless it is an IP socket.
     listener.local_addr()?;
-    if !listens(&listener)? {
+    if !is_listening(&listener)? {
         return Err(io::Error::other("it does not listen"));
     }
-    // The flag is the socket's, so another process that shares it may have set it.
+    // The flag belongs to the socket, so another process that shares it may have set it.
     listener.set_nonblocking(false)?;
     Ok(listener)
 }
@@ -371,8 +465,8 @@ pub fn inherited_listener() -> io::Result<TcpListener> {
 fn inherited_descriptor() -> io::Result<OwnedFd> {
     /// The first descriptor that systemd passes.
     const FIRST_PASSED: RawFd = 3;
-    let is_for_us = |pid: OsString| pid == *process::id().to_string();
-    if !env::var_os("LISTEN_PID").is_some_and(is_for_us) {
+    let own_pid = OsString::from(process::id().to_string());
+    if env::var_os("LISTEN_PID") != Some(own_pid) {
         return io::stdin().as_fd().try_clone_to_owned();
     }
     let count = env::var_os("LISTEN_FDS").unwrap_or_default();
@@ -380,63 +474,58 @@ fn inherited_descriptor() -> io::Result<OwnedFd> {
         let why = format!("LISTEN_FDS is {count:?}, and this serves exactly 1 socket");
         return Err(io::Error::other(why));
     }
-    // SAFETY: It stays open. Either it is the socket that was passed, which nothing here
-    // closes, or it was closed at the start and is the pipe of signals, which lives as
-    // long as the process. If it is closed all the same, it cannot be cloned.
+    // SAFETY: It stays open. If a socket was passed, nothing here closes it. If none was,
+    // it is the pipe of signals, which lives as long as the process. If it is closed all
+    // the same, it cannot be cloned.
     let passed = unsafe { BorrowedFd::borrow_raw(FIRST_PASSED) };
     passed.try_clone_to_owned()
 }
 
-/// Whether a socket accepts connections. A trial `accept` could wait, and not to
-/// wait is a flag that belongs to all who share the socket.
+/// Whether a socket accepts connections. A trial `accept` could wait. The flag that
+/// prevents waiting would apply to all processes that share the socket.
 #[allow(unsafe_code)]
-fn listens(listener: &TcpListener) -> io::Result<bool> {
-    unsafe extern "C" {
-        fn getsockopt(a: c_int, b: c_int, c: c_int, value: &mut c_int, size: &mut u32) -> c_int;
-    }
-    let fd = listener.as_raw_fd();
+fn is_listening(listener: &TcpListener) -> io::Result<bool> {
     let mut value = 0;
     let mut size = size_of::<c_int>() as u32;
-    let (level, name) = (numbers::SOL_SOCKET, numbers::SO_ACCEPTCONN);
     // SAFETY: `size` is that of `value`.
-    let result = unsafe { getsockopt(fd, level, name, &mut value, &mut size) };
-    if result == 0 {
-        Ok(value != 0)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let result = unsafe {
+        getsockopt(
+            listener.as_raw_fd(),
+            numbers::SOL_SOCKET,
+            numbers::SO_ACCEPTCONN,
+            &mut value,
+            &mut size,
+        )
+    };
+    check(result)?;
+    Ok(value != 0)
 }
 
-/// Lengthens the queue of connections that wait to be accepted. With the 128
-/// that [`TcpListener::bind`] asks for, of more clients that connect at once the
-/// rest wait a second or more, until they repeat their SYN.
+/// Lengthens the queue of connections that wait to be accepted. [`TcpListener::bind`] asks
+/// for 128. If more clients connect at once, the others wait a second or more, until they
+/// repeat their SYN.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system refuses the new length.
 pub fn lengthen_queue(listener: &TcpListener) -> io::Result<()> {
-    let result = listen(listener.as_raw_fd(), BACKLOG);
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    check(listen(listener.as_raw_fd(), BACKLOG))
 }
 
-/// Limits how long each write on a connection may block, where
-/// [`shutdown`](TcpStream::shutdown) from another thread does not end one that
-/// does; elsewhere, does nothing.
+/// Limits how long each write on a connection may block, if
+/// [`shutdown`](TcpStream::shutdown) from another thread cannot end a blocked write. On
+/// Unix it can, so this does nothing.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system refuses the limit; on Unix never.
 pub fn limit_writes(_: &TcpStream, _: Option<Duration>) -> io::Result<()> {
     Ok(())
 }
 
-/// The side of a connection that is written to. A time limit that passes is an
-/// error that [`is_timeout`](super::is_timeout) knows, and nothing was sent. On
-/// Windows nobody can tell what was, so there it is another one, and the end of the
+/// Returns the side of a connection that is written to. If the time limit of a write
+/// passes, [`is_timeout`](super::is_timeout) recognizes the error, and nothing was sent. On
+/// Windows nobody can know how much was sent, so the error is another one, and ends the
 /// connection.
 pub fn outgoing(stream: &TcpStream) -> impl Write {
     stream
@@ -445,38 +534,34 @@ pub fn outgoing(stream: &TcpStream) -> impl Write {
 // The limits of resources.
 
 #[cfg(all(target_env = "gnu", target_pointer_width = "32"))]
-type Size = u32;
+type LimitValue = u32;
 #[cfg(not(all(target_env = "gnu", target_pointer_width = "32")))]
-type Size = u64;
+type LimitValue = u64;
 
+/// C's `struct rlimit`.
 #[repr(C)]
-struct Limit {
-    soft: Size,
-    hard: Size,
+struct ResourceLimit {
+    /// The limit in force.
+    soft: LimitValue,
+    /// How far the process may raise the soft limit.
+    hard: LimitValue,
 }
 
-// `setrlimit` only reads the two numbers that the reference is to, and
-// `getrlimit` only writes them, so any call of them is safe.
-#[allow(unsafe_code)]
-unsafe extern "C" {
-    safe fn getrlimit(resource: c_int, limit: &mut Limit) -> c_int;
-    safe fn setrlimit(resource: c_int, limit: &Limit) -> c_int;
-}
-
-impl Limit {
-    /// The one in force; none at all where there is no such resource.
+impl ResourceLimit {
+    /// Returns the current limit. If there is no such resource, returns no limit.
     fn of(resource: c_int) -> Self {
-        let mut limit = Limit {
-            soft: Size::MAX,
-            hard: Size::MAX,
+        let mut limit = ResourceLimit {
+            soft: LimitValue::MAX,
+            hard: LimitValue::MAX,
         };
         getrlimit(resource, &mut limit);
         limit
     }
 
-    /// The soft limit. The greatest number, signed or not, stands for none.
+    /// Returns the soft limit, [`usize::MAX`] if there is none. The greatest number of the
+    /// signed or unsigned type means no limit.
     fn soft(&self) -> usize {
-        if self.soft < Size::MAX / 2 {
+        if self.soft < LimitValue::MAX / 2 {
             self.soft.try_into().unwrap_or(usize::MAX)
         } else {
             usize::MAX
@@ -484,28 +569,30 @@ impl Limit {
     }
 }
 
-/// How many files may be open, [`usize::MAX`] if any number or nobody knows. If
-/// it is fewer than needed, the limit is raised first, as far as the system
-/// allows: shells and service managers leave it at 1,024 (macOS: 256) for programs
-/// that use `select`, and whatever needs more is to raise it.
+/// Returns how many files may be open, [`usize::MAX`] if there is no limit or it is unknown.
+/// Before that, raises a limit below `needed` as far as the system allows. Shells and service
+/// managers leave it at 1,024 (macOS: 256) for programs that use `select`; programs that
+/// need more have to raise it.
 pub fn open_file_limit(needed: usize) -> usize {
-    /// What every macOS takes where the hard limit is none at all; most take more.
+    /// What every macOS accepts if there is no hard limit. Most accept more, so the first
+    /// attempt asks for all.
     const OPEN_MAX: usize = 10_240;
     for wanted in [needed, needed.min(OPEN_MAX)] {
-        let Limit { soft, hard } = Limit::of(numbers::RLIMIT_NOFILE);
-        let wanted = hard.min(wanted as Size);
+        let ResourceLimit { soft, hard } = ResourceLimit::of(numbers::RLIMIT_NOFILE);
+        let wanted = hard.min(wanted as LimitValue);
         if soft < wanted {
-            setrlimit(numbers::RLIMIT_NOFILE, &Limit { soft: wanted, hard });
+            let raised = ResourceLimit { soft: wanted, hard };
+            setrlimit(numbers::RLIMIT_NOFILE, &raised);
         }
     }
-    // Whatever the system has said to that, this is in force.
-    Limit::of(numbers::RLIMIT_NOFILE).soft()
+    // The system may have refused both. This is the limit in force.
+    ResourceLimit::of(numbers::RLIMIT_NOFILE).soft()
 }
 
-/// How many bytes of memory may be mapped, [`usize::MAX`] if any number or nobody
-/// knows.
+/// Returns how many bytes of memory may be mapped, [`usize::MAX`] if there is no limit or it
+/// is unknown.
 pub fn address_space_limit() -> usize {
-    Limit::of(numbers::RLIMIT_AS).soft()
+    ResourceLimit::of(numbers::RLIMIT_AS).soft()
 }
 
 #[cfg(test)]
@@ -523,7 +610,7 @@ mod tests {
         let listed = || threads.lock().len();
         assert_eq!(threads.run(|| (listed(), threads.run(listed))), (1, 1));
         thread::scope(|scope| {
-            let panics = || threads.run(|| unreachable!("as told"));
+            let panics = || threads.run(|| unreachable!("on purpose"));
             assert!(scope.spawn(panics).join().is_err());
         });
         assert_eq!(listed(), 0);
@@ -531,11 +618,12 @@ mod tests {
 
     const VARIABLE: &str = "SYSTEM_TEST";
 
-    /// The tests themselves may have been started with signals ignored.
+    /// Restores the default actions, because the tests themselves may have been started with
+    /// signals ignored.
     const DEFAULT: &str = "exec env --default-signal";
 
-    /// Runs this test program again, for the one test that plays the program
-    /// that is signalled. Returns what it said and how it ended.
+    /// Runs only the test [`player`] of this test program, which plays the program that is
+    /// signalled. Returns what it printed and how it ended.
     fn play(role: &str, command: &str) -> (String, ExitStatus) {
         let mut shell = Command::new("sh");
         let script = format!("{command} \"$0\" --exact system::unix::tests::player --nocapture");
@@ -543,9 +631,9 @@ mod tests {
             .args(["-c", &script])
             .arg(std::env::current_exe().unwrap());
         let output = shell.env(VARIABLE, role).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let said = said.lines().filter(|line| line.starts_with("played"));
-        (said.collect(), output.status)
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let played = printed.lines().filter(|line| line.starts_with("played"));
+        (played.collect(), output.status)
     }
 
     #[test]
@@ -566,7 +654,7 @@ mod tests {
             Some(("stuck", number)) => {
                 watch(|_| sleep(Duration::MAX)).unwrap();
                 raise(15);
-                // Right after the first, it is the first one repeated.
+                // Right after the first, this counts as a repetition.
                 raise(15);
                 sleep(Duration::from_millis(150));
                 number
@@ -578,7 +666,7 @@ mod tests {
         };
         raise(number.parse().unwrap());
         if role.starts_with("ignored") {
-            // Time enough to end, had it a handler.
+            // Enough time to end if there were a handler.
             sleep(Duration::from_millis(100));
             std::process::exit(7);
         }
@@ -588,10 +676,10 @@ mod tests {
     }
 
     #[test]
-    fn a_program_says_its_last_words_and_ends_by_the_same_signal() {
+    fn a_program_prints_its_conclusion_and_ends_by_the_same_signal() {
         for (number, name) in [(1, "SIGHUP"), (2, "SIGINT"), (15, "SIGTERM")] {
-            let (said, status) = play(&number.to_string(), DEFAULT);
-            assert_eq!(said, format!("played {name}"));
+            let (printed, status) = play(&number.to_string(), DEFAULT);
+            assert_eq!(printed, format!("played {name}"));
             assert_eq!(status.signal(), Some(number));
         }
     }
@@ -602,26 +690,28 @@ mod tests {
     }
 
     #[test]
-    fn a_second_signal_ends_the_program_at_once_unless_it_is_the_first_repeated() {
+    fn a_second_signal_ends_the_program_at_once_unless_it_repeats_the_first() {
         // The first one was SIGTERM.
         assert_eq!(play("stuck 2", DEFAULT).1.code(), Some(143));
     }
 
     #[test]
-    fn the_limits_are_those_that_a_shell_tells() {
-        let told = |flag: &str| {
+    fn the_limits_are_those_that_a_shell_prints() {
+        let ulimit = |flag: &str| {
             let mut shell = Command::new("sh");
             let output = shell.args(["-c", &format!("ulimit {flag}")]).output();
-            let told = String::from_utf8(output.unwrap().stdout).unwrap();
-            told.trim().parse().unwrap_or(usize::MAX)
+            let printed = String::from_utf8(output.unwrap().stdout).unwrap();
+            // Without a limit, it prints `unlimited`.
+            printed.trim().parse().unwrap_or(usize::MAX)
         };
-        assert_eq!(open_file_limit(0), told("-n"));
-        assert_eq!(address_space_limit(), told("-v").saturating_mul(1024));
+        assert_eq!(open_file_limit(0), ulimit("-n"));
+        assert_eq!(address_space_limit(), ulimit("-v").saturating_mul(1024));
     }
 
     #[test]
     fn the_open_file_limit_is_raised_as_far_as_the_system_allows() {
-        let (said, status) = play("limits", "ulimit -S -n 30; ulimit -H -n 40; exec");
-        assert_eq!((&*said, status.code()), ("played 30 35 40", Some(0)));
+        let (printed, status) = play("limits", "ulimit -S -n 30; ulimit -H -n 40; exec");
+        assert_eq!(printed, "played 30 35 40");
+        assert_eq!(status.code(), Some(0));
     }
 }

@@ -1,39 +1,59 @@
-//! Windows.
+//! Windows: console events as signals, standard streams, connections.
 //!
-//! What it lacks is absent: listening sockets that are inherited, a queue of
-//! another length, limits of open files and of the address space.
+//! Windows has no inherited listening sockets, no longer queue, no interruption of blocked
+//! threads, and no limits of open files or of the address space. Those functions do nothing
+//! or return no limit.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::windows::io::{AsHandle, BorrowedHandle};
 use std::path::Path;
+use std::process;
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs::File, process, sync::OnceLock, thread};
 
 use super::{REPEATED, Signal};
 
 type Handler = extern "system" fn(event: u32) -> i32;
 
-// Any call of these is safe: a handler is a function that lives as long as the
-// process, and the thirteen numbers are what the other one fills.
+/// The fields of C's `BY_HANDLE_FILE_INFORMATION`, each a 32-bit number.
+type FileInformation = [u32; 13];
+const VOLUME: usize = 7;
+const INDEX_HIGH: usize = 11;
+const INDEX_LOW: usize = 12;
+
+// Foreign functions: only what std does not offer. Any call of these is safe: a handler is
+// a function that lives as long as the process, and the other function fills the array.
 #[allow(unsafe_code)]
 #[link(name = "kernel32")]
 unsafe extern "system" {
+    /// Sets the handler for the events of the console; std cannot.
     safe fn SetConsoleCtrlHandler(handler: Handler, add: i32) -> i32;
-    safe fn GetFileInformationByHandle(file: BorrowedHandle<'_>, data: &mut [u32; 13]) -> i32;
+
+    /// Reads what identifies a file; std's methods for it are unstable.
+    safe fn GetFileInformationByHandle(file: BorrowedHandle<'_>, data: &mut FileInformation)
+    -> i32;
 }
 
-// Signals: the events of a console. The system calls their handler in a thread
-// that it starts for it, so a handler may do anything.
+// Signals: the events of a console. The system calls the handler in a new thread, so
+// unlike a Unix handler it may do anything.
 
-/// Whom the handler tells.
+/// Takes the first signal to the thread that waits for it.
 static WATCH: OnceLock<Sender<Signal>> = OnceLock::new();
 
 /// The first signal, and when it came.
 static FIRST: OnceLock<(Signal, Instant)> = OnceLock::new();
 
-/// Calls `before` at the first event of the console, and then ends the program.
+/// Makes the first event of the console call `before`, and then end the program. Another
+/// event at least 100 ms later ends the program at once.
+///
+/// # Errors
+///
+/// No thread is available, the system refuses the handler, or this is not the first call
+/// ([`ErrorKind::AlreadyExists`]).
 pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
     let (sender, signals) = mpsc::channel();
     if WATCH.set(sender).is_err() {
@@ -69,34 +89,36 @@ extern "system" fn handle(event: u32) -> i32 {
         _ => Signal::TERM,
     };
     let (first, at) = FIRST.get_or_init(|| {
-        let _ = WATCH.get().map(|watch| watch.send(signal));
+        if let Some(sender) = WATCH.get() {
+            let _ = sender.send(signal);
+        }
         (signal, Instant::now())
     });
     if at.elapsed() >= REPEATED {
         end_by(*first);
     }
-    // At all events but the first two, the system ends the process when its
-    // handler returns.
+    // At all events but Ctrl-C and Ctrl-Break, the system ends the process when the handler
+    // returns.
     while event > 1 {
         thread::park();
     }
     1
 }
 
-/// There is none.
+/// Does nothing: Windows has no such signal.
 pub fn ignore_file_size_signal() {}
 
-// Threads that wait. Nothing interrupts them here.
+// Threads that wait.
 
-/// Threads that may be blocked in a read or write, and can be interrupted there.
+/// The threads that may be blocked in a read or write. Here nothing can interrupt them.
 #[derive(Default)]
 pub struct Interruptible;
 
 impl Interruptible {
-    /// Whether this system can do so.
+    /// Whether this system can interrupt threads.
     pub const IS_SUPPORTED: bool = false;
 
-    /// Runs this in the calling thread.
+    /// Runs `act` in the calling thread.
     pub fn run<T>(&self, act: impl FnOnce() -> T) -> T {
         act()
     }
@@ -105,78 +127,116 @@ impl Interruptible {
     pub fn interrupt(&self) {}
 }
 
-// The standard streams. A console takes and gives UTF-16, which std's types
-// convert and files do not.
+// The standard streams. They have std's types, because a console reads and writes UTF-16,
+// which files do not convert.
 
 pub use std::io::Stdout;
 
-/// Standard input.
+/// Returns standard input.
+///
+/// # Errors
+///
+/// None on Windows.
 pub fn stdin() -> io::Result<io::Stdin> {
     Ok(io::stdin())
 }
 
-/// Standard output.
+/// Returns standard output.
+///
+/// # Errors
+///
+/// None on Windows.
 pub fn stdout() -> io::Result<Stdout> {
     Ok(io::stdout())
 }
 
-/// Whether a file is also a standard stream. This waits while another thread reads
-/// from a pipe at standard input, or writes to one at standard output or error.
+/// Whether a file is also a standard stream. It waits while another thread reads from a
+/// pipe at standard input, or writes to a pipe at standard output or error.
+///
+/// # Errors
+///
+/// None on Windows.
 pub fn is_standard_stream(file: &File) -> io::Result<bool> {
     let streams = [id(&io::stdin()), id(&io::stdout()), id(&io::stderr())];
     Ok(id(file).is_some() && streams.contains(&id(file)))
 }
 
-/// No path names one here.
+/// Returns false: on Windows no path leads to a standard stream.
 pub fn is_standard_input_or_output(_: &Path) -> bool {
     false
 }
 
 /// Whether two are the same file.
+///
+/// # Errors
+///
+/// None on Windows.
 pub fn is_same_file(one: &File, other: &File) -> io::Result<bool> {
     Ok(id(one).is_some() && id(one) == id(other))
 }
 
-/// Whether a file is also standard error. This waits while another thread writes to a
-/// pipe there.
+/// Whether a file is also standard error. It waits while another thread writes to a pipe
+/// there.
+///
+/// # Errors
+///
+/// None on Windows.
 pub fn is_standard_error(file: &File) -> io::Result<bool> {
     Ok(id(file).is_some() && id(file) == id(&io::stderr()))
 }
 
-/// The volume and the number of a file on it; `None` for what is no file.
+/// Returns what distinguishes a file from every other one: its volume and its index there.
+/// Returns `None` for anything else than a file.
 fn id(file: &impl AsHandle) -> Option<[u32; 3]> {
-    let mut data = [0; 13];
-    let told = GetFileInformationByHandle(file.as_handle(), &mut data) != 0;
-    told.then_some([data[7], data[11], data[12]])
+    let mut data: FileInformation = [0; 13];
+    let result = GetFileInformationByHandle(file.as_handle(), &mut data);
+    if result == 0 {
+        return None;
+    }
+    Some([data[VOLUME], data[INDEX_HIGH], data[INDEX_LOW]])
 }
 
-/// Of a pipe whose reader is gone (`ERROR_PIPE_NOT_CONNECTED`), and of a
-/// connection that is shut down (`WSAESHUTDOWN`).
+/// The errors of a write that nobody can read, unless std knows them as a broken pipe: the
+/// reader of the pipe is gone (`ERROR_PIPE_NOT_CONNECTED`), or the connection is shut down
+/// (`WSAESHUTDOWN`).
 pub(super) const NOBODY_READS: &[i32] = &[233, 10058];
 
 // The connections.
 
-/// What a read returns whose time limit has passed. A connection that TCP has given up
-/// has the same name here.
+/// The error of a read whose time limit has passed. On Windows, the error of a connection
+/// that TCP has given up is of the same kind.
 pub const READ_TIMEOUT: ErrorKind = ErrorKind::TimedOut;
 
-/// There is none.
+/// Returns no listening socket: Windows passes none.
+///
+/// # Errors
+///
+/// Always [`ErrorKind::Unsupported`].
 pub fn inherited_listener() -> io::Result<TcpListener> {
     Err(io::Error::new(ErrorKind::Unsupported, "Windows gives none"))
 }
 
 /// Leaves the queue as it is.
+///
+/// # Errors
+///
+/// None on Windows.
 pub fn lengthen_queue(_: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// Limits how long each write on a connection may block: `shutdown` from another
-/// thread does not end one.
+/// Limits how long each write on a connection may block, because `shutdown` from another
+/// thread does not end a blocked write.
+///
+/// # Errors
+///
+/// The system refuses the limit.
 pub fn limit_writes(stream: &TcpStream, limit: Option<Duration>) -> io::Result<()> {
     stream.set_write_timeout(limit)
 }
 
-/// A time limit that passes leaves unknown what was sent, so it ends the connection.
+/// Returns the side of a connection that is written to. If the time limit of a write passes,
+/// nobody knows how much was sent, so the error ends the connection: it is no timeout.
 pub fn outgoing(stream: &TcpStream) -> impl Write {
     Outgoing(stream)
 }
@@ -185,7 +245,7 @@ struct Outgoing<'a>(&'a TcpStream);
 
 impl Write for Outgoing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        /// The time limit holds for each piece anew.
+        /// The size of a piece in bytes. The time limit restarts with each piece.
         const PIECE: usize = 65_536;
         let piece = &bytes[..bytes.len().min(PIECE)];
         self.0.write(piece).map_err(|error| match error.kind() {
@@ -201,12 +261,12 @@ impl Write for Outgoing<'_> {
 
 // The limits of resources.
 
-/// None.
+/// Returns no limit.
 pub fn open_file_limit(_: usize) -> usize {
     usize::MAX
 }
 
-/// None.
+/// Returns no limit.
 pub fn address_space_limit() -> usize {
     usize::MAX
 }

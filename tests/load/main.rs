@@ -25,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use measure::{Load, SPAN, Sample, compare, served};
-use util::{Server, ask_line, may_open, number_in_proc};
+use util::{Server, ask_line, may_open_files, number_in_proc};
 
 const ROUNDS: usize = 7;
 
@@ -38,7 +38,7 @@ fn main() {
     if args.first().is_some_and(|arg| arg == "--baseline") {
         return baseline::serve();
     }
-    may_open(0);
+    may_open_files(0);
     // A number is missing where there is no limit.
     let limit = number_in_proc(std::process::id(), "limits", "Max open files", 0)
         .map_or(usize::MAX, |limit| limit as usize);

@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Server, ask_line, connect, received};
+use crate::util::{Server, acknowledgement, ask_line, connect};
 use crate::{ROUNDS, baseline};
 
 /// How long one measurement goes on.
@@ -75,7 +75,7 @@ impl Load {
     pub fn drive(self, address: SocketAddr) -> Sample {
         let text = "x".repeat(self.size - 1);
         let messages = format!("{text}\n").repeat(self.batch);
-        let expected = received(&text).repeat(self.batch);
+        let expected = acknowledgement(&text).repeat(self.batch);
         let threads = self.clients.min(2);
         // All are there before any thread is, so that none waits in vain for one
         // that could not connect.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::ROUNDS;
 use crate::beside_nc::time;
 use crate::measure::median;
-use crate::util::{Server, received, temporary_file};
+use crate::util::{Server, acknowledgement, temporary_file};
 
 const LINES: usize = 20_000;
 
@@ -38,7 +38,7 @@ fn ask_once(server: SocketAddr) {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.write_all(b"hello\n").unwrap();
-    let expected = received("hello");
+    let expected = acknowledgement("hello");
     let mut reply = vec![0; expected.len()];
     stream.read_exact(&mut reply).unwrap();
     assert!(reply == expected.as_bytes(), "a wrong reply");

@@ -128,7 +128,7 @@ fn input(random: &mut Random) -> Vec<String> {
 }
 
 #[test]
-fn exit_code_0_means_what_an_undamaged_path_gives_and_nothing_hangs() {
+fn exit_code_0_proves_an_undamaged_output_and_nothing_hangs() {
     let server = Server::start(&["-q"]);
     let next = AtomicU64::new(0);
     let counts = [(); 2].map(|()| AtomicU64::new(0));

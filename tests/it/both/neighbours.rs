@@ -18,9 +18,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    LIMIT, Numbered, Process, Running, Server, answering_at_the_end, assert_received_once,
-    await_refusal, client, eventually, printed, received, run, signal, spawn, take_report,
-    temporary_file, unused_address,
+    HANG_LIMIT, NumberedClient, Process, Running, Server, acknowledgement, assert_received_once,
+    await_refusal, client, eventually, peer_replying_at_the_end, printed, run, signal, spawn,
+    take_report, temporary_file, unused_address,
 };
 
 /// A program that is not ours and serves at an address, for as long as this value
@@ -88,7 +88,7 @@ impl Drop for Neighbour {
             signal(self.process.id(), "TERM");
         }
         let begun = Instant::now();
-        while matches!(self.process.try_wait(), Ok(None)) && begun.elapsed() < LIMIT {
+        while matches!(self.process.try_wait(), Ok(None)) && begun.elapsed() < HANG_LIMIT {
             thread::sleep(Duration::from_millis(2));
         }
         let _ = self.process.kill();
@@ -261,8 +261,8 @@ fn every_reply_comes_through_nginx() {
 
 #[test]
 #[ignore = "needs nginx with its stream module"]
-fn nginx_takes_a_half_close_for_the_end_and_the_client_says_what_is_missing() {
-    let nginx = nginx(answering_at_the_end(0), &[]);
+fn nginx_closes_at_a_half_close_and_the_client_says_what_is_missing() {
+    let nginx = nginx(peer_replying_at_the_end(0), &[]);
     let address = nginx.address;
     let why = "closed by the server (3 sent, 0 answered)";
     run(&mut client(address, &["--half-close"]), "1\n2\n3\n").assert(
@@ -278,7 +278,7 @@ fn nginx_takes_a_half_close_for_the_end_and_the_client_says_what_is_missing() {
 #[ignore = "needs nginx with its stream module, 1.21.4 or later"]
 fn the_line_that_nginx_needs_to_pass_a_half_close_is_in_its_file() {
     let cure = [("#proxy_half_close on;", "proxy_half_close on;")];
-    assert_passes_half_close(&nginx(answering_at_the_end(0), &cure));
+    assert_passes_half_close(&nginx(peer_replying_at_the_end(0), &cure));
     let server = Server::start(&["-q"]);
     assert_every_reply(nginx(server.address, &cure).address, &["--half-close"]);
 }
@@ -286,7 +286,7 @@ fn the_line_that_nginx_needs_to_pass_a_half_close_is_in_its_file() {
 #[test]
 #[ignore = "needs nginx with its stream module, and OpenBSD's nc"]
 fn nc_loses_replies_through_nginx_and_does_not_say_so() {
-    let nginx = nginx(answering_at_the_end(0), &[]);
+    let nginx = nginx(peer_replying_at_the_end(0), &[]);
     run(&mut nc(nginx.address), "1\n2\n3\n").assert(0, "", "");
 }
 
@@ -297,12 +297,12 @@ fn every_reply_and_a_half_close_come_through_haproxy() {
     let proxy = haproxy(servers.each_ref().map(|server| server.address));
     assert_every_reply(proxy.address, &[]);
     assert_every_reply(proxy.address, &["--half-close"]);
-    assert_passes_half_close(&haproxy([(); 2].map(|()| answering_at_the_end(0))));
+    assert_passes_half_close(&haproxy([(); 2].map(|()| peer_replying_at_the_end(0))));
 }
 
 #[test]
 #[ignore = "needs haproxy"]
-fn a_reload_that_refuses_for_a_while_shows_in_new_connections_alone() {
+fn a_haproxy_reload_is_an_outage_only_for_new_connections() {
     let servers = [(); 2].map(|()| Server::start(&["-q"]));
     let addresses = servers.each_ref().map(|server| server.address);
     let before = haproxy(addresses);
@@ -344,7 +344,7 @@ fn a_reload_that_refuses_for_a_while_shows_in_new_connections_alone() {
 
 #[test]
 #[ignore = "needs haproxy"]
-fn which_server_behind_haproxy_has_answered_is_what_the_servers_say_themselves() {
+fn the_report_says_which_server_behind_haproxy_replied() {
     let prefixes = ["one ", "two "];
     let servers = prefixes.map(|prefix| Server::start(&["--reply-prefix", prefix]));
     let proxy = haproxy(servers.each_ref().map(|server| server.address));
@@ -375,11 +375,11 @@ fn which_server_behind_haproxy_has_answered_is_what_the_servers_say_themselves()
 
 #[test]
 #[ignore = "needs haproxy"]
-fn nothing_is_lost_or_doubled_when_servers_behind_haproxy_are_stopped_in_turn() {
+fn nothing_is_lost_or_doubled_when_servers_behind_haproxy_are_shut_down_in_turn() {
     let mut servers = [(); 2].map(|()| Server::start(&[]));
     let proxy = haproxy(servers.each_ref().map(|server| server.address));
     let mut command = client(proxy.address, &["--retry-for", "20"]);
-    let client = Numbered::start("line".to_string(), &mut command, Duration::ZERO);
+    let client = NumberedClient::start("line".to_string(), &mut command, Duration::ZERO);
     let mut logs = Vec::new();
     for _ in 0..2 {
         for server in &mut servers {
@@ -408,7 +408,7 @@ fn nothing_is_lost_when_servers_behind_haproxy_are_killed_in_turn() {
         let feeder = scope.spawn(|| {
             let (mut lines, begun) = (0, Instant::now());
             // When something fails, nobody says that it is enough.
-            while !enough.load(Ordering::Relaxed) && begun.elapsed() < LIMIT {
+            while !enough.load(Ordering::Relaxed) && begun.elapsed() < HANG_LIMIT {
                 let part: String = (lines..lines + 50)
                     .map(|line| format!("{line}\n"))
                     .collect();
@@ -453,7 +453,7 @@ fn every_reply_and_a_half_close_come_through_tls() {
     let tls = Tls::start(server.address, "localhost");
     assert_every_reply(tls.client_end.address, &[]);
     assert_every_reply(tls.client_end.address, &["--half-close"]);
-    let tls = Tls::start(answering_at_the_end(0), "localhost");
+    let tls = Tls::start(peer_replying_at_the_end(0), "localhost");
     assert_passes_half_close(&tls.client_end);
 }
 
@@ -525,7 +525,9 @@ fn nc(address: SocketAddr) -> Command {
 #[track_caller]
 fn assert_is_served(other: impl FnOnce(SocketAddr) -> Command) {
     let server = Server::start(&["-q"]);
-    let replies: String = (0..LINES).map(|line| received(&line.to_string())).collect();
+    let replies: String = (0..LINES)
+        .map(|line| acknowledgement(&line.to_string()))
+        .collect();
     run(&mut other(server.address), input()).assert(0, replies, "");
 }
 

@@ -42,7 +42,7 @@ impl Received {
 }
 
 #[test]
-fn each_acknowledged_line_is_in_a_log_and_only_what_was_sent_again_is_there_twice() {
+fn each_acknowledged_line_is_logged_and_only_resent_lines_twice() {
     let mut server = Server::start(&[]);
     let address = server.address;
     let output = temporary_file();

@@ -9,19 +9,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Json, Process, Server, Signalled, assert_last_words, children, command, despite_load, ended_by,
-    eventually, full_pipe, printed, process_1, signal, signals, spawn, take_report, temporary_file,
+    Json, Process, Server, SignalledClient, as_process_1, assert_conclusion, children, command,
+    despite_load, ended_by, ending_signals, eventually, full_pipe, printed, signal, spawn,
+    take_report, temporary_file,
 };
 
 /// A client whose last words nobody reads, with a line of input, which stays open.
-struct Unheard {
+struct UnreadClient {
     process: Process,
     report: PathBuf,
     _stdin: ChildStdin,
     _never_read: PipeReader,
 }
 
-impl Unheard {
+impl UnreadClient {
     /// Starts it, and waits until a reply shows that signals are watched.
     fn start(server: &Server, args: &[&str]) -> Self {
         let (_never_read, full) = full_pipe();
@@ -34,7 +35,7 @@ impl Unheard {
         let mut reply = vec![0; printed(["hello"]).len()];
         let stdout = process.stdout.as_mut().unwrap();
         stdout.read_exact(&mut reply).unwrap();
-        Unheard {
+        UnreadClient {
             process,
             report,
             _stdin: stdin,
@@ -49,11 +50,11 @@ impl Unheard {
 }
 
 #[test]
-fn a_signal_ends_a_client_in_time_whose_last_words_nobody_reads() {
+fn a_signal_ends_a_client_in_time_even_if_nobody_reads_its_summary() {
     let server = Server::start(&["-q"]);
     thread::scope(|scope| {
         for args in [&["--summary"][..], &["--summary", "--progress"]] {
-            let client = Unheard::start(&server, args);
+            let client = UnreadClient::start(&server, args);
             scope.spawn(move || {
                 signal(client.process.id(), "TERM");
                 let begun = Instant::now();
@@ -69,9 +70,9 @@ fn a_signal_ends_a_client_in_time_whose_last_words_nobody_reads() {
 }
 
 #[test]
-fn a_pause_in_the_last_words_leaves_a_whole_report() {
+fn a_pause_during_the_conclusion_leaves_a_whole_report() {
     let server = Server::start(&["-q"]);
-    let client = Unheard::start(&server, &["--summary"]);
+    let client = UnreadClient::start(&server, &["--summary"]);
     let id = client.process.id();
     // In this order: it learns of both at once, or is paused while it concludes.
     let mut shell = command("sh");
@@ -86,12 +87,15 @@ fn a_pause_in_the_last_words_leaves_a_whole_report() {
 }
 
 #[test]
-fn a_second_signal_ends_a_client_at_once_with_the_exit_code_of_the_first() {
+fn a_second_signal_ends_the_client_with_the_exit_code_of_the_first() {
     let server = Server::start(&["-q"]);
-    for (_, second) in signals().into_iter().filter(|(number, _)| *number != 15) {
+    for (_, second) in ending_signals()
+        .into_iter()
+        .filter(|(number, _)| *number != 15)
+    {
         despite_load(|| {
             // That nobody reads the last words keeps it for a second.
-            let client = Unheard::start(&server, &["--summary"]);
+            let client = UnreadClient::start(&server, &["--summary"]);
             signal(client.process.id(), "TERM");
             eventually(|| {
                 let is_written = fs::metadata(&client.report).unwrap().len() > 0;
@@ -113,18 +117,18 @@ fn a_second_signal_ends_a_client_at_once_with_the_exit_code_of_the_first() {
 }
 
 #[test]
-fn as_process_1_it_exits_with_128_and_the_signals_number() {
+fn as_process_1_the_client_exits_with_128_plus_the_signal() {
     let server = Server::start(&["-q"]);
-    for (number, name) in signals() {
-        let Some(mut command) = process_1(&server.client(&[])) else {
+    for (number, name) in ending_signals() {
+        let Some(mut command) = as_process_1(&server.client(&[])) else {
             return;
         };
-        let mut client = Signalled::start(&mut command);
+        let mut client = SignalledClient::start(&mut command);
         client.await_reply();
         signal(children(client.process.id())[0], name);
         let (status, report, stderr) = client.end();
         assert_eq!(status.code(), Some(128 + number), "{status}: {stderr}");
-        assert_last_words(&stderr, &report, (number, name));
+        assert_conclusion(&stderr, &report, (number, name));
     }
 }
 
@@ -137,7 +141,7 @@ fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
         .args(["-c", "trap '' INT HUP; exec \"$0\" \"$@\""])
         .arg(plain.get_program())
         .args(plain.get_args());
-    let mut client = Signalled::start(&mut shell);
+    let mut client = SignalledClient::start(&mut shell);
     for name in ["INT", "HUP"] {
         client.await_reply();
         signal(client.process.id(), name);
@@ -156,7 +160,7 @@ fn an_end_of_input_together_with_a_signal_shows_one_summary() {
     // signals. As each run goes, the next one aims at where the two meet.
     let (mut later, mut step, mut was_signalled) = (1000, 200, false);
     for _ in 0..50 {
-        let mut client = Signalled::start(&mut server.client(&[]));
+        let mut client = SignalledClient::start(&mut server.client(&[]));
         client.await_reply();
         let (id, stdin) = (client.process.id(), client.process.stdin.take());
         let closer = thread::spawn(move || {

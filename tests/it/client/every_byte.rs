@@ -192,7 +192,7 @@ impl Case {
 }
 
 #[test]
-fn wherever_a_connection_is_cut_the_output_is_exact_or_the_client_says_that_it_is_not() {
+fn wherever_a_connection_is_cut_the_output_is_exact_or_the_run_fails() {
     let server = Server::start(&["-q"]);
     let cases = every_case(&server);
     let [next, complete] = [(); 2].map(|()| AtomicUsize::new(0));

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Json, LIMIT, Probe, Running, Server, answering, client, despite_load, peer, printed, read_once,
-    received, run, signal, take_report, temporary_file,
+    HANG_LIMIT, Json, Probe, Running, Server, acknowledgement, client, despite_load, peer, printed,
+    read_once, replying_peer, run, signal, take_report, temporary_file,
 };
 
 /// By how many seconds scheduling may falsify a figure. A test tries again where it
@@ -76,13 +76,13 @@ fn an_outage_is_reported_as_long_as_it_was() {
 /// really did.
 fn stalling() -> (SocketAddr, mpsc::Receiver<Duration>) {
     let (stalled, stall) = mpsc::channel();
-    let address = answering(move |number, line| {
+    let address = replying_peer(move |number, line| {
         if number == 100 {
             let begun = Instant::now();
             thread::sleep(Duration::from_millis(700));
             let _ = stalled.send(begun.elapsed());
         }
-        received(line)
+        acknowledgement(line)
     });
     (address, stall)
 }
@@ -101,7 +101,7 @@ fn check_shows_stall(what: &str, report: &Json, truth: Duration) -> Result<(), S
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn reply_times_show_a_stall_whatever_the_window() {
+fn reply_times_show_a_stall_with_every_window() {
     thread::scope(|scope| {
         for window in ["1", "4096"] {
             scope.spawn(move || {
@@ -112,7 +112,7 @@ fn reply_times_show_a_stall_whatever_the_window() {
                     let (report, stderr) = probe.interrupt();
                     assert_eq!(report["outage_count"].number(), 0.0);
                     assert_eq!(stderr, "");
-                    let truth = stall.recv_timeout(LIMIT).unwrap();
+                    let truth = stall.recv_timeout(HANG_LIMIT).unwrap();
                     check_shows_stall("stalled", &report, truth)
                 })
             });
@@ -152,7 +152,7 @@ fn timing(lines: usize) -> (SocketAddr, mpsc::Receiver<Duration>) {
                 let _ = timed.send(first.elapsed());
             }
             if stream
-                .write_all(received("x").repeat(here).as_bytes())
+                .write_all(acknowledgement("x").repeat(here).as_bytes())
                 .is_err()
             {
                 return;
@@ -163,7 +163,7 @@ fn timing(lines: usize) -> (SocketAddr, mpsc::Receiver<Duration>) {
 }
 
 #[test]
-fn lines_go_out_at_the_rate_asked_for() {
+fn lines_are_sent_at_the_requested_rate() {
     thread::scope(|scope| {
         for (rate, lines) in [("1", 2), ("100", 101), ("1e4", 10_001), ("100000", 100_001)] {
             scope.spawn(move || {
@@ -174,7 +174,7 @@ fn lines_go_out_at_the_rate_asked_for() {
                     // The first line may be read late, but none is sent early.
                     assert!(begun.elapsed() > Duration::from_secs(1), "{rate}");
                     outcome.assert(0, printed(["x"]).repeat(lines), "");
-                    let took = time.recv_timeout(LIMIT).unwrap().as_secs_f64();
+                    let took = time.recv_timeout(HANG_LIMIT).unwrap().as_secs_f64();
                     println!("{lines} lines, {rate} a second: {took:.3} s");
                     match took > 0.95 && took < 1.05 + SLACK {
                         true => Ok(()),
@@ -187,7 +187,7 @@ fn lines_go_out_at_the_rate_asked_for() {
 }
 
 #[test]
-fn an_input_slower_than_the_rate_does_not_make_times_grow() {
+fn an_input_slower_than_the_rate_does_not_inflate_reply_times() {
     thread::scope(|scope| {
         for (window, stalls) in [("1", false), ("4096", false), ("1", true)] {
             scope.spawn(move || despite_load(|| check_slow_input(window, stalls)));
@@ -198,11 +198,11 @@ fn an_input_slower_than_the_rate_does_not_make_times_grow() {
 /// At three times the rate of the input, the last line would be due 1.2 s before it is
 /// there.
 fn check_slow_input(window: &str, stalls: bool) -> Result<(), String> {
-    let address = answering(move |number, line| {
+    let address = replying_peer(move |number, line| {
         if stalls && number == 10 {
             thread::sleep(Duration::from_millis(300));
         }
-        received(line)
+        acknowledgement(line)
     });
     let report = temporary_file();
     let mut client = client(address, &["--rate", "100", "--window", window]);
@@ -244,7 +244,7 @@ fn a_rate_too_low_for_the_clock_lets_one_line_pass() {
 }
 
 #[test]
-fn a_rate_that_is_no_number_above_0_is_a_usage_error() {
+fn a_rate_that_is_not_above_0_is_a_usage_error() {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     for rate in ["0", "-0", "-1", "nan", "inf", "-inf", "1e999", "x", ""] {
         run(&mut client(address, &[&format!("--rate={rate}")]), "").assert_code(2);

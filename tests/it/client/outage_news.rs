@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 
 use crate::util::{
-    Running, Server, Signalled, client, os_error, peer, printed, received, run, unused_address,
+    Running, Server, SignalledClient, acknowledgement, client, os_error, peer, printed, run,
+    unused_address,
 };
 
 /// Asserts that the standard error begins with the two lines of one outage.
@@ -27,18 +28,18 @@ fn assert_outage(stderr: &str, address: SocketAddr, what: &str, sent_again: &str
 }
 
 #[test]
-fn an_outage_with_messages_in_flight_is_told_when_it_begins_and_ends() {
+fn an_outage_with_messages_in_flight_is_logged_at_begin_and_end() {
     let mut is_first = true;
     let address = peer(move |mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         if std::mem::take(&mut is_first) {
             let line = lines.next().unwrap().unwrap();
             assert_eq!(lines.by_ref().take(2).count(), 2);
-            stream.write_all(received(&line).as_bytes()).unwrap();
+            stream.write_all(acknowledgement(&line).as_bytes()).unwrap();
             return;
         }
         for line in lines.map_while(Result::ok) {
-            stream.write_all(received(&line).as_bytes()).unwrap();
+            stream.write_all(acknowledgement(&line).as_bytes()).unwrap();
         }
     });
     let outcome = run(&mut client(address, &["--retry-for", "20"]), "1\n2\n3\n");
@@ -55,9 +56,9 @@ fn an_outage_with_messages_in_flight_is_told_when_it_begins_and_ends() {
 }
 
 #[test]
-fn an_outage_from_the_first_connect_on_is_told_when_it_begins_and_ends() {
+fn an_outage_at_the_first_connect_is_logged_at_begin_and_end() {
     let address = unused_address();
-    let mut client = Signalled::start(&mut client(address, &["--retry-for", "20"]));
+    let mut client = SignalledClient::start(&mut client(address, &["--retry-for", "20"]));
     client.await_stderr("; trying again for up to 20 s\n");
     let _server = Server::start_at(address, &[]);
     client.await_reply();
@@ -69,9 +70,9 @@ fn an_outage_from_the_first_connect_on_is_told_when_it_begins_and_ends() {
 }
 
 #[test]
-fn a_close_of_an_idle_connection_is_told_with_nothing_missing() {
+fn a_close_of_an_idle_connection_is_logged_with_nothing_missing() {
     let server = Server::start(&["--idle-timeout", "0.5"]);
-    let mut client = Signalled::start(&mut server.client(&["--retry-for", "20"]));
+    let mut client = SignalledClient::start(&mut server.client(&["--retry-for", "20"]));
     client.await_reply();
     client.await_stderr("; trying again for up to 20 s\n");
     let mut stdin = client.process.stdin.take().unwrap();
@@ -96,11 +97,11 @@ fn a_close_of_an_idle_connection_is_told_with_nothing_missing() {
 }
 
 #[test]
-fn a_run_that_was_cut_short_does_not_look_healthy() {
+fn the_summary_of_a_run_that_was_cut_short_says_so() {
     let address = peer(|mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let line = lines.next().unwrap().unwrap();
-        stream.write_all(received(&line).as_bytes()).unwrap();
+        stream.write_all(acknowledgement(&line).as_bytes()).unwrap();
     });
     let mut running = Running::start(&mut client(address, &["--summary"]));
     running.send("one\n");

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Json, Probe, Running, Server, despite_load, series, signal, stop, take_report, temporary_file,
+    Json, Probe, Running, Server, despite_load, pause, read_series, signal, take_report,
+    temporary_file,
 };
 
 /// By how many seconds scheduling may falsify a figure. A test tries again where it
@@ -26,8 +27,8 @@ fn check(is_right: bool, figure: impl Display) -> Result<(), String> {
 
 /// Stops a process, and lets it go on. Returns for how long it stood still at least,
 /// in seconds.
-fn stop_for_a_second(id: u32, meanwhile: impl FnOnce()) -> f64 {
-    stop(id);
+fn pause_for_a_second(id: u32, meanwhile: impl FnOnce()) -> f64 {
+    pause(id);
     let stopped = Instant::now();
     meanwhile();
     let pause = Duration::from_secs(1).saturating_sub(stopped.elapsed());
@@ -44,7 +45,7 @@ fn check_stopped_client() -> Result<(), String> {
     let args = ["--rate", "100", "--summary", "--series", rows];
     let probe = Probe::start(server.address, &args);
     probe.await_replies(50);
-    let truth = stop_for_a_second(probe.id(), || ());
+    let truth = pause_for_a_second(probe.id(), || ());
     probe.await_replies(150);
     let (report, stderr) = probe.interrupt();
     let own_delays = &report["own_delay_ms"];
@@ -61,7 +62,7 @@ fn check_stopped_client() -> Result<(), String> {
         let is_near = (own - reply).abs() < reply * 0.05 + SLACK / 2.0;
         check(is_near, format!("{name}: {own}, {reply}"))?;
     }
-    let rows = series(&fs::read_to_string(&path).unwrap());
+    let rows = read_series(&fs::read_to_string(&path).unwrap());
     fs::remove_file(path).unwrap();
     let delays = rows.iter().map(|row| row["own_delay_ms"] / 1000.0);
     let of_the_stop = delays.filter(|delay| *delay > truth - 0.02);
@@ -80,7 +81,7 @@ fn check_stopped_server() -> Result<(), String> {
     let server = Server::start(&["-q"]);
     let probe = Probe::start(server.address, &["--rate", "100"]);
     probe.await_replies(50);
-    let truth = stop_for_a_second(server.id(), || ());
+    let truth = pause_for_a_second(server.id(), || ());
     probe.await_replies(100);
     let (report, _) = probe.interrupt();
     let own_delays = &report["own_delay_ms"];
@@ -100,7 +101,7 @@ fn check_client_stopped_in_an_outage() -> Result<(), String> {
         probe.await_stderr("; trying again for up to 20 s", number);
         let mut restart = || server = Server::start_at(address, &["-q"]);
         match stops {
-            true => _ = stop_for_a_second(probe.id(), restart),
+            true => _ = pause_for_a_second(probe.id(), restart),
             false => restart(),
         }
         probe.await_stderr(" again after ", number);
@@ -124,7 +125,7 @@ fn check_client_stopped_in_an_outage() -> Result<(), String> {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn a_stopped_client_shows_in_its_own_delays_and_a_stopped_server_does_not() {
+fn own_delays_show_a_paused_client_but_not_a_paused_server() {
     thread::scope(|scope| {
         scope.spawn(|| despite_load(check_stopped_client));
         scope.spawn(|| despite_load(check_stopped_server));
@@ -158,6 +159,6 @@ fn check_slow_reader() -> Result<(), String> {
 }
 
 #[test]
-fn whoever_reads_the_output_slowly_shows_in_the_own_delay() {
+fn own_delays_show_a_slow_reader_of_the_output() {
     despite_load(check_slow_reader);
 }

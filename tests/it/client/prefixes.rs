@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::util::{
-    Json, Server, answering, client, client_with, peer, read_once, run, server, take_report,
+    Json, Server, client, client_with, peer, read_once, replying_peer, run, server, take_report,
     temporary_file,
 };
 
@@ -40,7 +40,7 @@ fn echo() -> SocketAddr {
 }
 
 #[test]
-fn the_server_acknowledges_by_the_prefix_that_it_is_given() {
+fn the_server_acknowledges_with_the_given_prefix() {
     for prefix in [
         "one ",
         "",
@@ -70,7 +70,7 @@ fn the_server_acknowledges_by_the_prefix_that_it_is_given() {
 }
 
 #[test]
-fn a_raw_server_acknowledges_by_its_prefix_too() {
+fn a_raw_server_acknowledges_with_the_given_prefix() {
     let server = Server::start(&["--framing", "raw", "--reply-prefix", "> "]);
     let mut stream = server.connect();
     stream.write_all(b"hello").unwrap();
@@ -96,7 +96,7 @@ fn a_plain_echo_is_verified_and_may_keep_the_cr() {
 }
 
 #[test]
-fn a_text_that_looks_like_a_rejection_or_a_notice_is_what_it_acknowledges() {
+fn an_echo_that_looks_like_a_rejection_or_notice_is_an_acknowledgement() {
     let texts = [
         "Server rejected your message: no",
         "Server refused your connection: full",
@@ -116,7 +116,7 @@ fn a_text_that_looks_like_a_rejection_or_a_notice_is_what_it_acknowledges() {
             "line 1: wrong reply: expected \"b\", got \"Server r",
         ),
     ] {
-        let address = answering(move |_, _| format!("{line}\n"));
+        let address = replying_peer(move |_, _| format!("{line}\n"));
         let outcome = run(&mut client_of(address, &[""]), "b\n");
         outcome.assert_code(1);
         assert!(outcome.stderr.contains(why), "{outcome}");
@@ -124,7 +124,7 @@ fn a_text_that_looks_like_a_rejection_or_a_notice_is_what_it_acknowledges() {
 }
 
 #[test]
-fn each_prefix_is_told_apart_from_the_others_whatever_the_texts_begin_with() {
+fn each_prefix_is_recognised_even_if_texts_begin_like_prefixes() {
     let prefixes = ["one ", "", "one two ", "one"];
     let texts = ["", " ", "one ", "one two ", "two one", "x", "e ", "ne"];
     let cases: Vec<(&str, &str)> = prefixes
@@ -140,7 +140,7 @@ fn each_prefix_is_told_apart_from_the_others_whatever_the_texts_begin_with() {
     let output = lines(|(prefix, text)| format!("Server: {prefix}{text}\n"));
     let says = cases.iter().map(|(prefix, _)| prefix.to_string());
     let says: Vec<_> = says.collect();
-    let address = answering(move |number, line| {
+    let address = replying_peer(move |number, line| {
         let prefix = &says[number as usize - 1];
         format!("{prefix}{line}\n")
     });
@@ -158,8 +158,8 @@ fn each_prefix_is_told_apart_from_the_others_whatever_the_texts_begin_with() {
 }
 
 #[test]
-fn a_prefix_that_was_not_given_is_a_wrong_reply() {
-    let address = answering(|_, line| format!("two {line}\n"));
+fn a_reply_with_another_prefix_is_a_wrong_reply() {
+    let address = replying_peer(|_, line| format!("two {line}\n"));
     let outcome = run(&mut client_of(address, &["one ", "two o"]), "hello\n");
     outcome.assert(
         1,
@@ -170,7 +170,7 @@ fn a_prefix_that_was_not_given_is_a_wrong_reply() {
     // What is expected has the prefix that is there.
     let outcome = run(&mut client_of(address, &["one ", "two ", ""]), "hellp\n");
     assert_eq!(outcome.status.code(), Some(0), "{outcome}");
-    let address = answering(|_, _| "two hello\n".to_string());
+    let address = replying_peer(|_, _| "two hello\n".to_string());
     let outcome = run(&mut client_of(address, &["one ", "two ", ""]), "hellp\n");
     let why = "expected \"two hellp\", got \"two hello\"";
     assert!(outcome.stderr.contains(why), "{outcome}");
@@ -188,7 +188,7 @@ fn damaging_echo(mut damage: impl FnMut(&mut Vec<String>) + Send + 'static) -> S
 }
 
 #[test]
-fn an_echo_that_alters_drops_doubles_or_swaps_a_line_is_found_out() {
+fn an_echo_that_alters_drops_doubles_or_swaps_a_line_is_detected() {
     const LINES: usize = 20;
     let input: String = (0..LINES).map(|line| format!("line {line}\n")).collect();
     type Damage = fn(&mut Vec<String>, usize);
@@ -225,7 +225,7 @@ fn not_utf8() -> OsString {
 }
 
 #[test]
-fn a_prefix_with_an_end_of_line_a_long_one_and_one_that_is_not_utf8_are_usage_errors() {
+fn a_prefix_that_is_long_not_utf8_or_has_an_end_of_line_is_a_usage_error() {
     let (longest, longer) = ("x".repeat(1024), "x".repeat(1025));
     for program in [server, client_with] {
         for (prefix, why) in [

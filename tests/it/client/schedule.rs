@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    LIMIT, Running, answering, client, despite_load, received, run_from, take_report,
-    temporary_file,
+    HANG_LIMIT, Running, acknowledgement, client, despite_load, replying_peer, run_from,
+    take_report, temporary_file,
 };
 
 /// How many lines go out, in two seconds.
@@ -22,13 +22,13 @@ const BEFORE: u64 = 333;
 /// A server that stalls once, for 700 ms, and says for how long it really did.
 fn stalling() -> (SocketAddr, mpsc::Receiver<Duration>) {
     let (stalled, stall) = mpsc::channel();
-    let address = answering(move |number, line| {
+    let address = replying_peer(move |number, line| {
         if number == BEFORE {
             let begun = Instant::now();
             thread::sleep(Duration::from_millis(700));
             let _ = stalled.send(begun.elapsed());
         }
-        received(line)
+        acknowledgement(line)
     });
     (address, stall)
 }
@@ -81,7 +81,7 @@ fn check_keeps_its_backlog(input: Input, window: &str) -> Result<(), String> {
     outcome.assert_code(0);
     let report = take_report(&report);
     // Two hundred of the lines, a tenth of all, waited longer than the others.
-    let truth = stall.recv_timeout(LIMIT).unwrap().as_secs_f64() - 0.2;
+    let truth = stall.recv_timeout(HANG_LIMIT).unwrap().as_secs_f64() - 0.2;
     let p90 = report["reply_time_ms"]["p90"].number() / 1000.0;
     let seconds = report["seconds"].number();
     let figures = format!(
@@ -102,11 +102,11 @@ const STALL: Duration = Duration::from_millis(400);
 
 /// The reply time of the second of two lines, which comes when it is told to.
 fn reply_time_of_the_second(send: impl FnOnce(&mut Running)) -> Duration {
-    let address = answering(|number, line| {
+    let address = replying_peer(|number, line| {
         if number == 1 {
             thread::sleep(STALL);
         }
-        received(line)
+        acknowledgement(line)
     });
     let report = temporary_file();
     let mut client = client(address, &["--rate", "100", "--window", "1"]);
@@ -122,7 +122,7 @@ fn reply_time_of_the_second(send: impl FnOnce(&mut Running)) -> Duration {
 }
 
 #[test]
-fn a_line_that_comes_late_is_as_late_as_the_room_for_it() {
+fn a_late_line_keeps_its_due_time_if_the_window_was_full() {
     // Its place is ten milliseconds after that of the first line.
     let least = STALL - Duration::from_millis(10);
     let time = reply_time_of_the_second(|_| thread::sleep(STALL / 2));
@@ -134,7 +134,7 @@ fn a_line_that_comes_late_is_as_late_as_the_room_for_it() {
 }
 
 #[test]
-fn a_stall_is_not_forgotten_however_the_input_comes() {
+fn reply_times_show_a_stall_however_the_input_arrives() {
     thread::scope(|scope| {
         for input in [Input::Bursts, Input::Pipe, Input::File] {
             for window in ["10", "8192"] {

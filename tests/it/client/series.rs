@@ -8,8 +8,8 @@ use std::thread;
 use std::time::UNIX_EPOCH;
 
 use crate::util::{
-    Probe, Row, Running, Server, client, command, despite_load, eventually, os_error, own_ip,
-    printed, program, run, series, signal, take_report, temporary_file,
+    Probe, Row, Running, Server, client, command, despite_load, eventually, installed, os_error,
+    printed, read_series, run, signal, take_report, temporary_file, unique_ip,
 };
 
 /// By how many seconds scheduling may make a row late. A test tries again where it
@@ -24,7 +24,7 @@ fn await_row(path: &Path, number: usize) -> (Row, f64) {
         let rows = if text.is_empty() {
             Vec::new()
         } else {
-            series(&text)
+            read_series(&text)
         };
         rows.into_iter()
             .nth(number)
@@ -51,7 +51,7 @@ fn check_rows_are_on_time_and_add_up() -> Result<(), String> {
             return Err(format!("row {number}: {late}"));
         }
     }
-    let rows = series(&fs::read_to_string(&path).unwrap());
+    let rows = read_series(&fs::read_to_string(&path).unwrap());
     fs::remove_file(path).unwrap();
     assert_eq!(rows.len(), seconds as usize + 1, "{rows:?}");
     let last = rows.last().unwrap();
@@ -73,7 +73,7 @@ fn assert_a_kill_takes_no_row_back() {
     let (row, _) = await_row(&path, 0);
     signal(probe.id(), "KILL");
     drop(probe);
-    let rows = series(&fs::read_to_string(&path).unwrap());
+    let rows = read_series(&fs::read_to_string(&path).unwrap());
     fs::remove_file(path).unwrap();
     assert_eq!(rows[0], row);
 }
@@ -89,7 +89,7 @@ fn each_second_has_its_row_and_the_rows_add_up_to_the_report() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs named pipes in the file system")]
-fn a_fifo_that_nobody_reads_holds_up_the_rows_and_not_the_run() {
+fn a_fifo_without_a_reader_delays_the_rows_but_not_the_run() {
     let server = Server::start(&["-q"]);
     let path = temporary_file();
     run(command("mkfifo").arg(&path), "").assert_code(0);
@@ -110,14 +110,14 @@ fn a_fifo_that_nobody_reads_holds_up_the_rows_and_not_the_run() {
     drop(client.stdin.take());
     client.finish().assert(0, printed(["one", "two"]), "");
     fifo.read_to_string(&mut text).unwrap();
-    assert_eq!(series(&text).last().unwrap()["acknowledged"], 2.0);
+    assert_eq!(read_series(&text).last().unwrap()["acknowledged"], 2.0);
     fs::remove_file(path).unwrap();
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "needs the files of Unix")]
 fn a_series_that_cannot_be_written_fails_the_run() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let nobody = listener.local_addr().unwrap();
     let server = Server::start(&["-q"]);
     for (address, path, number, stdout) in [
@@ -152,7 +152,7 @@ outage_seconds,own_delay_ms
 
 #[test]
 fn gnuplot_draws_a_series() {
-    let Some(mut gnuplot) = program("gnuplot") else {
+    let Some(mut gnuplot) = installed("gnuplot") else {
         return;
     };
     let neighbours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/neighbours");

@@ -25,18 +25,27 @@ fn usage_errors_exit_with_2() {
         "--timeout=-1",
         "--timeout=0.0001",
     ];
-    let of_server = ["--max-clients=0", "--framing=words", "--idle-timeout=x"];
-    let of_client = [
+    let wrong_for_server = ["--max-clients=0", "--framing=words", "--idle-timeout=x"];
+    let wrong_for_client = [
         "--window=0",
         "--retry-for=-0",
         "--connect-timeout=nan",
         "--window=65537",
         "--port=0",
+        "--rate=0",
+        "--rate=-0",
+        "--rate=-1",
+        "--rate=nan",
+        "--rate=inf",
+        "--rate=-inf",
+        "--rate=1e999",
+        "--rate=x",
+        "--rate=",
     ];
-    for arg in wrong.iter().chain(&of_server) {
+    for arg in wrong.iter().chain(&wrong_for_server) {
         run(&mut server(&[arg]), "").assert_code(2);
     }
-    for arg in wrong.iter().chain(&of_client) {
+    for arg in wrong.iter().chain(&wrong_for_client) {
         run(&mut client_with(&[arg]), "").assert_code(2);
     }
 }
@@ -74,7 +83,7 @@ fn the_client_accepts_host_and_port_as_arguments() {
         outcome.assert_code(2);
         assert!(outcome.stderr.contains(why), "{outcome}");
     }
-    // Not only the client's user forgets that the port has a flag of its own.
+    // The server, too, has a separate flag for the port.
     let outcome = run(&mut server(&["--host", "localhost:80"]), "");
     outcome.assert_code(2);
     assert!(

@@ -1,5 +1,5 @@
-//! The client's last words after a signal, where something else is in the way of
-//! them.
+//! The client's summary and report after a signal, while something hinders them: no reader,
+//! a pause, another signal, an end of the input.
 
 use std::fs;
 use std::io::{PipeReader, Read, Write};
@@ -14,7 +14,8 @@ use crate::util::{
     take_report, temporary_file,
 };
 
-/// A client whose last words nobody reads, with a line of input, which stays open.
+/// A client whose standard error is full and has no reader. Its input is a line, and stays
+/// open.
 struct UnreadClient {
     process: Process,
     report: PathBuf,
@@ -23,7 +24,7 @@ struct UnreadClient {
 }
 
 impl UnreadClient {
-    /// Starts it, and waits until a reply shows that signals are watched.
+    /// Starts the client, and waits for a reply: then it watches for signals.
     fn start(server: &Server, args: &[&str]) -> Self {
         let (_never_read, full) = full_pipe();
         let report = temporary_file();
@@ -43,7 +44,7 @@ impl UnreadClient {
         }
     }
 
-    /// Waits for its end, and reads its report.
+    /// Waits for the client's end, and reads its report.
     fn end(mut self) -> (ExitStatus, Json) {
         (self.process.wait().unwrap(), take_report(&self.report))
     }
@@ -74,7 +75,7 @@ fn a_pause_during_the_conclusion_leaves_a_whole_report() {
     let server = Server::start(&["-q"]);
     let client = UnreadClient::start(&server, &["--summary"]);
     let id = client.process.id();
-    // In this order: it learns of both at once, or is paused while it concludes.
+    // In this order the client sees both at once, or is paused during its conclusion.
     let mut shell = command("sh");
     shell.args(["-c", "kill -s TERM $0; kill -s STOP $0", &id.to_string()]);
     assert!(shell.status().unwrap().success());
@@ -94,14 +95,14 @@ fn a_second_signal_ends_the_client_with_the_exit_code_of_the_first() {
         .filter(|(number, _)| *number != 15)
     {
         despite_load(|| {
-            // That nobody reads the last words keeps it for a second.
+            // The client waits for a second for a reader of its summary.
             let client = UnreadClient::start(&server, &["--summary"]);
             signal(client.process.id(), "TERM");
-            eventually(|| {
-                let is_written = fs::metadata(&client.report).unwrap().len() > 0;
-                is_written.then_some(()).ok_or("no report".to_string())
+            eventually(|| match fs::metadata(&client.report).unwrap().len() {
+                0 => Err("no report".to_string()),
+                _ => Ok(()),
             });
-            // Within 100 ms, it would be the first one repeated.
+            // Within 100 ms, a signal counts as the first one repeated.
             thread::sleep(Duration::from_millis(150));
             signal(client.process.id(), second);
             let (status, report) = client.end();
@@ -109,7 +110,7 @@ fn a_second_signal_ends_the_client_with_the_exit_code_of_the_first() {
             if status.code() == Some(143) {
                 return Ok(());
             }
-            // On a slow machine, the second one comes too late.
+            // On a slow machine the second signal comes too late.
             assert_eq!(ended_by(status), Some(15), "SIGTERM, then SIG{second}");
             Err(format!("SIG{second} had no effect: {status}"))
         });
@@ -156,18 +157,21 @@ fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
 fn an_end_of_input_together_with_a_signal_shows_one_summary() {
     let server = Server::start(&["-q"]);
     let mut signalled = 0;
-    // By how many microseconds the end of input is later than the start of what
-    // signals. As each run goes, the next one aims at where the two meet.
-    let (mut later, mut step, mut was_signalled) = (1000, 200, false);
+    // How many microseconds the end of input is later than the call of `signal`. Each run
+    // moves it towards the moment at which both arrive together.
+    let mut later = 1000;
+    let mut step = 200;
+    let mut was_signalled = false;
     for _ in 0..50 {
         let mut client = SignalledClient::start(&mut server.client(&[]));
         client.await_reply();
-        let (id, stdin) = (client.process.id(), client.process.stdin.take());
+        let id = client.process.id();
+        let stdin = client.process.stdin.take();
         let closer = thread::spawn(move || {
             thread::sleep(Duration::from_micros(later));
             drop(stdin);
         });
-        // It may have ended already.
+        // The client may have ended already, but not been waited for.
         signal(id, "TERM");
         closer.join().unwrap();
         let (status, report, stderr) = client.end();

@@ -1,5 +1,5 @@
-//! What the end of a run leaves behind: the report whole, and in the output what
-//! the report counts.
+//! The files at the end of a run: the report is whole, and the output has exactly the
+//! replies that the report counts.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -21,7 +21,7 @@ use crate::util::{
 #[cfg(unix)]
 use crate::util::{Probe, os_error};
 
-/// What stands before the report at the end of a file, and the report.
+/// Returns the text before the report at the end of a file, and the report.
 #[track_caller]
 fn split_report(path: &Path) -> (String, Json) {
     let mut text = fs::read_to_string(path).unwrap();
@@ -61,7 +61,7 @@ fn a_report_in_a_standard_streams_file_is_whole_and_last() {
         ),
     ] {
         for (address, code) in [(server.address, 0.0), (unused_address(), 1.0)] {
-            // `2>>` comes after something.
+            // `2>>` appends to something.
             fs::write(&file, "before\n").unwrap();
             let client = client(address, &["--summary", "--report", report]);
             let mut shell = command("sh");
@@ -79,8 +79,13 @@ fn a_report_in_a_standard_streams_file_is_whole_and_last() {
     fs::remove_file(&fifo).unwrap();
 }
 
-/// A client with lines to send for ever, and what they come from.
-fn endless(server: &Server, report: &Path, stdout: &Path, stderr: Stdio) -> (Process, Process) {
+/// Starts a client with endless input. Returns it and the process that writes the input.
+fn start_with_endless_input(
+    server: &Server,
+    report: &Path,
+    stdout: &Path,
+    stderr: Stdio,
+) -> (Process, Process) {
     let mut lines = spawn(command("yes").stdout(Stdio::piped()));
     let mut command = server.client(&["--summary", "--report"]);
     command.arg(report).stdin(lines.stdout.take().unwrap());
@@ -97,7 +102,7 @@ fn after_a_signal_the_output_has_exactly_the_lines_that_the_report_counts() {
         for (report, is_full) in [(&stdout, false), (&other, false), (&other, true)] {
             let (_reader, full) = full_pipe();
             let stderr = if is_full { full } else { Stdio::null() };
-            let (mut client, _lines) = endless(&server, report, &stdout, stderr);
+            let (mut client, _lines) = start_with_endless_input(&server, report, &stdout, stderr);
             eventually(|| match fs::metadata(&stdout).unwrap().len() {
                 0 => Err("no reply".to_string()),
                 _ => Ok(()),
@@ -166,7 +171,7 @@ fn a_signal_right_after_emptying_the_report_leaves_a_whole_report() {
     let Some(mut strace) = strace(&args, &client) else {
         return;
     };
-    // Its input stays open, so nothing else ends it.
+    // The input stays open, so only the signal can end the client.
     let outcome = Running::start(&mut strace).finish();
     assert_eq!(ended_by(outcome.status), Some(15), "{outcome}");
     assert_eq!(take_report(&report)["exit"].number(), 143.0, "{outcome}");
@@ -205,7 +210,7 @@ fn the_summary_does_not_wait_for_a_report_without_a_reader() {
     assert!(outcome.stderr.contains("0 acknowledged"), "{outcome}");
 }
 
-/// The report against the word of a server that counts what it reads.
+/// Compares the report with the count of a server that counts the lines that it reads.
 #[test]
 #[cfg(unix)]
 fn nothing_is_sent_or_logged_after_the_reported_end() {
@@ -224,7 +229,7 @@ fn assert_nothing_after_the_end(number: u64, rate: &str) {
         counted.fetch_add(1, Ordering::Relaxed);
         acknowledgement(line)
     });
-    // The end of the run waits for the row, and the threads could go on until then.
+    // The end of the run waits for a reader of the last row. Until then threads could go on.
     let fifo = temporary_file();
     run(command("mkfifo").arg(&fifo), "").assert_code(0);
     let args = [
@@ -244,10 +249,10 @@ fn assert_nothing_after_the_end(number: u64, rate: &str) {
     let came = lines.load(Ordering::Relaxed) as f64;
     assert!(
         came <= sent,
-        "{came} lines came, {sent} went out: {report:?}"
+        "{came} lines arrived, {sent} were sent: {report:?}"
     );
-    let told = stderr.matches("trying again").count() as f64;
-    assert_eq!(told, report["outage_count"].number(), "{stderr}");
+    let logged = stderr.matches("trying again").count() as f64;
+    assert_eq!(logged, report["outage_count"].number(), "{stderr}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The end of one direction of a stream, and paths that take it for the end of
-//! both.
+//! `--half-close`: servers that reply only after it, and paths that close both directions
+//! at it.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -43,8 +43,8 @@ fn with_nothing_to_send_a_half_close_changes_nothing() {
     run(&mut server.client(&["--half-close"]), "").assert(0, "", "");
 }
 
-/// A path to this server that delays replies, and takes the end of the client's
-/// direction for the end of both.
+/// Starts a path to this server that delays replies, and closes both directions at a
+/// half-close. Returns its address.
 fn closing_path(server: SocketAddr) -> SocketAddr {
     peer(move |client| {
         let server = TcpStream::connect(server).unwrap();

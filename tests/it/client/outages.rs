@@ -1,4 +1,4 @@
-//! The client across outages: nothing is lost, and nothing printed twice.
+//! The client across outages (`--retry-for`): no reply is lost, and none is printed twice.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -112,7 +112,7 @@ fn the_client_gives_up_in_time_and_counts_what_is_unacknowledged() {
 
 #[test]
 fn a_connect_alone_does_not_end_an_outage() {
-    // As a proxy whose server is dead.
+    // Like a proxy whose server is dead.
     let address = peer(drop);
     let begun = Instant::now();
     let outcome = run(&mut client(address, &["--retry-for", "0.5"]), "hello\n");
@@ -187,7 +187,7 @@ fn a_connection_without_replies_is_replaced_by_another() {
         }
         let lines = BufReader::new(stream.try_clone().unwrap()).lines();
         for line in lines.map_while(Result::ok) {
-            // On a busy machine, the client may have given up this one, too.
+            // On a busy machine the client may have given up this connection, too.
             if stream.write_all(acknowledgement(&line).as_bytes()).is_err() {
                 return;
             }
@@ -258,7 +258,7 @@ fn at_a_terminal_the_prompt_survives_an_outage() {
         "{shown:?}"
     );
     let _server = Server::start_at(address, &[]);
-    // The prompt is there at once, and again after the news a second later.
+    // The prompt appears at once, and again after the client has connected again.
     assert_eq!(terminal.read_until(PROMPT), PROMPT);
     terminal.send("two\n");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What `--progress` shows.
+//! `--progress`: a line each second, in a file and at a terminal.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{PROMPT, Probe, Server, at_terminal, client_at_terminal, printed};
 
-/// Asserts that a line says how far a run is. Returns how many lines it counts.
+/// Asserts that a line shows the progress of a run. Returns how many lines it counts.
 #[track_caller]
 fn assert_progress(line: &str) -> u64 {
     let parts: Vec<&str> = line.split(", ").collect();
@@ -29,7 +29,7 @@ fn each_second_a_line_shows_the_progress_and_the_outage() {
     let probe = Probe::start(address, &args);
     probe.await_stderr(" in flight", 1);
     server.kill();
-    // In a second without an answer, there are no reply times.
+    // In a second without replies, there are no reply times.
     let in_outage = ", 0/s, 0 in flight, outage for ";
     probe.await_stderr(in_outage, 1);
     let _server = Server::start_at(address, &["-q"]);

@@ -1,4 +1,4 @@
-//! `--reconnect-every`: a connection for so many lines.
+//! `--reconnect-every`: a new connection for every so many lines.
 
 use std::fs;
 use std::io::Write;
@@ -87,7 +87,7 @@ fn connect_times_include_the_wait_for_a_full_listen_queue() {
     let mut command = client(listener.local_addr().unwrap(), &["--report"]);
     command.arg(&report).stdin(Stdio::null());
     let client = spawn(&mut command);
-    // The attempt has begun before its socket is there, and cannot succeed yet.
+    // The attempt begins before its socket is visible, and cannot succeed yet.
     let descriptors = format!("/proc/{}/fd", client.id());
     eventually(|| {
         let descriptors = fs::read_dir(&descriptors).unwrap().flatten();
@@ -103,7 +103,7 @@ fn connect_times_include_the_wait_for_a_full_listen_queue() {
     let accepted: Vec<_> = (0..=waited).map(|_| accept(&listener)).collect();
     client.finish().assert_code(0);
     drop(accepted);
-    // The client may notice later than this side that the connection is there.
+    // The client may see the connection later than this side.
     let longest = begun.elapsed().as_secs_f64() * 1000.0;
     let report = take_report(&report);
     let connect_time = report["connect_time_ms"]["max"].number();

@@ -1,4 +1,4 @@
-//! What `--report` writes after each kind of end.
+//! `--report`: what it says after each kind of end of a run.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,8 +11,8 @@ use crate::util::{
     read_once, replying_peer, run, spawn, take_report, temporary_file, unique_ip, unused_address,
 };
 
-/// Runs the client with this input, and returns how it ended and its report,
-/// which say the same.
+/// Runs the client with this input, and asserts that its end and its report agree.
+/// Returns both.
 #[track_caller]
 fn report(command: &mut Command, input: impl Into<Vec<u8>>) -> (Outcome, Json) {
     let path = temporary_file();
@@ -22,6 +22,7 @@ fn report(command: &mut Command, input: impl Into<Vec<u8>>) -> (Outcome, Json) {
     (outcome, report)
 }
 
+/// Asserts that the report has this exit code and the last line of the standard error.
 #[track_caller]
 fn assert_agree(report: &Json, code: i32, stderr: &str) {
     assert_eq!(report["exit"].number(), f64::from(code), "{stderr}");
@@ -71,7 +72,7 @@ fn after_a_failure_the_report_says_what_standard_error_says() {
         if !kind.is_empty() && kind != "unreachable" {
             assert_eq!(report["lines"][kind].number(), 1.0, "{outcome}");
         }
-        let is_answered = kind.is_empty() || kind == "wrong";
+        let has_reply = kind.is_empty() || kind == "wrong";
         assert_eq!(
             report["reply_time_ms"] != Json::Null,
             is_answered,
@@ -128,7 +129,7 @@ fn the_report_has_the_arguments_and_counts_lines_never_sent() {
     for (argument, given) in arguments.iter().zip(given) {
         assert_eq!(Some(argument.text()), given.to_str());
     }
-    // Before the first connection, none was lost.
+    // No connection was lost, so the outage has no addresses.
     let outage = &report["outages"].list()[0];
     assert_eq!([&outage["local"], &outage["remote"]], [&Json::Null; 2]);
 }
@@ -141,7 +142,7 @@ fn an_outage_is_reported_with_the_lost_connections_addresses() {
         let _ = connected.send(stream.peer_addr().unwrap());
         let _ = read_once(&stream, &mut [0; 9]);
         connections += 1;
-        // The second is lost in the same outage.
+        // The second connection is lost in the same outage.
         if connections > 2 {
             let _ = stream.write_all(acknowledgement("one").as_bytes());
         }
@@ -160,7 +161,7 @@ fn an_outage_is_reported_with_the_lost_connections_addresses() {
 #[test]
 fn control_characters_in_a_host_name_are_escaped() {
     let host = "a\"b\\c\td\x1b[2J\u{7f}\u{2028}é";
-    // A name server that is dead must not make this a test of patience.
+    // The limit is for machines whose name server is dead.
     let mut command = client_to(host, 7, &["--connect-timeout", "0.2"]);
     let (outcome, report) = report(&mut command, "");
     outcome.assert_code(1);
@@ -221,7 +222,7 @@ fn a_report_in_the_file_of_the_replies_follows_them() {
     let path = temporary_file();
     let before = "what was there before\n";
     fs::write(&path, before).unwrap();
-    // As by `>> FILE` and by `> FILE`.
+    // Like `>> FILE` and `> FILE`.
     for (appends, before) in [(true, before), (false, "")] {
         let mut stdout = File::options();
         stdout.append(appends).write(true).truncate(!appends);

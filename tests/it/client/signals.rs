@@ -1,5 +1,5 @@
-//! A signal ends the client wherever it is: at once, with its last words, by that
-//! signal.
+//! A signal ends the client at once in each of its states, by that signal, with a summary
+//! and a report.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -53,7 +53,7 @@ fn a_signal_ends_a_client_whose_connect_is_not_answered() {
     let _queue = fill_queue(&listener);
     for which in ending_signals() {
         let client = SignalledClient::start(&mut client(listener.local_addr().unwrap(), &[]));
-        // The time is short from its socket to the connect.
+        // The connect follows shortly after the socket is there.
         let descriptors = format!("/proc/{}/fd", client.process.id());
         eventually(|| {
             let descriptors = fs::read_dir(&descriptors).unwrap().flatten();

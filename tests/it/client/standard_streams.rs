@@ -1,5 +1,5 @@
-//! The client's standard streams where they are not what they should be, and
-//! the ends of its input and of its connections.
+//! The client's standard streams if they are not open, full or unread, and the ends of its
+//! input and its lines.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -13,8 +13,8 @@ use crate::util::{
     replying_peer, run, spawn,
 };
 
-/// A shell's command line in which `$0` is the client, to be run against this
-/// server.
+/// Returns a command for a shell's script, in which the word `client` runs the client of
+/// this server.
 fn shell(address: SocketAddr, script: &str) -> Command {
     let to_server = format!("\"$0\" --host {} --port {}", address.ip(), address.port());
     let mut shell = command("sh");
@@ -41,10 +41,9 @@ fn an_input_not_open_for_reading_is_an_error() {
     outcome.assert(1, "", &format!("client: {why}\n"));
 }
 
-/// Whether a connect to this address is under way that nobody answers.
+/// Checks whether a connect to this address is waiting for an answer.
 fn connect_hangs(address: SocketAddr) -> Result<(), String> {
-    // Of each socket the kernel shows its address, its peer's and its state, of
-    // which 02 is SYN_SENT.
+    // The kernel shows each socket's address, its peer's and its state; 02 is SYN_SENT.
     let hangs = format!("0100007F:{:04X} 02", address.port());
     let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
     match sockets.contains(&hangs) {
@@ -65,7 +64,7 @@ fn an_end_of_input_ends_a_hanging_connect_if_all_is_acknowledged() {
         .write_all(acknowledgement("hello").as_bytes())
         .unwrap();
     assert_eq!(client.read_line(), printed(["hello"]));
-    // From now on nobody accepts, and the queue for that is full.
+    // From now on nobody accepts, and the queue of new connections is full.
     let _queue = fill_queue(&listener);
     drop(stream);
     eventually(|| connect_hangs(address));
@@ -99,7 +98,7 @@ fn replies_are_printed_even_if_nobody_reads_standard_error() {
         .stdout(printed_part)
         .stderr(stderr);
     let mut client = spawn(&mut command);
-    // It holds the writers' ends.
+    // The command holds the writers' ends.
     drop(command);
     let mut stdin = client.stdin.take().unwrap();
     stdin.write_all(b"one\ntw\xff\nthree\n").unwrap();
@@ -110,12 +109,12 @@ fn replies_are_printed_even_if_nobody_reads_standard_error() {
     (&stdout).read_exact(&mut replies).unwrap();
     assert_eq!(String::from_utf8(replies).unwrap(), expected);
     drop(stdin);
-    let mut told = Vec::new();
-    reports.read_to_end(&mut told).unwrap();
+    let mut errors = Vec::new();
+    reports.read_to_end(&mut errors).unwrap();
     assert_eq!(client.wait().unwrap().code(), Some(1));
-    let told = String::from_utf8(told).unwrap();
+    let errors = String::from_utf8(errors).unwrap();
     assert_eq!(
-        told.trim_start_matches('x'),
+        errors.trim_start_matches('x'),
         "client: line 2: rejected: not UTF-8 at byte 2\n\
          client: 1 of 3 lines were not acknowledged: 0 too long, 1 rejected, 0 with a wrong reply\n"
     );

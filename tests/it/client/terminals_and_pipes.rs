@@ -1,4 +1,4 @@
-//! The client in pipes, in files and at a terminal.
+//! The client with pipes, files and a terminal as its input and output.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -51,8 +51,8 @@ fn prints_each_reply_before_the_next_line_is_typed() {
 
 #[test]
 fn a_message_does_not_wait_for_the_tcp_ack_of_the_last_one() {
-    // The peer answers in pairs. So no reply brings the acknowledgement of the
-    // first message, which a system delays by 40 ms or more.
+    // The peer replies to pairs. So no reply carries the TCP acknowledgement of the first
+    // message, which a system delays by 40 ms or more.
     let (has_read, first_is_read) = mpsc::channel();
     let address = peer(move |mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
@@ -74,7 +74,7 @@ fn a_message_does_not_wait_for_the_tcp_ack_of_the_last_one() {
         begun.elapsed()
     });
     times.sort();
-    // On a busy machine, a few take as long.
+    // On a busy machine a few take that long, so this looks at the median.
     assert!(times[25] < Duration::from_millis(40), "{times:?}");
 }
 
@@ -132,8 +132,8 @@ fn a_closed_output_ends_quietly_with_exit_code_141() {
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, printed(["one"]));
     drop(stdout);
-    // Not at once: a test that starts a program at this moment lends it the
-    // other end of the pipe.
+    // The pipe may still have a reader for a moment: a program that another test is starting
+    // has a copy of the other end.
     while stdin.write_all(b"two\n").is_ok() {
         thread::sleep(Duration::from_millis(1));
     }
@@ -250,9 +250,9 @@ fn at_a_terminal_a_slow_connect_is_announced() {
     };
     let outcome = terminal.finish();
     let failed = format!("client: cannot connect to {address}: Connection timed out\r\n");
-    let told = format!("client: connecting to {address}\r\n");
-    outcome.assert(1, told + &failed, "");
-    // A script wants to know of the failure alone.
+    let connecting = format!("client: connecting to {address}\r\n");
+    outcome.assert(1, connecting + &failed, "");
+    // Without a terminal, only the failure is printed.
     let outcome = run(&mut client(address, &["--connect-timeout", "1.1"]), "");
     outcome.assert(1, "", &failed.replace('\r', ""));
 }
@@ -262,10 +262,10 @@ fn at_a_terminal_the_summary_after_ctrl_c_is_on_its_own_lines() {
     if is_signal_ignored(2) {
         return;
     }
-    let (heard, has_heard) = mpsc::channel();
+    let (has_read, line_is_read) = mpsc::channel();
     let address = peer(move |mut stream| {
         while stream.read_exact(&mut [0; 6]).is_ok() {
-            heard.send(()).unwrap();
+            has_read.send(()).unwrap();
         }
     });
     let Some(mut terminal) = client_at_terminal(address, "--summary") else {
@@ -274,11 +274,11 @@ fn at_a_terminal_the_summary_after_ctrl_c_is_on_its_own_lines() {
     terminal.read_until(PROMPT);
     // The cursor stands at the beginning of a line when the reply is awaited.
     terminal.send("hello\n");
-    has_heard.recv_timeout(HANG_LIMIT).unwrap();
+    line_is_read.recv_timeout(HANG_LIMIT).unwrap();
     terminal.send("\x03");
     let outcome = terminal.finish();
     outcome.assert_code(130);
-    // The terminal shows `^C` before it, but in this test.
+    // A usual terminal shows `^C` before it; this one does not echo.
     let shown = String::from_utf8_lossy(&outcome.stdout);
     assert!(
         shown.starts_with("\r\nclient: 0 acknowledged, "),

@@ -48,7 +48,7 @@ fn rejects_messages_that_are_not_utf8_and_goes_on() {
 fn accepts_65536_bytes_and_rejects_65537() {
     let server = Server::start(&["-q"]);
     for end in ["\n", "\r\n"] {
-        for (length, is_taken) in [
+        for (length, is_accepted) in [
             (65_535, true),
             (65_536, true),
             (65_537, false),
@@ -57,7 +57,7 @@ fn accepts_65536_bytes_and_rejects_65537() {
             let text = "x".repeat(length);
             let replies = exchange(server.connect(), format!("{text}{end}next{end}").as_bytes());
             let rejected = "Server rejected your message: longer than 65536 bytes\n".to_string();
-            let first = if is_taken {
+            let first = if is_accepted {
                 acknowledgement(&text)
             } else {
                 rejected
@@ -128,12 +128,12 @@ fn a_client_that_resets_in_mid_line_harms_no_other() {
     ask_line(&other, "before");
     let mut resets = server.connect();
     resets.write_all(b"answered\nunfinished").unwrap();
-    // Closing with a reply unread resets the connection.
+    // A close with an unread reply resets the connection.
     let mut byte = [0];
     assert_eq!(peek(&resets, &mut byte).unwrap(), 1);
     let address = resets.local_addr().unwrap();
     drop(resets);
-    // Wine may take the reset for an end of the stream, at which that line counts.
+    // Wine may report the reset as an end of the stream, so the unfinished line counts.
     let messages = if cfg!(windows) { "" } else { "1 message: " };
     server.log_with(&format!("{address} disconnected after {messages}"));
     ask_line(&other, "after");
@@ -141,7 +141,7 @@ fn a_client_that_resets_in_mid_line_harms_no_other() {
 
 #[test]
 fn each_log_line_is_one_event_without_control_characters() {
-    // Where the machine allows fewer than usual, the log says so.
+    // With the default limit, the log would have a line if the machine allows fewer.
     let server = Server::start(&["--max-clients", "2"]);
     let stream = server.connect();
     let address = stream.local_addr().unwrap();
@@ -152,13 +152,13 @@ fn each_log_line_is_one_event_without_control_characters() {
         acknowledgement(sent.trim_end_matches('\n')).as_bytes()
     );
     let log = server.log_with("disconnected");
-    let parts = |line| str::split_once(line, "] ").unwrap();
-    let (stamps, lines): (Vec<&str>, Vec<&str>) = log.lines().map(parts).unzip();
-    // To the millisecond: `[2026-11-26T06:10:56.123Z INFO `.
-    assert!(
-        stamps.iter().all(|stamp| stamp.find(".") == Some(20)),
-        "{log}"
-    );
+    let mut lines = Vec::new();
+    for line in log.lines() {
+        let (stamp, text) = line.split_once("] ").unwrap();
+        // To the millisecond: `[2026-11-26T06:10:56.123Z INFO `.
+        assert_eq!(stamp.find("."), Some(20), "{log}");
+        lines.push(text);
+    }
     let shown = "\\u{1b}[2J\\u{d}\\u{9b}\\u{7f}\\u{202e}\\u{200b}\u{200d}\\u{0}\\u{9}\
                  end \"quoted\" C:\\dir";
     assert_eq!(
@@ -208,7 +208,7 @@ fn quiet_logs_nothing_of_ordinary_work() {
 
 #[test]
 fn a_reply_does_not_wait_for_the_tcp_ack_of_the_last_one() {
-    // When it would wait, only the system knows.
+    // Only the system knows when a reply waits, so this looks for TCP_NODELAY.
     let trace = temporary_file();
     let args = ["-e", "trace=setsockopt", "-o", trace.to_str().unwrap()];
     let Some(mut strace) = strace(&args, &server(&["--port", "0"])) else {

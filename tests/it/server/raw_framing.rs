@@ -1,7 +1,6 @@
-//! Peers that know no framing.
+//! `--framing raw`: a server for clients that send without line ends.
 
 use std::io::Write;
-
 use std::net::TcpStream;
 
 use crate::util::{Server, ask, eventually, exchange, may_start_threads, read_once, read_rest};
@@ -38,9 +37,9 @@ fn a_peer_that_sends_no_newline_and_reads_once_is_served() {
     let mut stream = server.connect();
     for message in ["hello", "Gr\u{fc}\u{df}e \u{1f389}", "how are you?"] {
         stream.write_all(message.as_bytes()).unwrap();
-        let mut room = [0; 1024];
-        let read = read_once(&stream, &mut room).unwrap();
-        let reply = String::from_utf8(room[..read].to_vec()).unwrap();
+        let mut buffer = [0; 1024];
+        let read = read_once(&stream, &mut buffer).unwrap();
+        let reply = String::from_utf8(buffer[..read].to_vec()).unwrap();
         assert_eq!(reply, format!("Server received your message: {message}"));
     }
 }
@@ -102,7 +101,7 @@ fn bytes_that_arrive_together_are_one_message_of_any_size() {
     let mut stream = server.connect();
     for size in [1023, 1024, 1025, 4096, 4097, 16_384, 16_385, 60_000] {
         let text = "x".repeat(size);
-        // So that all of it is here before a part of it is read.
+        // While the server is paused, all of the text arrives before it reads a part.
         server.pause();
         stream.write_all(text.as_bytes()).unwrap();
         server.resume();

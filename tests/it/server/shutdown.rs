@@ -1,5 +1,5 @@
-//! A server that is stopped: what has come is answered, who is connected is told,
-//! and across a restart no line is lost and none comes twice.
+//! A shutdown by a signal: messages that have arrived get their replies, clients get the
+//! notice, and across a restart no line is lost and none arrives twice.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -18,16 +18,16 @@ use crate::util::{
 
 const NOTICE: &str = "Server closed your connection: the server is stopping\n";
 
-/// What takes no longer does not wait for the 5 s that a stop may take, however
-/// slow the machine is.
+/// The limit for a shutdown that has nothing to wait for. It is below the 5 s that a
+/// shutdown may take, and enough for a slow machine.
 const AT_ONCE: Duration = Duration::from_secs(4);
 
-/// The number of seconds that a log has behind this text.
+/// Returns the number of seconds that follows this text in a log.
 fn seconds(log: &str, text: &str) -> f64 {
-    let behind = log
-        .split_once(text)
-        .and_then(|(_, rest)| rest.split_once(" s"));
-    let (seconds, _) = behind.unwrap_or_else(|| panic!("no {text:?} in:\n{log}"));
+    let Some((_, rest)) = log.split_once(text) else {
+        panic!("no {text:?} in:\n{log}");
+    };
+    let (seconds, _) = rest.split_once(" s").unwrap();
     seconds.parse().unwrap()
 }
 
@@ -35,7 +35,9 @@ fn seconds(log: &str, text: &str) -> f64 {
 fn a_shutdown_replies_to_what_has_arrived_and_sends_the_notice() {
     for (number, name) in ending_signals() {
         let mut server = Server::start(&[]);
-        let (busy, idle, begun) = (server.connect(), server.connect(), server.connect());
+        let busy = server.connect();
+        let idle = server.connect();
+        let begun = server.connect();
         ask_line(&busy, "one");
         ask_line(&idle, "two");
         ask_line(&begun, "three");
@@ -46,13 +48,13 @@ fn a_shutdown_replies_to_what_has_arrived_and_sends_the_notice() {
         (&begun).write_all(b"six").unwrap();
         signal(server.id(), name);
         server.resume();
-        let answered = (acknowledgement("four") + &acknowledgement("five")).repeat(100);
-        assert_eq!(read_rest(busy), answered + NOTICE);
+        let replies = (acknowledgement("four") + &acknowledgement("five")).repeat(100);
+        assert_eq!(read_rest(busy), replies + NOTICE);
         assert_eq!(read_rest(idle), NOTICE);
-        // Whoever has only begun a line sends it again elsewhere.
+        // An unfinished line has no reply: its client sends it again to another server.
         assert_eq!(read_rest(begun), NOTICE);
         let (status, log) = (server.wait(), server.log());
-        // SIGTERM is the order to stop, and the others interrupt.
+        // After SIGTERM the server exits with 0. The other signals end it.
         match name {
             "TERM" => assert_eq!(status.code(), Some(0), "{status}: {log}"),
             _ => assert_eq!(status.signal(), Some(number), "{status}: {log}"),
@@ -63,7 +65,7 @@ fn a_shutdown_replies_to_what_has_arrived_and_sends_the_notice() {
         );
         let took = seconds(&log, "INFO ] Stopped after ");
         assert!(took < AT_ONCE.as_secs_f64(), "{log}");
-        // The connection that wakes it is none of its clients'.
+        // The connection with which the server wakes itself is not logged.
         assert_eq!(log.matches("Accepted connection").count(), 3, "{log}");
         assert!(!log.contains("six"), "{log}");
     }
@@ -86,8 +88,8 @@ fn without_clients_a_shutdown_is_immediate_and_silent_with_q() {
 #[test]
 fn a_shutdown_serves_the_queue_and_refuses_later_clients() {
     let mut server = Server::start(&[]);
-    let lingers = server.connect();
-    ask_line(&lingers, "hello");
+    let open = server.connect();
+    ask_line(&open, "hello");
     server.pause();
     let queued: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
     for mut client in &queued {
@@ -98,10 +100,10 @@ fn a_shutdown_serves_the_queue_and_refuses_later_clients() {
     for client in queued {
         assert_eq!(read_rest(client), acknowledgement("queued") + NOTICE);
     }
-    assert_eq!(read_rest(lingers.try_clone().unwrap()), NOTICE);
-    // That client has not ended its side, so the server has not ended.
+    assert_eq!(read_rest(open.try_clone().unwrap()), NOTICE);
+    // That client has not half-closed, so the server has not ended.
     await_refusal(server.address);
-    drop(lingers);
+    drop(open);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
 
@@ -115,16 +117,19 @@ fn a_shutdown_empties_a_full_queue() {
         return;
     }
     signal(server.id(), "TERM");
-    // The server is the only owner of the socket now, and its end resets whoever is
-    // left in the queue, if this machine is slow.
+    // The server is the only owner of the socket now. On a slow machine, its end resets
+    // connections that are left in the queue.
     drop(listener);
     server.resume();
-    let told = queue.into_iter().filter(|mut client| {
-        let mut words = String::new();
-        let _ = client.read_to_string(&mut words);
-        words == NOTICE
-    });
-    assert!(told.count() > 0);
+    let mut notices = 0;
+    for mut client in queue {
+        let mut rest = String::new();
+        let _ = client.read_to_string(&mut rest);
+        if rest == NOTICE {
+            notices += 1;
+        }
+    }
+    assert!(notices > 0);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
 
@@ -163,22 +168,22 @@ fn a_shutdown_waits_until_300_clients_have_read_their_replies() {
     }
     let mut server = Server::start(&["-q"]);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
-    // As long as the socket's buffers do not take them all, the writer waits.
+    // If the socket's buffers do not hold all replies, the server's writes wait.
     let text = "x".repeat(1000);
     for mut client in &clients {
         client
             .write_all(format!("{text}\n").repeat(60).as_bytes())
             .unwrap();
     }
-    // The first reply: all of its kind are on their way.
+    // After each first reply, the server has all lines of that client.
     for client in &clients {
         ask(client, "", acknowledgement(&text));
     }
     signal(server.id(), "TERM");
-    // Longer than a connection lingers otherwise.
+    // Longer than the server drains a connection without a shutdown.
     thread::sleep(Duration::from_millis(1200));
     for (number, mut client) in clients.into_iter().enumerate() {
-        // What comes after the server's end is drained, and resets nothing.
+        // Lines after the notice are drained, so they reset nothing.
         client.write_all(b"too late\n").unwrap();
         let rest = read_rest(client);
         assert_eq!(
@@ -198,7 +203,7 @@ fn a_second_signal_ends_the_server_with_the_exit_code_of_the_first() {
         ask_line(&client, "hello");
         signal(server.id(), "TERM");
         server.log_with("Stopping: 1 client is connected");
-        // Within 100 ms, it would be the first one repeated.
+        // Within 100 ms, a signal counts as the first one repeated.
         thread::sleep(Duration::from_millis(150));
         let begun = Instant::now();
         signal(server.id(), second);
@@ -243,15 +248,16 @@ fn without_free_descriptors_a_shutdown_is_as_fast() {
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
 }
 
-/// These take the 5 s that a stop may take, all at once.
+/// Each of these shutdowns takes the 5 s that one may take; all run at the same time.
 #[test]
 fn a_shutdown_cuts_off_slow_clients_and_says_so_even_with_q() {
     let begun = Instant::now();
     thread::scope(|scope| {
-        // Two clients that do not end their side: one is idle, one does not read.
+        // Two clients that do not half-close: one is idle, one does not read.
         scope.spawn(|| {
             let mut server = Server::start(&["-q"]);
-            let (idle, mut full) = (server.connect(), server.connect());
+            let idle = server.connect();
+            let mut full = server.connect();
             ask_line(&idle, "hello");
             full.set_nonblocking(true).unwrap();
             let lines = "\n".repeat(65_536);
@@ -265,7 +271,7 @@ fn a_shutdown_cuts_off_slow_clients_and_says_so_even_with_q() {
             assert!(lines[0].ends_with(" s, with 2 clients cut off"), "{log}");
             assert!(seconds(&log, " WARN ] Stopped after ") >= 5.0, "{log}");
         });
-        // A client that sends without end, and takes its replies.
+        // A client that sends without end, and reads its replies.
         scope.spawn(|| {
             let mut server = Server::start(&["-q"]);
             let client = server.connect();
@@ -276,21 +282,18 @@ fn a_shutdown_cuts_off_slow_clients_and_says_so_even_with_q() {
                 });
                 ask(&client, "", acknowledgement("x"));
                 signal(server.id(), "TERM");
-                let told = Instant::now();
+                let signalled = Instant::now();
                 let mut tail = Vec::new();
-                let mut room = vec![0; 65_536];
+                let mut buffer = vec![0; 65_536];
                 while !tail.ends_with(NOTICE.as_bytes()) {
-                    let read = read_once(&client, &mut room).unwrap();
+                    let read = read_once(&client, &mut buffer).unwrap();
                     assert!(read > 0, "no notice");
                     tail.drain(..tail.len().saturating_sub(NOTICE.len()));
-                    tail.extend_from_slice(&room[..read]);
+                    tail.extend_from_slice(&buffer[..read]);
                 }
-                println!("a flood is told after {:?}", told.elapsed());
-                assert!(
-                    told.elapsed() < Duration::from_secs(3),
-                    "{:?}",
-                    told.elapsed()
-                );
+                let took = signalled.elapsed();
+                println!("the notice in the flood came after {took:?}");
+                assert!(took < Duration::from_secs(3), "{took:?}");
             });
             assert_eq!(server.wait().code(), Some(0));
             assert!(
@@ -320,7 +323,7 @@ fn a_shutdown_cuts_off_slow_clients_and_says_so_even_with_q() {
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
-/// A server that serves this socket.
+/// Starts a server that inherits this socket.
 fn inheriting(listener: &TcpListener, args: &[&str]) -> Server {
     let input = OwnedFd::from(listener.try_clone().unwrap());
     Server::spawn_with_input(server(&["--inherit"]).args(args), input)
@@ -334,7 +337,7 @@ fn the_queue_of_an_inherited_socket_is_left_to_the_next_server() {
     ask_line(&client, "to the first");
     signal(first.id(), "TERM");
     assert_eq!(read_rest(client.try_clone().unwrap()), NOTICE);
-    // The first one waits for its client, and nobody accepts.
+    // The first server still waits for its client, and nobody accepts.
     let mut waits = connect(first.address);
     waits.write_all(b"to the next\n").unwrap();
     drop(client);
@@ -344,7 +347,7 @@ fn the_queue_of_an_inherited_socket_is_left_to_the_next_server() {
     ask(&waits, "", acknowledgement("to the next"));
     drop(waits);
     next.log_with("disconnected after 1 message");
-    // The connection that woke the first one is not in the queue.
+    // The connection with which the first server woke itself is not in the queue.
     let log = next.terminate();
     assert_eq!(log.matches("Accepted connection").count(), 1, "{log}");
 }
@@ -378,7 +381,7 @@ fn servers_that_share_a_socket_shut_down_independently() {
             server.pause();
             signal(server.id(), "TERM");
         }
-        // Each takes the connection by which another one wakes itself for a client.
+        // Each may accept the connection with which another one wakes itself.
         servers.iter().for_each(Server::resume);
         for server in &mut servers {
             let (status, log) = (server.wait(), server.log());
@@ -394,7 +397,7 @@ fn servers_that_share_a_socket_shut_down_independently() {
 #[test]
 fn a_signal_ends_a_server_without_a_free_thread_or_a_log_reader() {
     let server = server(&["--host", &unique_ip().to_string(), "--port", "0"]);
-    // As few threads as it takes to start.
+    // Finds the lowest limit with which the server starts.
     for threads in 1..20 {
         let Some(mut limited) = with_thread_limit(threads, &server) else {
             return;
@@ -420,6 +423,7 @@ fn a_signal_ends_a_server_without_a_free_thread_or_a_log_reader() {
     panic!("it did not start");
 }
 
+/// Waits for the line with the server's address; returns nothing if the server ends first.
 fn await_announcement(server: &mut Process) -> Option<SocketAddr> {
     let mut line = String::new();
     BufReader::new(server.stdout.take().unwrap())
@@ -428,17 +432,18 @@ fn await_announcement(server: &mut Process) -> Option<SocketAddr> {
     announced_address(&line)
 }
 
-/// How a server is restarted, and who goes on meanwhile.
+/// A test that restarts a server while clients send.
 struct Restarts {
     times: usize,
+    /// Whether all servers inherit one socket.
     inherits: bool,
     clients: usize,
-    /// Each at this many lines a second, or as fast as it goes.
+    /// The lines a second of each client; as fast as it can if there is none.
     rate: Option<u32>,
 }
 
 impl Restarts {
-    /// Restarts a server gracefully, and asserts that no line is lost and none comes
+    /// Restarts a server gracefully, and asserts that no line is lost and none arrives
     /// twice.
     fn run(self) {
         let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
@@ -460,33 +465,37 @@ impl Restarts {
             })
             .collect();
         let mut logs = Vec::new();
-        let mut longest_stop = Duration::ZERO;
+        let mut longest_shutdown = Duration::ZERO;
         for _ in 0..self.times {
             server.log_with(": Received message: ");
-            // So long it is in use.
+            // Each server is in use for so long.
             thread::sleep(Duration::from_millis(100));
             let begun = Instant::now();
             logs.push(server.terminate());
-            longest_stop = longest_stop.max(begun.elapsed());
+            longest_shutdown = longest_shutdown.max(begun.elapsed());
             server = start();
         }
         server.log_with(": Received message: ");
-        let (lines, reports): (Vec<_>, Vec<_>) =
-            clients.into_iter().map(NumberedClient::end).unzip();
+        let mut lines = Vec::new();
+        let mut reports = Vec::new();
+        for client in clients {
+            let (sent, report) = client.end();
+            lines.extend(sent);
+            reports.push(report);
+        }
         logs.push(server.terminate());
-        let lines = lines.concat();
         assert_received_once(&logs, &lines);
-        let number = |key: &str| {
+        let highest = |key: &str| {
             reports
                 .iter()
                 .map(|report| report[key].number())
                 .fold(0.0, f64::max)
         };
         println!(
-            "{} restarts, {} lines, longest stop {longest_stop:?}, longest outage {} s",
+            "{} restarts, {} lines, longest shutdown {longest_shutdown:?}, longest outage {} s",
             self.times,
             lines.len(),
-            number("longest_outage_seconds")
+            highest("longest_outage_seconds")
         );
         assert!(!logs.concat().contains("cut off"), "a client was cut off");
         let outages = reports.iter().flat_map(|report| report["outages"].list());
@@ -494,18 +503,17 @@ impl Restarts {
         if self.inherits {
             assert_eq!(causes.find(|cause| cause.contains("refused")), None);
         }
-        assert!(number("outage_count") > 0.0);
+        assert!(highest("outage_count") > 0.0);
     }
 }
 
 #[test]
 fn across_graceful_restarts_each_line_arrives_exactly_once() {
     for rate in [Some(1000), None] {
-        let (times, inherits, clients) = (5, false, 1);
         Restarts {
-            times,
-            inherits,
-            clients,
+            times: 5,
+            inherits: false,
+            clients: 1,
             rate,
         }
         .run();
@@ -515,11 +523,10 @@ fn across_graceful_restarts_each_line_arrives_exactly_once() {
 #[test]
 fn an_inherited_socket_refuses_nobody_during_graceful_restarts() {
     for rate in [Some(1000), None] {
-        let (times, inherits, clients) = (5, true, 1);
         Restarts {
-            times,
-            inherits,
-            clients,
+            times: 5,
+            inherits: true,
+            clients: 1,
             rate,
         }
         .run();

@@ -1,4 +1,4 @@
-//! What a thread per client costs, and what happens without one.
+//! The thread of each client: the address space that it takes, and a refusal without one.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -15,8 +15,7 @@ fn a_client_takes_little_address_space() {
     if !may_start_threads(CLIENTS) {
         return;
     }
-    // The allocator takes 64 MiB of it for each of its heaps, however few threads
-    // use them.
+    // Each heap of the allocator reserves 64 MiB of address space, so this allows one.
     let mut server = server(&["-q", "--port", "0"]);
     let server = Server::spawn(server.env("MALLOC_ARENA_MAX", "1"));
     ask_line(&server.connect(), "warm up");
@@ -36,9 +35,10 @@ fn without_a_free_thread_a_client_is_refused_with_the_reason() {
     };
     let server = Server::spawn(&mut server);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
-    let (mut served, mut refused) = (Vec::new(), 0);
+    let mut served = Vec::new();
+    let mut refused = 0;
     for client in clients {
-        // A refused one may be closed already.
+        // A refused client may be closed already.
         let _ = (&client).write_all(b"hello\n");
         match read_line(&client).as_str() {
             reply if reply == acknowledgement("hello") => served.push(client),
@@ -55,7 +55,7 @@ fn without_a_free_thread_a_client_is_refused_with_the_reason() {
     for client in &served {
         ask_line(client, "still served");
     }
-    // Their threads are free for others.
+    // Their threads become free for other clients.
     drop(served);
     eventually(|| {
         let client = server.connect();

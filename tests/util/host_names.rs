@@ -8,7 +8,7 @@ use std::thread;
 
 use super::{HANG_LIMIT, installed, run, skip, temporary_file, uninterrupted, unique_ip};
 
-/// Returns the command with these files in place of those in `/etc`; skips the test if
+/// Returns the command with these files instead of those in `/etc`; skips the test if
 /// this process may not mount files.
 #[track_caller]
 fn with_etc_files(command: &Command, files: &[(&str, String)]) -> Option<Command> {

@@ -1,4 +1,4 @@
-//! Connections of a test: sending, reading and expecting bytes and lines.
+//! Sockets of a test: connect, accept, send, read and expect bytes and lines.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};

@@ -26,7 +26,7 @@ pub fn restart_with_more_test_threads() {
         let mut again = Command::new(env::current_exe().unwrap());
         again.args(env::args_os().skip(1));
         let error = again.env("RUST_TEST_THREADS", threads.to_string()).exec();
-        print_to_stderr(format_args!("cannot start the tests anew: {error}"));
+        print_to_stderr(format_args!("cannot restart the tests: {error}"));
     });
 }
 

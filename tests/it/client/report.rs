@@ -75,7 +75,7 @@ fn after_a_failure_the_report_says_what_standard_error_says() {
         let has_reply = kind.is_empty() || kind == "wrong";
         assert_eq!(
             report["reply_time_ms"] != Json::Null,
-            is_answered,
+            has_reply,
             "{outcome}"
         );
     }

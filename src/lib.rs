@@ -77,8 +77,8 @@
 //! ```text
 //! cargo test --test tutorial -- --nocapture messages_merge
 //! cargo test --test tutorial -- --nocapture a_long_message_becomes_several
-//! cargo test --test tutorial -- --nocapture after_a_long_reply_each_reply_is_that_to_the_message_before
-//! cargo test --test it the_same_bytes_in_every_split_have_the_same_replies
+//! cargo test --test tutorial -- --nocapture after_a_long_reply_every_reply_is_one_message_late
+//! cargo test --test it replies_do_not_depend_on_how_the_bytes_are_split
 //! ```
 //!
 //! ## A character can be cut
@@ -91,7 +91,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_character_is_cut
-//! cargo test --test it a_character_that_a_read_cut_waits_for_its_other_bytes
+//! cargo test --test it a_cut_character_waits_for_its_other_bytes
 //! ```
 //!
 //! ## A line without end
@@ -102,8 +102,8 @@
 //! and rejected at its end, and the connection goes on.
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture a_line_without_end_takes_memory
-//! cargo test --test it lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each
+//! cargo test --test tutorial -- --nocapture a_line_without_an_end_uses_up_memory
+//! cargo test --test it a_line_of_32_mebibytes_costs_one_rejection_and_no_memory
 //! ```
 //!
 //! ## `read_line` with a timeout loses bytes
@@ -148,8 +148,8 @@
 //! ```
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture who_closes_at_once_gives_up_the_replies
-//! cargo test --test it closes_after_a_half_close_once_everything_is_answered
+//! cargo test --test tutorial -- --nocapture closing_at_once_gives_up_the_replies
+//! cargo test --test it after_a_half_close_the_server_replies_to_all_then_closes
 //! ```
 //!
 //! ## Closing resets, and the reset destroys replies
@@ -179,9 +179,9 @@
 //! ```
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture a_reset_fails_who_is_still_sending
-//! cargo test --test tutorial -- --nocapture a_refusal_is_lost_on_who_is_still_sending
-//! cargo test --test it a_refusal_survives_that_the_client_has_sent_a_mebibyte
+//! cargo test --test tutorial -- --nocapture a_reset_breaks_a_client_that_is_still_sending
+//! cargo test --test tutorial -- --nocapture a_client_that_is_still_sending_misses_its_refusal
+//! cargo test --test it a_refusal_arrives_although_the_client_sent_a_mebibyte
 //! ```
 //!
 //! ## Silence is not an end
@@ -195,7 +195,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture silence_is_not_an_end
-//! cargo test --test it closes_an_idle_client_with_a_notice_and_not_early
+//! cargo test --test it an_idle_client_gets_a_notice_and_is_not_closed_early
 //! ```
 //!
 //! ## A write is not a delivery
@@ -209,7 +209,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_write_is_not_a_delivery
-//! cargo test --test it a_peer_that_closes_before_all_is_answered_is_lost
+//! cargo test --test it a_close_before_the_last_reply_is_a_lost_connection
 //! ```
 //!
 //! ## What one connection does not see
@@ -223,8 +223,8 @@
 //! connect that fails is one.
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture who_stays_connected_does_not_see_that_others_are_refused
-//! cargo test --test it every_reply_is_printed_once_however_many_lines_a_connection_is_for
+//! cargo test --test tutorial -- --nocapture a_long_connection_hides_refusals
+//! cargo test --test it reconnecting_every_n_lines_prints_every_reply_once
 //! ```
 //!
 //! ## The client that meets itself
@@ -239,7 +239,7 @@
 //! ([`session.rs`]), and a server is best given a port outside the range.
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture a_client_can_meet_itself
+//! cargo test --test tutorial -- --nocapture a_client_can_connect_to_itself
 //! ```
 //!
 //! # Time
@@ -254,7 +254,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture nagle_waits_for_a_delayed_acknowledgement
-//! cargo test --test it a_message_does_not_wait_for_the_acknowledgement_of_the_one_before
+//! cargo test --test it a_message_does_not_wait_for_the_tcp_ack_of_the_last_one
 //! ```
 //!
 //! ## Slowloris: a client that drips
@@ -266,8 +266,8 @@
 //! for clients that send nothing (both in [`server/connection.rs`]).
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture a_drip_holds_a_thread
-//! cargo test --test it dripping_bytes_does_not_extend_the_deadline_of_a_line
+//! cargo test --test tutorial -- --nocapture a_client_that_sends_slowly_holds_a_thread
+//! cargo test --test it sending_byte_by_byte_does_not_extend_a_lines_deadline
 //! ```
 //!
 //! ## A peer that does not read
@@ -280,7 +280,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_peer_that_does_not_read_holds_a_thread
-//! cargo test --test it a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little
+//! cargo test --test it a_client_that_reads_too_slowly_is_closed_and_costs_little
 //! ```
 //!
 //! ## Both write, nobody reads: deadlock
@@ -309,9 +309,9 @@
 //! ```
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture both_write_and_nobody_reads
-//! cargo test --test it no_more_messages_are_in_flight_than_the_window_allows
-//! cargo test --test it more_than_all_buffers_hold_passes_a_server_that_reads_no_further_than_it_can_answer
+//! cargo test --test tutorial -- --nocapture both_sides_write_and_neither_reads
+//! cargo test --test it the_window_limits_the_messages_in_flight
+//! cargo test --test it more_data_than_all_buffers_hold_passes_without_a_deadlock
 //! ```
 //!
 //! ## Coordinated omission: a stall that no figure shows
@@ -323,8 +323,8 @@
 //! from there ([`schedule.rs`]).
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture a_stall_hides_from_who_waits_for_each_reply
-//! cargo test --test it reply_times_show_a_stall_whatever_the_window
+//! cargo test --test tutorial -- --nocapture waiting_for_each_reply_hides_a_stall
+//! cargo test --test it reply_times_show_a_stall_with_every_window
 //! ```
 //!
 //! ## Whose fault is the latency?
@@ -339,9 +339,9 @@
 //! the client's own delays.
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture a_stopped_client_looks_like_a_stopped_server
-//! cargo test --test it a_stopped_client_shows_in_its_own_delays_and_a_stopped_server_does_not
-//! cargo test --test it whoever_reads_the_output_slowly_shows_in_the_own_delay
+//! cargo test --test tutorial -- --nocapture a_paused_client_looks_like_a_paused_server
+//! cargo test --test it own_delays_show_a_paused_client_but_not_a_paused_server
+//! cargo test --test it own_delays_show_a_slow_reader_of_the_output
 //! ```
 //!
 //! # Limits of the machine
@@ -355,7 +355,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture the_queue_of_new_connections_overflows
-//! cargo test --test it a_thousand_clients_that_connect_at_once_wait_in_the_queue
+//! cargo test --test it a_thousand_simultaneous_connects_wait_in_the_queue
 //! ```
 //!
 //! ## Descriptors run out
@@ -372,7 +372,7 @@
 //! ```text
 //! cargo test --test tutorial -- --nocapture without_descriptors_the_loop_dies
 //! cargo test --test tutorial -- --nocapture without_descriptors_the_repaired_loop_spins
-//! cargo test --test it without_free_descriptors_it_waits_and_then_recovers
+//! cargo test --test it without_free_descriptors_the_server_waits_and_recovers
 //! ```
 //!
 //! ## Threads run out
@@ -385,7 +385,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture without_threads_spawn_panics
-//! cargo test --test it a_client_for_whom_there_is_no_thread_is_told_so_and_others_are_served
+//! cargo test --test it without_a_free_thread_a_client_is_refused_with_the_reason
 //! ```
 //!
 //! ## What a thread costs
@@ -396,7 +396,7 @@
 //! ([`accept.rs`]). Four mappings a thread are the other price.
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture a_thread_has_two_mebibytes_of_address_space
+//! cargo test --test tutorial -- --nocapture a_thread_reserves_two_mebibytes_of_address_space
 //! cargo test --test it a_client_takes_little_address_space
 //! ```
 //!
@@ -421,8 +421,8 @@
 //! ```
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture a_connection_that_ends_takes_messages_with_it
-//! cargo test --test it every_line_is_printed_once_and_in_order_however_often_the_server_is_killed
+//! cargo test --test tutorial -- --nocapture a_lost_connection_loses_messages
+//! cargo test --test it despite_kills_each_line_is_printed_once_and_in_order
 //! ```
 //!
 //! ## Exactly once needs both ends
@@ -437,9 +437,9 @@
 //! remembers what it has done, by a number in each message, could promise that.
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture a_line_comes_twice_unless_both_ends_take_care
-//! cargo test --test it across_graceful_restarts_each_line_comes_exactly_once
-//! cargo test --test it at_full_speed_each_line_is_logged_and_answered_or_neither
+//! cargo test --test tutorial -- --nocapture a_line_arrives_twice_unless_both_ends_take_care
+//! cargo test --test it across_graceful_restarts_each_line_arrives_exactly_once
+//! cargo test --test it a_shutdown_at_full_speed_logs_exactly_what_has_a_reply
 //! ```
 //!
 //! ## A reply that is cut looks whole
@@ -450,7 +450,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_reply_that_is_cut_looks_whole
-//! cargo test --test it a_torn_reply_is_never_printed
+//! cargo test --test it an_incomplete_reply_is_never_printed
 //! ```
 //!
 //! ## Standard output is closed
@@ -464,8 +464,8 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_closed_output_panics
-//! cargo test --test it a_closed_output_is_quiet_with_exit_code_141
-//! cargo test --test it an_output_that_is_not_open_for_writing_is_an_error
+//! cargo test --test it a_closed_output_ends_quietly_with_exit_code_141
+//! cargo test --test it an_output_not_open_for_writing_is_an_error
 //! ```
 //!
 //! # Places
@@ -478,8 +478,8 @@
 //! So a program has to say itself what a signal does, as both do ([`system`]).
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture as_process_1_it_cannot_be_stopped
-//! cargo test --test it as_process_1_it_ends_on_a_signal
+//! cargo test --test tutorial -- --nocapture as_process_1_a_program_ignores_sigterm
+//! cargo test --test it as_process_1_the_server_ends_on_a_signal
 //! ```
 //!
 //! ## A server that cannot be stopped
@@ -493,9 +493,9 @@
 //! ([`shutdown.rs`]).
 //!
 //! ```text
-//! cargo test --test tutorial -- --nocapture to_stop_it_is_to_lose_what_has_come
-//! cargo test --test it who_is_in_the_queue_is_served_and_who_comes_later_is_refused
-//! cargo test --test it thousands_of_idle_clients_all_get_the_notice_and_none_is_cut_off
+//! cargo test --test tutorial -- --nocapture a_shutdown_loses_messages_that_have_arrived
+//! cargo test --test it a_shutdown_serves_the_queue_and_refuses_later_clients
+//! cargo test --test it on_shutdown_thousands_of_idle_clients_get_the_notice
 //! ```
 //!
 //! ## Terminal escapes in a log
@@ -513,7 +513,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture escapes_and_forged_lines_reach_the_log
-//! cargo test --test it logs_connections_and_messages_in_one_line_each_without_control_characters
+//! cargo test --test it each_log_line_is_one_event_without_control_characters
 //! ```
 //!
 //! # What each promise costs, and a way through the source

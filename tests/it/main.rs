@@ -1,5 +1,5 @@
-//! Tests of the real programs: started on a free port, spoken to over sockets
-//! and pipes.
+//! Tests of the real programs: each test starts them on free ports, and talks to them
+//! over sockets, pipes and terminals. The first line of each module says what it tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,18 +8,17 @@
     clippy::print_stdout,
     unreachable_pub
 )]
-// Much of what the tests share is for those that need Linux.
+// Many helpers serve only the tests that need Linux.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
-// What all targets share.
 #[path = "../util/mod.rs"]
 mod util;
 
-// The server.
+// The server against clients that the tests play.
 mod server;
 
-// The client.
+// The client against the server, and against servers that the tests play.
 mod client;
 
-// Both, and what is between them.
+// Both programs, and paths between them.
 mod both;

@@ -1,4 +1,4 @@
-//! The barest thread per client, to compare the server with.
+//! The baseline: the barest server with a thread per client, to compare the real one with.
 
 use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::util::Server;
 
-/// The barest thread per client: no limits, no checks, no deadlines, no log.
+/// Serves with a thread per client, and no limits, checks, deadlines or log.
 pub fn serve() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("Server listening on {}", listener.local_addr().unwrap());
@@ -22,7 +22,9 @@ pub fn serve() {
 
 fn echo(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let (mut buffer, mut end, mut replies) = (vec![0; 65_536], 0, Vec::new());
+    let mut buffer = vec![0; 65_536];
+    let mut end = 0;
+    let mut replies = Vec::new();
     loop {
         let read = stream.read(&mut buffer[end..])?;
         if read == 0 {
@@ -48,6 +50,7 @@ fn echo(stream: &mut TcpStream) -> std::io::Result<()> {
     }
 }
 
+/// Starts the baseline as a process of its own.
 pub fn start() -> Server {
     Server::spawn(Command::new(std::env::current_exe().unwrap()).arg("--baseline"))
 }

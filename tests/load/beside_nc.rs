@@ -1,4 +1,4 @@
-//! The client beside `nc`, which verifies nothing.
+//! The speed of the client, compared with `nc`, which verifies nothing.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -11,12 +11,13 @@ use crate::ROUNDS;
 use crate::measure::median;
 use crate::util::{Server, number_in_proc, printed, temporary_file};
 
-/// What the client and `nc` took in turns with the same
-/// input, in seconds, and the most memory that the client had, in KB.
+/// The times of the client and of `nc`, in turns, with the same input.
 struct BesideNc {
+    /// The client's times, in seconds.
     ours: Vec<f64>,
-    /// Empty if `nc` is not there.
+    /// The times of `nc`, in seconds; empty if `nc` is not installed.
     theirs: Vec<f64>,
+    /// The most memory that the client had, in KB.
     peak: u64,
 }
 
@@ -26,19 +27,23 @@ impl BesideNc {
         let (host, port) = (server.address.ip(), server.address.port());
         let mut nc = Command::new("nc");
         nc.args(["-N", &host.to_string(), &port.to_string()]);
-        let (mut ours, mut theirs, mut peak) = (Vec::new(), Vec::new(), 0);
+        let mut ours = Vec::new();
+        let mut theirs = Vec::new();
+        let mut peak = 0;
         for _ in 0..rounds {
-            theirs.extend(time(&mut nc, input, output).map(|(seconds, _)| seconds));
-            let client = time(&mut server.client(&[]), input, output);
-            let (seconds, memory) = client.expect("the client did not end with exit code 0");
+            if let Some(run) = time(&mut nc, input, output) {
+                theirs.push(run.seconds);
+            }
+            let run = time(&mut server.client(&[]), input, output);
+            let run = run.expect("the client did not end with exit code 0");
             check();
-            ours.push(seconds);
-            peak = peak.max(memory);
+            ours.push(run.seconds);
+            peak = peak.max(run.peak);
         }
         BesideNc { ours, theirs, peak }
     }
 
-    /// The client's time in terms of `nc`'s.
+    /// Says how many times `nc`'s time the client takes.
     fn ratio(&self, of: impl Fn(&[f64], &[f64]) -> f64) -> String {
         match self.theirs.len() == self.ours.len() {
             true => format!("{:.2} times nc's time", of(&self.ours, &self.theirs)),
@@ -47,9 +52,15 @@ impl BesideNc {
     }
 }
 
-/// How long a command takes with this input, in seconds, and the most memory that
-/// it had, in KB; nothing if it cannot be run or fails.
-pub fn time(command: &mut Command, input: &Path, output: &Path) -> Option<(f64, u64)> {
+/// One run of a program.
+pub struct Run {
+    pub seconds: f64,
+    /// The most memory that the program had, in KB.
+    pub peak: u64,
+}
+
+/// Runs a command from a file to a file; returns nothing if it cannot be run or fails.
+pub fn time(command: &mut Command, input: &Path, output: &Path) -> Option<Run> {
     command
         .stdin(File::open(input).unwrap())
         .stdout(File::create(output).unwrap());
@@ -58,17 +69,19 @@ pub fn time(command: &mut Command, input: &Path, output: &Path) -> Option<(f64, 
     let mut peak = 0;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
-            return status
-                .success()
-                .then_some((begun.elapsed().as_secs_f64(), peak));
+            if !status.success() {
+                return None;
+            }
+            let seconds = begun.elapsed().as_secs_f64();
+            return Some(Run { seconds, peak });
         }
-        // Once it has ended, the kernel has nothing to say of its memory.
+        // After its end, the kernel no longer says how much memory it had.
         peak = number_in_proc(child.id(), "status", "VmHWM:", 0).unwrap_or(peak);
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// A million lines from a file to a file, each of which is compared afterwards.
+/// Measures a million lines from a file to a file, and compares each line afterwards.
 pub fn a_million_lines(name: &str) {
     const LINES: u64 = 1_000_000;
     let [input, output] = [temporary_file(), temporary_file()];
@@ -93,8 +106,8 @@ pub fn a_million_lines(name: &str) {
     let _ = fs::remove_file(input).and_then(|()| fs::remove_file(output));
 }
 
-/// So many lines that a run takes seconds, where neither the start of a program
-/// nor a slow file has a share. The best time of each is what it can do.
+/// Measures so many lines that a run takes seconds: then neither the start of a program
+/// nor a slow file counts. Shows the best time of each.
 pub fn for_seconds(name: &str) {
     const LINES: u64 = 20_000_000;
     const RUNS: usize = 6;

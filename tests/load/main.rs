@@ -1,15 +1,15 @@
-//! The benchmark: what the server costs beside the barest one of its kind.
+//! The benchmark: how fast the server is, compared with the barest server of its kind.
 //!
-//! The real server, and a loop without limits, checks, deadlines or log, the
-//! baseline, take the same load in turns: from this process, which compares every
-//! reply, each in a process of its own. It is repeated, and what is shown is the
-//! median. The baseline is there twice, and what the two mostly differ by is the
-//! noise. A part of a case's name as an argument selects cases.
+//! The real server and the baseline, a loop without limits, checks, deadlines or log, get
+//! the same load in turns. Each is a process of its own; the load comes from this process,
+//! which compares every reply. A case is repeated, and its line shows medians. The baseline
+//! runs twice, and the median difference between the two is the noise. A part of a case's
+//! name as an argument selects cases.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stdout, unreachable_pub)]
 
-// Not every helper is of use here.
+// The benchmark needs only some of the helpers.
 #[allow(dead_code, unused_imports)]
 #[path = "../util/mod.rs"]
 mod util;
@@ -25,12 +25,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use measure::{Load, SPAN, Sample, compare, served};
-use util::{Server, ask_line, may_open, number_in_proc};
+use util::{Server, ask_line, may_open_files, number_in_proc};
 
 const ROUNDS: usize = 7;
 
 fn main() {
-    // Cargo itself says `--bench`.
+    // Cargo itself adds `--bench`.
     let args: Vec<String> = std::env::args()
         .skip(1)
         .filter(|arg| arg != "--bench")
@@ -38,7 +38,8 @@ fn main() {
     if args.first().is_some_and(|arg| arg == "--baseline") {
         return baseline::serve();
     }
-    may_open(0);
+    // Raises the limit.
+    may_open_files(0);
     // A number is missing where there is no limit.
     let limit = number_in_proc(std::process::id(), "limits", "Max open files", 0)
         .map_or(usize::MAX, |limit| limit as usize);
@@ -99,16 +100,16 @@ fn main() {
     });
 }
 
-/// How many descriptors a server with so many clients must be allowed, or it would
-/// refuse some: it has some for itself, and leaves an eighth each, or 256 and 4096 if
-/// that is less, to connections that are drained and to those that wait for their thread.
-/// This process, which has the clients' ends, has the same limit and needs fewer.
+/// Returns how many descriptors a server needs to refuse none of so many clients. It has
+/// some for itself. It leaves an eighth to connections that are drained (256 at most), and
+/// an eighth to those that wait for their thread (4096 at most). This process, which has
+/// the clients' ends, has the same limit and needs fewer.
 fn descriptors(clients: usize) -> usize {
     let busy = clients + 10;
     busy + busy.div_ceil(3).min(256 + 4096)
 }
 
-/// What the figures were measured on.
+/// Describes the machine on which the figures were measured.
 fn machine() -> String {
     let script = "echo $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), \
                   $(nproc) cores, $(uname -sr), ulimit -n $(ulimit -n)";
@@ -120,8 +121,10 @@ fn machine() -> String {
     String::from_utf8(said).unwrap()
 }
 
+/// Measures connections that each send one message.
 fn churn(address: SocketAddr) -> Sample {
-    let (begun, mut times) = (Instant::now(), Vec::new());
+    let begun = Instant::now();
+    let mut times = Vec::new();
     while begun.elapsed() < SPAN {
         let connecting = Instant::now();
         served(address);
@@ -130,7 +133,8 @@ fn churn(address: SocketAddr) -> Sample {
     Sample::new(times.len(), begun, times)
 }
 
-/// Many connects at once, each of which then asks once. The longest connect.
+/// Connects many clients at once, each of which then sends one message. Returns the longest
+/// time of a connect, in seconds.
 fn burst(server: &Server, clients: usize) -> f64 {
     const THREADS: usize = 16;
     let connects = || {
@@ -164,7 +168,7 @@ fn bursts(name: &str, clients: usize) {
             ", of once with the baseline {:.3} s",
             burst(&baseline::start(), clients)
         ),
-        // That would take most of a minute.
+        // The baseline would take most of a minute.
         _ => println!(),
     }
 }

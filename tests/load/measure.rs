@@ -1,4 +1,4 @@
-//! A load, and what one measurement of it gives.
+//! A load for a server, its measurement, and the comparison with the baseline.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,16 +6,17 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::util::{Server, ask_line, connect, received};
+use crate::util::{Server, acknowledgement, ask_line, connect};
 use crate::{ROUNDS, baseline};
 
-/// How long one measurement goes on.
+/// How long one measurement takes.
 pub const SPAN: Duration = Duration::from_millis(200);
 
-/// What one measurement gave.
+/// The result of one measurement.
 pub struct Sample {
+    /// Messages a second.
     rate: f64,
-    /// Times of replies, sorted.
+    /// The reply times, sorted.
     times: Vec<Duration>,
 }
 
@@ -28,6 +29,7 @@ impl Sample {
         }
     }
 
+    /// Returns a quantile of the reply times, in milliseconds.
     fn quantile(&self, share: f64) -> f64 {
         let index = (self.times.len() - 1) as f64 * share;
         self.times[index as usize].as_secs_f64() * 1000.0
@@ -63,11 +65,13 @@ pub fn compare(name: &str, args: &[&str], measure: impl Fn(SocketAddr) -> Sample
     );
 }
 
-/// Clients that each send a batch of messages and await all its replies.
+/// Clients that each send a batch of messages and then wait for all its replies.
 #[derive(Clone, Copy)]
 pub struct Load {
     pub clients: usize,
+    /// Messages in a batch.
     pub batch: usize,
+    /// Bytes in a message, with its LF.
     pub size: usize,
 }
 
@@ -75,10 +79,10 @@ impl Load {
     pub fn drive(self, address: SocketAddr) -> Sample {
         let text = "x".repeat(self.size - 1);
         let messages = format!("{text}\n").repeat(self.batch);
-        let expected = received(&text).repeat(self.batch);
+        let expected = acknowledgement(&text).repeat(self.batch);
         let threads = self.clients.min(2);
-        // All are there before any thread is, so that none waits in vain for one
-        // that could not connect.
+        // All clients connect before any thread starts: a failed connect would leave the
+        // other threads waiting at the barrier.
         let streams: Vec<TcpStream> = (0..self.clients).map(|_| served(address)).collect();
         let ready = Barrier::new(threads + 1);
         thread::scope(|scope| {
@@ -116,8 +120,8 @@ impl Load {
     }
 }
 
-/// A connection that has asked once: without waiting for each, the baseline's
-/// queue of connections would overflow.
+/// Connects, and waits for one reply. Without the wait, many connects would overflow the
+/// baseline's queue of new connections.
 pub fn served(address: SocketAddr) -> TcpStream {
     let stream = connect(address);
     ask_line(&stream, "hello");

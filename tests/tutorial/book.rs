@@ -38,7 +38,7 @@ fn source(page: &str) -> PathBuf {
 }
 
 #[test]
-fn the_book_names_tests_and_files_that_are_there_and_each_test_of_the_tutorial() {
+fn the_book_names_each_tutorial_test_and_nothing_that_is_missing() {
     let book = fs::read_to_string(Path::new(ROOT).join("src/lib.rs")).unwrap();
     let commands = book
         .lines()
@@ -90,7 +90,7 @@ fn lines_of_code(file: &Path) -> usize {
 }
 
 #[test]
-fn the_book_says_what_each_promise_costs_to_a_quarter() {
+fn the_book_counts_the_lines_of_each_promise_to_a_quarter() {
     let book = fs::read_to_string(Path::new(ROOT).join("src/lib.rs")).unwrap();
     let file_of = |name: &str| {
         let link = format!("//! [`{name}`]: ../src/");

@@ -10,21 +10,21 @@ use crate::programs::{
     naive_client, naive_server, read_to_end, send_at_once, show, show_log, write_until_error,
 };
 use crate::util::{
-    Running, Server, accept, ask_line, await_refusal, client, command, connect, os_error, own_ip,
-    peek, peer, printed, program, read_once, received, run, skip,
+    Running, Server, accept, acknowledgement, ask_line, await_refusal, client, command, connect,
+    installed, os_error, peek, peer, printed, read_once, run, skip, unique_ip,
 };
 
 #[test]
-fn who_closes_at_once_gives_up_the_replies() {
+fn closing_at_once_gives_up_the_replies() {
     // Lines as long as the naive server's buffer, which so tells them apart.
     let line = "x".repeat(1023);
     let sent = format!("{line}\n{line}\n{line}\nbye");
     let close_at_once = |server: &Server| {
-        server.stop();
+        server.pause();
         server.connect().write_all(sent.as_bytes()).unwrap();
-        server.go_on();
+        server.resume();
     };
-    let replies = received(&line).repeat(3) + received("bye").trim_end();
+    let replies = acknowledgement(&line).repeat(3) + acknowledgement("bye").trim_end();
 
     println!("After a close:");
     let naive = naive_server();
@@ -52,16 +52,16 @@ fn who_closes_at_once_gives_up_the_replies() {
 }
 
 #[test]
-fn a_reset_fails_who_is_still_sending() {
+fn a_reset_breaks_a_client_that_is_still_sending() {
     // The second read of the naive server is no text, and its thread ends.
     let first = "x".repeat(1023);
     let no_text = [0xff; 1 << 20];
     let begin = |server: &Server| {
-        server.stop();
+        server.pause();
         let mut stream = server.connect();
         stream.write_all(format!("{first}\n").as_bytes()).unwrap();
         stream.write_all(&no_text[..2000]).unwrap();
-        server.go_on();
+        server.resume();
         stream
     };
     let server = naive_server();
@@ -78,11 +78,11 @@ fn a_reset_fails_who_is_still_sending() {
     let replies = read_to_end(stream);
     println!("real:  it sends all, and reads {} bytes", replies.len());
     let rejected = "Server rejected your message: longer than 65536 bytes\n";
-    assert_eq!(replies, received(&first) + rejected);
+    assert_eq!(replies, acknowledgement(&first) + rejected);
 }
 
 #[test]
-fn a_refusal_is_lost_on_who_is_still_sending() {
+fn a_client_that_is_still_sending_misses_its_refusal() {
     // A client that is refused while it sends line after line.
     let begin_to_send = |address| {
         let mut stream = connect(address);
@@ -111,14 +111,14 @@ fn a_refusal_is_lost_on_who_is_still_sending() {
 }
 
 #[test]
-fn a_client_can_meet_itself() {
+fn a_client_can_connect_to_itself() {
     // A machine of its own, as it were, where 40000 is the only port that the system
     // gives to outgoing connections, and nothing listens there.
     let alone = |client: &Command| {
         let script = "ip link set lo up && \
             echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$0\" \"$@\"";
-        program("ip")?;
-        let mut unshare = program("unshare")?;
+        installed("ip")?;
+        let mut unshare = installed("unshare")?;
         unshare.args(["--map-root-user", "--net", "sh", "-c", script]);
         unshare.arg(client.get_program()).args(client.get_args());
         Some(run(&mut unshare, "hello\n"))
@@ -145,7 +145,7 @@ fn a_client_can_meet_itself() {
 fn silence_is_not_an_end() {
     // As if the cable were cut: the connection stays, and nothing comes.
     let server = naive_server();
-    server.stop();
+    server.pause();
     let mut naive = Running::start(&mut naive_client(server.address));
     naive.send("hello\n");
     let mut real = Running::start(&mut client(server.address, &["--timeout", "0.3"]));
@@ -157,10 +157,10 @@ fn silence_is_not_an_end() {
     real.assert_code(1);
     println!("naive: still waiting");
     // It would wait for ever.
-    server.go_on();
+    server.resume();
     let line = naive.read_line();
     println!("naive: {line:?}, now that the server goes on");
-    let reply = received("hello");
+    let reply = acknowledgement("hello");
     assert_eq!(line, format!("Enter message: Server: {reply}"));
 }
 
@@ -189,7 +189,7 @@ fn a_write_is_not_a_delivery() {
 }
 
 #[test]
-fn who_stays_connected_does_not_see_that_others_are_refused() {
+fn a_long_connection_hides_refusals() {
     // Takes what it reads for a message, as the naive server does.
     let answer = |mut stream: &TcpStream| {
         let mut message = [0; 1024];
@@ -197,7 +197,7 @@ fn who_stays_connected_does_not_see_that_others_are_refused() {
         let reply = [b"Server received your message: ", &message[..length]].concat();
         stream.write_all(&reply).unwrap();
     };
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let mut naive = Running::start(&mut naive_client(address));
     let stays = accept(&listener);
@@ -214,7 +214,10 @@ fn who_stays_connected_does_not_see_that_others_are_refused() {
     real.send("two\n");
     let line = naive.read_line();
     println!("naive: {line:?}, and nothing is wrong");
-    assert_eq!(line, format!("Enter message: Server: {}", received("two")));
+    assert_eq!(
+        line,
+        format!("Enter message: Server: {}", acknowledgement("two"))
+    );
     naive.stdin.take();
     naive.finish().assert(0, "Enter message: ", "");
     let real = real.finish();

@@ -8,7 +8,7 @@ use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::system;
 
 use crate::programs::{naive_client, naive_server, repaired_server, send_at_once, show};
-use crate::util::{Server, ask, ask_line, printed, received, run};
+use crate::util::{Server, acknowledgement, ask, ask_line, printed, run};
 
 #[test]
 fn messages_merge() {
@@ -19,7 +19,7 @@ fn messages_merge() {
     show("real ", sent.concat(), &real);
     // Two writes, one read, one reply.
     assert_eq!(naive, "Server received your message: one\ntwo\n");
-    assert_eq!(real, received("one") + &received("two"));
+    assert_eq!(real, acknowledgement("one") + &acknowledgement("two"));
 }
 
 #[test]
@@ -32,11 +32,11 @@ fn a_long_message_becomes_several() {
     println!("naive: {} replies to one message", replies(&naive));
     println!("real:  {} reply", replies(&real));
     assert_eq!(replies(&naive), 3);
-    assert_eq!(real, received(&text));
+    assert_eq!(real, acknowledgement(&text));
 }
 
 #[test]
-fn after_a_long_reply_each_reply_is_that_to_the_message_before() {
+fn after_a_long_reply_every_reply_is_one_message_late() {
     let long = "x".repeat(1000);
     let input = format!("{long}\nhello\n");
     let naive = run(&mut naive_client(naive_server().address), &*input);
@@ -66,14 +66,14 @@ fn a_character_is_cut() {
     // The first read ends between the two bytes of the é.
     assert!(!naive.contains("Server received"), "{naive}");
     server.log_with("Utf8Error { valid_up_to: 1023, error_len: None }");
-    assert_eq!(real, received(&text));
+    assert_eq!(real, acknowledgement(&text));
 }
 
 #[test]
-fn a_line_without_end_takes_memory() {
+fn a_line_without_an_end_uses_up_memory() {
     const MIB: u64 = 16;
     let flood = |server: &Server, reply: &str| {
-        ask(&server.connect(), "warm up\n", received("warm up"));
+        ask(&server.connect(), "warm up\n", acknowledgement("warm up"));
         let before = server.status("VmHWM");
         let mut stream = server.connect();
         for _ in 0..MIB {

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use crate::programs::{naive, naive_server, read_to_end, repaired_server, serve, show_log};
 use crate::util::{
-    Server, ask, ask_line, await_refusal, eventually, may_start, read_line, received, server,
-    with_threads,
+    Server, acknowledgement, ask, ask_line, await_refusal, eventually, may_start_threads,
+    read_line, server, with_thread_limit,
 };
 
 #[test]
 fn the_queue_of_new_connections_overflows() {
     const CLIENTS: usize = 200;
     let connect_to = |server: Server| {
-        server.stop();
+        server.pause();
         // Less than the second after which a SYN is repeated.
         let patience = Duration::from_millis(500);
         let connect = |_| TcpStream::connect_timeout(&server.address, patience).ok();
@@ -49,7 +49,7 @@ fn exhaust(server: &Server) -> Option<Vec<TcpStream>> {
 fn without_descriptors_the_loop_dies() {
     let server = naive_server();
     let served = server.connect();
-    ask(&served, "hello", received("hello").trim_end());
+    ask(&served, "hello", acknowledgement("hello").trim_end());
     let Some(_clients) = exhaust(&server) else {
         return;
     };
@@ -103,8 +103,10 @@ fn without_descriptors_the_repaired_loop_spins() {
 #[test]
 fn without_threads_spawn_panics() {
     let real = server(&["-q", "--port", "0"]);
-    let (Some(mut naive), Some(mut real)) = (with_threads(30, &naive()), with_threads(30, &real))
-    else {
+    let (Some(mut naive), Some(mut real)) = (
+        with_thread_limit(30, &naive()),
+        with_thread_limit(30, &real),
+    ) else {
         return;
     };
     let connect_60 = |server: &Server| {
@@ -114,7 +116,7 @@ fn without_threads_spawn_panics() {
 
     let naive = serve(&mut naive);
     let served = naive.connect();
-    ask(&served, "hello", received("hello").trim_end());
+    ask(&served, "hello", acknowledgement("hello").trim_end());
     let _clients = connect_60(&naive);
     naive.log_with("failed to spawn thread");
     show_log(&naive);
@@ -132,14 +134,14 @@ fn without_threads_spawn_panics() {
 }
 
 #[test]
-fn a_thread_has_two_mebibytes_of_address_space() {
+fn a_thread_reserves_two_mebibytes_of_address_space() {
     const CLIENTS: u64 = 50;
-    if !may_start(2 * CLIENTS) {
+    if !may_start_threads(2 * CLIENTS) {
         return;
     }
     let each = |server: Server, message: &str| {
         let ask_all = |clients: &[TcpStream]| {
-            let reply = received(message.trim_end());
+            let reply = acknowledgement(message.trim_end());
             clients
                 .iter()
                 .for_each(|client| ask(client, message, reply.trim_end()));

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use crate::programs::{naive_client, naive_server, show};
 use crate::util::{
-    Outcome, Running, Server, client, is_ignored, peer, printed, read_once, received, run, signal,
-    spawn,
+    Outcome, Running, Server, acknowledgement, client, is_signal_ignored, peer, printed, read_once,
+    run, signal, spawn,
 };
 
 #[test]
-fn a_connection_that_ends_takes_messages_with_it() {
+fn a_lost_connection_loses_messages() {
     // The first connection ends with the second message unanswered.
     let breaks_once = || {
         let mut answers = 1;
@@ -46,7 +46,7 @@ fn a_connection_that_ends_takes_messages_with_it() {
 }
 
 #[test]
-fn a_line_comes_twice_unless_both_ends_take_care() {
+fn a_line_arrives_twice_unless_both_ends_take_care() {
     // A server that dies after it has read a line and before it answers.
     let (read, lines) = mpsc::channel();
     let mut dies = true;
@@ -57,7 +57,7 @@ fn a_line_comes_twice_unless_both_ends_take_care() {
             if mem::take(&mut dies) {
                 return;
             }
-            let _ = stream.write_all(received(&line).as_bytes());
+            let _ = stream.write_all(acknowledgement(&line).as_bytes());
         }
     });
     let args = ["-q", "--retry-for", "20"];
@@ -67,17 +67,17 @@ fn a_line_comes_twice_unless_both_ends_take_care() {
     assert_eq!(naive, ["one", "one", "two"]);
 
     // One that is asked to stop, while a line is on its way.
-    if is_ignored(15) {
+    if is_signal_ignored(15) {
         return;
     }
     let mut old = Server::start(&[]);
     let mut client = Running::start(&mut old.client(&args));
     client.send("one\n");
     assert_eq!(client.read_line(), printed(["one"]));
-    old.stop();
+    old.pause();
     client.send("two\n");
     signal(old.id(), "TERM");
-    old.go_on();
+    old.resume();
     old.wait();
     let new = Server::start_at(old.address, &[]);
     client.send("three\n");

@@ -4,22 +4,27 @@ use std::io::Write;
 
 use crate::programs::{naive, naive_server, read_to_end, send_at_once, serve, show};
 use crate::util::{
-    Server, ask, ask_line, await_refusal, children, is_ignored, process_1, received, server, signal,
+    Server, acknowledgement, as_process_1, ask, ask_line, await_refusal, children,
+    is_signal_ignored, server, signal,
 };
 
 #[test]
-fn as_process_1_it_cannot_be_stopped() {
+fn as_process_1_a_program_ignores_sigterm() {
     // As in a container: it is the first process in a room of its own.
-    let Some(mut in_room) = process_1(&naive()) else {
+    let Some(mut in_room) = as_process_1(&naive()) else {
         return;
     };
     let terminate = |server: &Server| signal(children(server.id())[0], "TERM");
     let naive = serve(&mut in_room);
     terminate(&naive);
-    ask(&naive.connect(), "hello", received("hello").trim_end());
+    ask(
+        &naive.connect(),
+        "hello",
+        acknowledgement("hello").trim_end(),
+    );
     println!("naive: serves on after SIGTERM");
 
-    let mut in_room = process_1(&server(&["--port", "0"])).unwrap();
+    let mut in_room = as_process_1(&server(&["--port", "0"])).unwrap();
     let real = Server::spawn(&mut in_room);
     ask_line(&real.connect(), "hello");
     terminate(&real);
@@ -28,18 +33,18 @@ fn as_process_1_it_cannot_be_stopped() {
 }
 
 #[test]
-fn to_stop_it_is_to_lose_what_has_come() {
-    if is_ignored(15) {
+fn a_shutdown_loses_messages_that_have_arrived() {
+    if is_signal_ignored(15) {
         return;
     }
     // A line that has come, and that the server has not read yet.
     let stop_before_it_reads = |server: &Server| {
         let mut stream = server.connect();
         ask_line(&stream, "one");
-        server.stop();
+        server.pause();
         stream.write_all(b"two\n").unwrap();
         signal(server.id(), "TERM");
-        server.go_on();
+        server.resume();
         read_to_end(stream)
     };
     let naive = stop_before_it_reads(&naive_server());
@@ -48,7 +53,7 @@ fn to_stop_it_is_to_lose_what_has_come() {
     show("real ", "two\n", &real);
     assert!(!naive.contains("two"), "{naive}");
     let notice = "Server closed your connection: the server is stopping\n";
-    assert_eq!(real, received("two") + notice);
+    assert_eq!(real, acknowledgement("two") + notice);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::{env, io};
 
-use crate::util::{Server, command, eventually, own_ip, run, spawn, temporary_file};
+use crate::util::{Server, command, eventually, run, spawn, temporary_file, unique_ip};
 
 /// A program whose source is beside this file, compiled unless that was done already.
 fn compiled(name: &str) -> Command {
@@ -52,7 +52,9 @@ pub fn repaired_server() -> Server {
 pub fn serve(command: &mut Command) -> Server {
     let log = temporary_file();
     let output = File::create(&log).unwrap();
-    command.arg(format!("{}:0", own_ip())).stdin(Stdio::null());
+    command
+        .arg(format!("{}:0", unique_ip()))
+        .stdin(Stdio::null());
     command.stdout(output.try_clone().unwrap()).stderr(output);
     let process = spawn(command);
     let address = eventually(|| {
@@ -75,13 +77,13 @@ pub fn naive_client(address: SocketAddr) -> Command {
 /// Sends these pieces while the server stands still, so that all are there when it
 /// reads. Half-closes, and returns what comes back.
 pub fn send_at_once(server: &Server, pieces: &[&[u8]]) -> String {
-    server.stop();
+    server.pause();
     let mut stream = server.connect();
     for piece in pieces {
         stream.write_all(piece).unwrap();
     }
     stream.shutdown(Shutdown::Write).unwrap();
-    server.go_on();
+    server.resume();
     read_to_end(stream)
 }
 

@@ -9,8 +9,8 @@ use tcp_chat::system;
 
 use crate::programs::{naive_server, read_to_end, repaired_server, write_until_error};
 use crate::util::{
-    LIMIT, Probe, Server, answering, ask, ask_line, client, connect, eventually, printed, received,
-    run, signal, stop, take_report, temporary_file, uninterrupted,
+    HANG_LIMIT, Probe, Server, acknowledgement, ask, ask_line, client, connect, eventually, pause,
+    printed, replying_peer, run, signal, take_report, temporary_file, uninterrupted,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -21,12 +21,12 @@ fn nagle_waits_for_a_delayed_acknowledgement() {
     let server = Server::start(&["-q"]);
     // As one adds framing to the naive client: the LF in a write of its own.
     let stream = TcpStream::connect(server.address).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_read_timeout(Some(HANG_LIMIT)).unwrap();
     let mut times: Vec<Duration> = (0..LINES)
         .map(|_| {
             let begun = Instant::now();
             (&stream).write_all(b"hello").unwrap();
-            ask(&stream, "\n", received("hello"));
+            ask(&stream, "\n", acknowledgement("hello"));
             begun.elapsed()
         })
         .collect();
@@ -53,7 +53,7 @@ fn await_threads(server: &Server, threads: u64) {
 }
 
 #[test]
-fn a_drip_holds_a_thread() {
+fn a_client_that_sends_slowly_holds_a_thread() {
     const DRIPS: usize = 5;
     // Both give up who is silent for a second.
     let servers = [repaired_server(), Server::start(&["--timeout", "1"])];
@@ -71,7 +71,7 @@ fn a_drip_holds_a_thread() {
             .filter(|client| (&**client).write_all(b"x").is_ok())
     };
     while drips().count() > DRIPS {
-        assert!(begun.elapsed() < LIMIT, "no client was given up");
+        assert!(begun.elapsed() < HANG_LIMIT, "no client was given up");
         thread::sleep(20 * MS);
     }
     let after = begun.elapsed();
@@ -105,7 +105,7 @@ fn a_peer_that_does_not_read_holds_a_thread() {
     let (error, _naive_stream) = flood(&naive, 300 * MS);
     println!("naive: takes no more, and its thread waits for ever");
     assert!(system::is_timeout(&error), "{error}");
-    let (error, _real_stream) = flood(&real, LIMIT);
+    let (error, _real_stream) = flood(&real, HANG_LIMIT);
     println!("real:  has closed: {error}");
     assert!(!system::is_timeout(&error), "{error}");
     assert_eq!(naive.status("Threads"), threads[0] + 1);
@@ -113,7 +113,7 @@ fn a_peer_that_does_not_read_holds_a_thread() {
 }
 
 #[test]
-fn both_write_and_nobody_reads() {
+fn both_sides_write_and_neither_reads() {
     const LINES: usize = 20 << 10;
     let line = "x".repeat(1023);
     let input = format!("{line}\n").repeat(LINES);
@@ -140,14 +140,14 @@ fn both_write_and_nobody_reads() {
 }
 
 #[test]
-fn a_stall_hides_from_who_waits_for_each_reply() {
+fn waiting_for_each_reply_hides_a_stall() {
     const LINES: usize = 100;
     let stalls = || {
-        answering(|number, line| {
+        replying_peer(|number, line| {
             if number == 20 {
                 thread::sleep(500 * MS);
             }
-            received(line)
+            acknowledgement(line)
         })
     };
     let p90 = thread::scope(|scope| {
@@ -179,7 +179,7 @@ fn a_stall_hides_from_who_waits_for_each_reply() {
 }
 
 #[test]
-fn a_stopped_client_looks_like_a_stopped_server() {
+fn a_paused_client_looks_like_a_paused_server() {
     // Reply times alone are all that most clients have.
     let longest = |stops_client: bool| {
         let server = Server::start(&["-q"]);
@@ -190,7 +190,7 @@ fn a_stopped_client_looks_like_a_stopped_server() {
         } else {
             server.id()
         };
-        stop(id);
+        pause(id);
         thread::sleep(1000 * MS);
         signal(id, "CONT");
         probe.await_replies(50);

@@ -1,8 +1,8 @@
-//! JSON, read as strictly as its standard (RFC 8259) has it.
+//! A JSON reader as strict as the standard (RFC 8259), for what the client reports.
 
 use std::ops::Index;
 
-/// A value.
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
     Null,
@@ -14,7 +14,7 @@ pub enum Json {
 }
 
 impl Json {
-    /// The value that this text is, with nothing but white space round it.
+    /// Reads a text that is one value, with nothing but white space around it.
     #[track_caller]
     pub fn read(text: &str) -> Json {
         let mut rest = text;
@@ -48,7 +48,7 @@ impl Json {
         }
     }
 
-    /// The names of an object's members, in their order.
+    /// Returns the names of an object's members, in their order.
     #[track_caller]
     pub fn names(&self) -> Vec<&str> {
         match self {
@@ -73,12 +73,13 @@ impl Index<&str> for Json {
 
 const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
-/// Takes this text from the front, after white space.
+/// Removes this text from the front, after white space, if it is there.
 fn take(rest: &mut &str, text: &str) -> Option<()> {
     *rest = rest.trim_start_matches(SPACE).strip_prefix(text)?;
     Some(())
 }
 
+/// Takes a value from the front.
 fn value(rest: &mut &str) -> Option<Json> {
     *rest = rest.trim_start_matches(SPACE);
     Some(match rest.chars().next()? {
@@ -102,6 +103,7 @@ fn value(rest: &mut &str) -> Option<Json> {
     })
 }
 
+/// Takes values between brackets, with commas between them.
 fn several<T>(
     rest: &mut &str,
     open: &str,
@@ -119,7 +121,7 @@ fn several<T>(
     Some(all)
 }
 
-/// A minus sign, digits without a zero in front, a fraction, an exponent.
+/// Takes a number: a minus sign, digits without a leading zero, a fraction, an exponent.
 fn number(rest: &mut &str) -> Option<f64> {
     let is_part = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
     let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
@@ -131,10 +133,14 @@ fn number(rest: &mut &str) -> Option<f64> {
     let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
     let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let is_number = [whole, fraction, exponent].into_iter().all(are_digits);
-    let has_zero_in_front = whole.len() > 1 && whole.starts_with('0');
-    (is_number && !has_zero_in_front).then(|| number.parse().ok())?
+    let has_leading_zero = whole.len() > 1 && whole.starts_with('0');
+    if !is_number || has_leading_zero {
+        return None;
+    }
+    number.parse().ok()
 }
 
+/// Takes a string with its quotation marks, and resolves its escapes.
 fn string(rest: &mut &str) -> Option<String> {
     take(rest, "\"")?;
     let mut text = String::new();
@@ -166,7 +172,7 @@ fn string(rest: &mut &str) -> Option<String> {
 }
 
 #[test]
-fn reads_what_is_json_and_nothing_else() {
+fn reads_json_and_rejects_everything_else() {
     let read = Json::read(" {\"a\": [1, -0.5e+2, null], \"\\u0062\\n\": {\"\": true}}\n");
     assert_eq!(read.names(), ["a", "b\n"]);
     assert_eq!(read["a"].list()[1].number(), -50.0);

@@ -1,126 +1,105 @@
-//! What the tests share, one idea in each module.
+//! Helpers that the tests share, one idea in each module. The first line of each module
+//! says what it gives.
 
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-// The server as a process of a test's own.
+// The real programs and other processes.
+mod process;
+mod program;
 mod server_process;
 
-// More threads for the tests than Rust would take.
-mod restart;
-
-// A program that a test has started.
-mod process;
-
-// A program in pipes, how it ended and what it said.
-mod program;
-
-// A terminal of a test's own.
-mod terminal;
-
-// What a test needs that not every machine has.
-mod needs;
-
-// Bytes and lines over a socket.
-mod conversation;
-
-// A server that a test plays itself.
-mod peer;
-
-// Who must be served whatever else goes on.
+// Clients for one purpose each.
 mod bystander;
+mod numbered_client;
+mod probe;
+mod signalled_client;
 
-// What the kernel says of a process.
-mod kernel;
-
-// A network of a test's own.
+// What a test plays itself: sockets, servers, terminals, networks, name servers.
+mod host_names;
 #[cfg(unix)]
 mod network;
+mod peer;
+mod sockets;
+mod terminal;
 
-// A process that is paused again and again.
-mod pauses;
-
-// What no other test uses.
-mod exclusive;
-
-// A client whose lines can be told from all others.
-mod numbered;
-
-// Numbers that look random.
-mod random;
-
-// JSON, read strictly.
+// What is read and checked afterwards.
 mod json;
+mod kernel;
+mod leaks;
+mod report_files;
 
-// What the client writes for `--report`.
-mod report;
+// The machine on which the tests run, and what else runs there.
+mod needs;
+mod pauses;
+mod random;
+mod test_threads;
+mod unique;
 
-// A client that probes its server without end.
-mod probe;
-
-// A client that is sent a signal.
-mod signalled;
-
-// Files in `/etc` that only one process sees.
-mod host_names;
-
-pub use bystander::{Bystander, three_rounds};
-pub use conversation::{
-    accept, accept_unless, ask, ask_line, connect, exchange, last_words, peek, printed, read_line,
-    read_once, received, uninterrupted,
-};
-pub use exclusive::{await_refusal, own_ip, own_name, own_user, temporary_file, unused_address};
-pub use host_names::{NameServer, etc_hosts};
+pub use bystander::Bystander;
+pub use host_names::{NameServer, with_host_addresses};
 pub use json::Json;
 pub use kernel::{number_in_proc, os_error};
+pub use leaks::assert_leaves_nothing_behind;
 pub use needs::{
-    has_ipv6, may_open, may_start, process_1, program, say, skip, strace, threads_allowed,
-    with_threads,
+    as_process_1, has_ipv6, installed, may_open_files, may_start_threads, print_to_stderr, skip,
+    strace, threads_allowed, with_thread_limit,
 };
 #[cfg(unix)]
 pub use network::Network;
-pub use numbered::{Numbered, assert_received_once};
+pub use numbered_client::{NumberedClient, assert_received_once};
 pub use pauses::Pauses;
-pub use peer::{answering, answering_at_the_end, fill_queue, peer};
+pub use peer::{fill_queue, peer, peer_replying_at_the_end, replying_peer};
 pub use probe::Probe;
-pub use process::{Process, children, ended_by, signal, spawn, stop};
+pub use process::{Process, children, ended_by, pause, signal, spawn};
 pub use program::{
-    Outcome, Running, client, client_to, client_with, command, excerpt, is_ignored, run, run_from,
+    Outcome, Running, client, client_to, client_with, command, excerpt, is_signal_ignored, run,
+    run_from,
 };
 pub use random::Random;
-pub use report::{Row, series, take_report};
-use restart::take_more_threads;
+pub use report_files::{Row, read_series, take_report};
 pub use server_process::{Server, announced_address, server};
-pub use signalled::{Signalled, assert_last_words, fill_pipe, full_pipe, signals};
+pub use signalled_client::{
+    SignalledClient, assert_conclusion, ending_signals, fill_pipe, full_pipe,
+};
+pub use sockets::{
+    accept, accept_unless, acknowledgement, ask, ask_line, connect, exchange, peek, printed,
+    read_line, read_once, read_rest, uninterrupted,
+};
 pub use terminal::{PROMPT, at_terminal, client_at_terminal};
+use test_threads::restart_with_more_test_threads;
+pub use unique::{
+    await_refusal, temporary_file, unique_ip, unique_name, unique_user, unused_address,
+};
 
-/// What no step of any test should take, and a hang is taken for.
-pub const LIMIT: Duration = Duration::from_secs(30);
+/// A step of a test that takes longer counts as a hang.
+pub const HANG_LIMIT: Duration = Duration::from_secs(30);
 
-/// Waits for what comes about by itself and has no event to wait for.
+/// Repeats an attempt until it succeeds, for changes that have no event to wait for.
+/// Panics with the last reason if that takes longer than `HANG_LIMIT`.
 pub fn eventually<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
     let begun = Instant::now();
     loop {
         match attempt() {
             Ok(value) => return value,
-            Err(why) if begun.elapsed() > LIMIT => panic!("{why}"),
+            Err(why) if begun.elapsed() > HANG_LIMIT => panic!("{why}"),
             Err(_) => thread::sleep(Duration::from_millis(2)),
         }
     }
 }
 
-/// Held for writing by a test that takes the whole machine for some seconds, and for reading
-/// while a figure is measured.
+/// Locked for writing while a test loads the whole machine for some seconds, and for
+/// reading while a test measures a figure.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Keeps every other test from measuring, as long as the guard is held.
-pub fn take_machine() -> RwLockWriteGuard<'static, ()> {
+/// Keeps every other test from measuring for as long as the guard lives.
+pub fn reserve_machine() -> RwLockWriteGuard<'static, ()> {
     MACHINE.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tries again, a few times, if a figure is not what it should be: a busy machine
-/// falsifies one now and then, and a wrong program each time.
+/// Measures up to ten times until a figure is as expected: a busy machine falsifies one
+/// now and then, but a wrong program falsifies it each time.
 #[track_caller]
 pub fn despite_load<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
     let mut attempt = || {

@@ -1,4 +1,5 @@
-//! What a test needs that not every machine has.
+//! Programs, permissions and limits that not every machine has. A test that lacks one is
+//! skipped: the helper prints that and returns `None` or `false`, and the test returns.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,28 +10,28 @@ use std::panic::Location;
 use std::process::{self, Command};
 use std::sync::OnceLock;
 
-use super::{command, number_in_proc, own_user, run};
+use super::{command, number_in_proc, run, unique_user};
 
-/// Says that the calling test, or a part of it, is skipped. What a test prints is
-/// shown only where it fails; this goes to the standard error itself, and `.ci/run`
-/// counts these lines.
+/// Prints that the calling test, or a part of it, is skipped. `.ci/run` counts these
+/// lines.
 #[track_caller]
 pub fn skip(why: impl Display) {
     let caller = Location::caller();
     let (file, line) = (caller.file(), caller.line());
-    say(format_args!("skipped: {file}:{line}: {why}"));
+    print_to_stderr(format_args!("skipped: {file}:{line}: {why}"));
 }
 
-/// Writes a line to the standard error itself, at once.
-pub fn say(what: impl Display) {
-    let _ = io::stderr().write_all(format!("{what}\n").as_bytes());
+/// Writes a line to the standard error itself: what a test prints with `println` is
+/// shown only if the test fails.
+pub fn print_to_stderr(line: impl Display) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// A program that not every machine has, or `None` where the test is skipped
-/// without it. Where `CI` is set that is a failure, since `.ci/run` installs all of
-/// them there.
+/// Returns a command for a program that not every machine has; skips the test if the
+/// program is not installed. If `CI` is set the test fails instead, because `.ci/run`
+/// installs all of them.
 #[track_caller]
-pub fn program(name: &str) -> Option<Command> {
+pub fn installed(name: &str) -> Option<Command> {
     let path = env::var_os("PATH").unwrap_or_default();
     if env::split_paths(&path).any(|directory| directory.join(name).is_file()) {
         return Some(command(name));
@@ -41,12 +42,12 @@ pub fn program(name: &str) -> Option<Command> {
     None
 }
 
-/// A command that runs another one as process 1, as a container does, where this
-/// process may arrange that. The number of the process is that of its only child.
+/// Returns the command run as process 1, as a container does; skips the test if this
+/// process may not do that. The program is the only child of the started process.
 #[track_caller]
-pub fn process_1(command: &Command) -> Option<Command> {
+pub fn as_process_1(command: &Command) -> Option<Command> {
     let start = |program: &OsStr| {
-        let mut unshare = self::program("unshare")?;
+        let mut unshare = self::installed("unshare")?;
         unshare.args(["--map-root-user", "--pid", "--fork", "--kill-child"]);
         unshare.arg(program);
         Some(unshare)
@@ -61,12 +62,12 @@ pub fn process_1(command: &Command) -> Option<Command> {
     Some(unshare)
 }
 
-/// A command that runs another one under `strace` with these arguments, which show
-/// its system calls or change what they do, where this process may do that.
+/// Returns the command run under `strace` with these arguments, which show its system
+/// calls or change what they do; skips the test if this process may not trace.
 #[track_caller]
 pub fn strace(args: &[&str], command: &Command) -> Option<Command> {
     let start = |program: &OsStr| {
-        let mut strace = self::program("strace")?;
+        let mut strace = self::installed("strace")?;
         strace
             .args(["-f", "-qqq", "-o", "/dev/null"])
             .args(args)
@@ -83,21 +84,22 @@ pub fn strace(args: &[&str], command: &Command) -> Option<Command> {
     Some(strace)
 }
 
-/// A command that runs another one as a user for whom nothing else runs, and who may
-/// have so many threads, where this process may arrange that: the limit counts all of
-/// a user's, and does not hold for root.
+/// Returns the command run with a limit on its threads; skips the test if this process
+/// may not do that. The command runs as a user without other processes, because the
+/// limit counts all threads of a user and does not hold for root.
 #[track_caller]
-pub fn with_threads(threads: u32, command: &Command) -> Option<Command> {
-    let (user, threads) = (own_user().to_string(), format!("--nproc={threads}"));
-    let mut test = program("setpriv")?;
-    let mut setpriv = program("setpriv")?;
+pub fn with_thread_limit(threads: u32, command: &Command) -> Option<Command> {
+    let user = unique_user().to_string();
+    let threads = format!("--nproc={threads}");
+    let mut test = installed("setpriv")?;
+    let mut setpriv = installed("setpriv")?;
     for setpriv in [&mut test, &mut setpriv] {
         setpriv.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
         setpriv.args(["prlimit", &threads]);
     }
-    // Such a user may not even get at the program.
-    let is_there = ["test", "-x"].map(OsStr::new);
-    let tried = run(test.args(is_there).arg(command.get_program()), "");
+    // Such a user may not even be allowed to read the program.
+    test.args(["test", "-x"]).arg(command.get_program());
+    let tried = run(&mut test, "");
     if !tried.status.success() {
         let why = tried.stderr.trim_end();
         skip(format_args!("cannot run it as user {user}: {why}"));
@@ -107,20 +109,19 @@ pub fn with_threads(threads: u32, command: &Command) -> Option<Command> {
     Some(setpriv)
 }
 
-/// Whether this process, and so what it starts, may have so many open files. The
-/// first call raises the limit as far as it goes.
+/// Whether this process, and each that it starts, may have so many open files; skips the
+/// test if not. The first call raises the soft limit to the hard one.
 #[track_caller]
-pub fn may_open(files: u64) -> bool {
+pub fn may_open_files(files: u64) -> bool {
     static LIMIT: OnceLock<u64> = OnceLock::new();
     let limit = *LIMIT.get_or_init(|| {
         let id = process::id().to_string();
-        let [soft, hard] = [0, 1].map(|words| own_limit("Max open files", words));
+        let soft = limit_of_this_process("Max open files", SOFT);
+        let hard = limit_of_this_process("Max open files", HARD);
         let mut prlimit = Command::new("prlimit");
         prlimit.args(["--pid", &id, &format!("--nofile={hard}:")]);
-        match prlimit.status().is_ok_and(|status| status.success()) {
-            true => hard,
-            false => soft,
-        }
+        let is_raised = prlimit.status().is_ok_and(|status| status.success());
+        if is_raised { hard } else { soft }
     });
     if limit < files {
         skip(format_args!("needs {files} open files, of {limit} allowed"));
@@ -128,15 +129,16 @@ pub fn may_open(files: u64) -> bool {
     limit >= files
 }
 
-/// How many threads a test may have, those of the programs that it starts included,
-/// with as many left for the tests beside it.
+/// Returns how many threads a test and the programs that it starts may have together.
+/// As many are left for the tests beside it.
 pub fn threads_allowed() -> u64 {
-    own_limit("Max processes", 0) / 2
+    limit_of_this_process("Max processes", SOFT) / 2
 }
 
-/// Whether a test may have so many threads.
+/// Whether a test and the programs that it starts may have so many threads; skips the
+/// test if not.
 #[track_caller]
-pub fn may_start(threads: u64) -> bool {
+pub fn may_start_threads(threads: u64) -> bool {
     let allowed = threads_allowed();
     if allowed < threads {
         skip(format_args!(
@@ -146,12 +148,18 @@ pub fn may_start(threads: u64) -> bool {
     allowed >= threads
 }
 
-/// One of this process's limits, the soft one before the hard one.
-fn own_limit(name: &str, words: usize) -> u64 {
-    number_in_proc(process::id(), "limits", name, words).unwrap_or(u64::MAX)
+/// The position of the soft limit in a line of `/proc/PID/limits`, after its name.
+const SOFT: usize = 0;
+
+/// The position of the hard limit there.
+const HARD: usize = 1;
+
+/// Returns one of this process's limits; the largest number if there is no limit.
+fn limit_of_this_process(name: &str, position: usize) -> u64 {
+    number_in_proc(process::id(), "limits", name, position).unwrap_or(u64::MAX)
 }
 
-/// Whether this machine has IPv6.
+/// Whether this machine has IPv6; skips the test if not.
 #[track_caller]
 pub fn has_ipv6() -> bool {
     let bound = TcpListener::bind("[::1]:0");

@@ -1,30 +1,29 @@
-//! A test's own network, in which a path can vanish.
+//! A separate network (a namespace) with a server, in which a path can vanish.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
-use super::{Server, program, run, skip};
+use super::{Server, installed, run, skip};
 
-/// A server in its own network (a namespace), at 127.0.0.2. Its clients are at
-/// 127.0.0.1.
+/// A network with a server at 127.0.0.2, whose clients are at 127.0.0.1.
 pub struct Network {
     pub server: Server,
 }
 
 impl Network {
-    /// Starts it, unless this process may not arrange that. TCP gives a connection up
-    /// after some seconds there.
+    /// Starts the network and the server; skips the test if this process may not do that.
+    /// TCP gives up a connection after some seconds there.
     #[track_caller]
     pub fn start(args: &[&str]) -> Option<Self> {
-        // Rules for what comes before the addresses of the machine itself need another
-        // place for those.
+        // The rule for the machine's own addresses has the first priority. It moves to 100
+        // to let `drop_replies` add one before it.
         let script = "ip link set lo up && ip rule add pref 100 lookup local && \
                       ip rule del pref 0 && echo 3 > /proc/sys/net/ipv4/tcp_retries2 && \
                       exec \"$0\" \"$@\"";
-        program("ip")?;
-        program("nsenter")?;
+        installed("ip")?;
+        installed("nsenter")?;
         let isolated = |program: &OsStr| {
-            let mut unshare = self::program("unshare")?;
+            let mut unshare = self::installed("unshare")?;
             unshare.args(["--net", "sh", "-c", script]).arg(program);
             Some(unshare)
         };
@@ -43,7 +42,7 @@ impl Network {
         })
     }
 
-    /// A command that runs another one in this network.
+    /// Returns the command run in this network.
     pub fn run(&self, command: &Command) -> Command {
         let mut nsenter = Command::new("nsenter");
         nsenter
@@ -53,7 +52,7 @@ impl Network {
         nsenter
     }
 
-    /// From now on, the network drops what the server sends.
+    /// Makes the network drop all that the server sends from now on.
     pub fn drop_replies(&self) {
         let mut ip = Command::new("ip");
         ip.args([

@@ -1,11 +1,11 @@
-//! A process that is paused again and again.
+//! Short pauses (SIGSTOP, SIGCONT) of a process, again and again.
 
 use std::process::Command;
 
 use super::{Process, spawn};
 
-/// Pauses a process for 2 ms each 0.1 s (SIGSTOP, SIGCONT), until this is dropped: as
-/// cpulimit, a debugger or a freezer does.
+/// Pauses a process for 2 ms each 0.1 s until this value is dropped, as cpulimit, a
+/// debugger or a freezer does.
 pub struct Pauses {
     process: u32,
     shell: Option<Process>,
@@ -26,7 +26,8 @@ impl Pauses {
 
 impl Drop for Pauses {
     fn drop(&mut self) {
-        // It may be killed between the two signals. The process may have ended.
+        // The shell may be killed between the two signals, so the process may still be
+        // paused. The process may also have ended.
         self.shell.take();
         let mut shell = Command::new("sh");
         shell.args([

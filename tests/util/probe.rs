@@ -1,4 +1,4 @@
-//! A client that probes its server without end, as an engineer's would.
+//! A client with endless input, whose replies, log and report a test watches.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -13,11 +13,12 @@ use super::{
     Json, Process, client, ended_by, eventually, signal, spawn, take_report, temporary_file,
 };
 
-/// A client with an input that never ends, until it is interrupted.
+/// A client that sends the line `x` again and again until `interrupt`.
 pub struct Probe {
     process: Process,
     report: PathBuf,
     stderr: PathBuf,
+    /// How many replies the client has printed.
     printed: Arc<AtomicU64>,
 }
 
@@ -31,7 +32,8 @@ impl Probe {
         let mut stdin = process.stdin.take().unwrap();
         thread::spawn(move || while stdin.write_all(&b"x\n".repeat(500)).is_ok() {});
         let printed = Arc::new(AtomicU64::new(0));
-        let (stdout, count) = (process.stdout.take().unwrap(), Arc::clone(&printed));
+        let stdout = process.stdout.take().unwrap();
+        let count = Arc::clone(&printed);
         thread::spawn(move || {
             let lines = BufReader::new(stdout).lines();
             for _ in lines.map_while(Result::ok) {
@@ -50,7 +52,7 @@ impl Probe {
         self.process.id()
     }
 
-    /// Waits until so many replies more are printed.
+    /// Waits until so many more replies are printed.
     pub fn await_replies(&self, more: u64) {
         let wanted = self.printed.load(Ordering::Relaxed) + more;
         eventually(|| match self.printed.load(Ordering::Relaxed) {
@@ -59,21 +61,23 @@ impl Probe {
         });
     }
 
-    /// What it has written to its standard error so far.
+    /// Returns what the client has written to its standard error so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap()
     }
 
-    /// Waits until its standard error has this text so many times.
+    /// Waits until the standard error has this text so many times.
     pub fn await_stderr(&self, text: &str, times: usize) {
         eventually(|| {
             let stderr = self.stderr();
-            let is_there = stderr.matches(text).count() >= times;
-            is_there.then_some(()).ok_or(stderr)
+            if stderr.matches(text).count() >= times {
+                return Ok(());
+            }
+            Err(stderr)
         });
     }
 
-    /// Ends it by a signal. Returns its report and its standard error.
+    /// Ends the client by SIGTERM. Returns its report and its standard error.
     pub fn interrupt(mut self) -> (Json, String) {
         signal(self.process.id(), "TERM");
         let status = self.process.wait().unwrap();

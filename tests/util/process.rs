@@ -1,4 +1,4 @@
-//! A program that a test has started.
+//! A started program that is killed with its test or if it hangs, and signals to it.
 
 use std::fs;
 use std::io::{self, Read};
@@ -8,17 +8,17 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, Outcome, eventually, say, take_more_threads};
+use super::{HANG_LIMIT, Outcome, eventually, print_to_stderr, restart_with_more_test_threads};
 
-/// A program that a test has started. It is killed when this value is dropped, and
-/// when it is there for longer than any test takes. So nothing hangs that waits for
-/// its end or reads what it writes.
+/// A program that a test has started. It is killed when this value is dropped, or when it
+/// has run for longer than any test takes. So nothing hangs that waits for its end or
+/// reads its output.
 pub struct Process {
     command: String,
     child: Child,
 }
 
-/// What is running, and since when.
+/// The programs that are running (process numbers), and since when.
 static RUNNING: Mutex<Vec<(u32, Instant)>> = Mutex::new(Vec::new());
 
 fn with_running<T>(access: impl FnOnce(&mut Vec<(u32, Instant)>) -> T) -> T {
@@ -27,7 +27,7 @@ fn with_running<T>(access: impl FnOnce(&mut Vec<(u32, Instant)>) -> T) -> T {
 
 /// Starts a program.
 pub fn spawn(command: &mut Command) -> Process {
-    take_more_threads();
+    restart_with_more_test_threads();
     static WATCHDOG: Once = Once::new();
     WATCHDOG.call_once(|| _ = thread::spawn(kill_what_hangs));
     // Of programs that are started at the same time, Wine fails some for no reason.
@@ -47,10 +47,10 @@ pub fn spawn(command: &mut Command) -> Process {
     }
 }
 
-/// Kills what has been running for too long, and what that has started, which may
+/// Kills each program that has run for too long. Kills its children too, because they may
 /// hold its pipes open.
 fn kill_what_hangs() {
-    let hangs = |(_, since): &(u32, Instant)| since.elapsed() > LIMIT * 10;
+    let hangs = |(_, since): &(u32, Instant)| since.elapsed() > HANG_LIMIT * 10;
     loop {
         thread::sleep(Duration::from_secs(1));
         let hung = with_running(|running| {
@@ -58,17 +58,17 @@ fn kill_what_hangs() {
             Some(running.swap_remove(at).0)
         });
         let Some(id) = hung else { continue };
-        say(format_args!("killed process {id}, which hangs"));
+        print_to_stderr(format_args!("killed process {id}, which hangs"));
         let mut processes = children(id);
         processes.push(id);
         kill(&processes);
     }
 }
 
+/// Kills these processes. Some may have ended already.
 fn kill(processes: &[u32]) {
     let mut shell = Command::new("sh");
     shell.args(["-c", "kill -s KILL $@", "sh"]);
-    // Some may have ended already.
     shell
         .args(processes.iter().map(u32::to_string))
         .stderr(Stdio::null());
@@ -76,7 +76,7 @@ fn kill(processes: &[u32]) {
 }
 
 impl Process {
-    /// Waits for its end, which is to come soon, and reads nothing meanwhile.
+    /// Waits for the end of the program, which must come soon. Reads no output until then.
     #[track_caller]
     pub fn await_end(&mut self) {
         eventually(|| match self.child.try_wait().unwrap() {
@@ -85,15 +85,15 @@ impl Process {
         });
     }
 
-    /// Waits for its end, and reads what it writes into pipes until then.
+    /// Waits for the end of the program, and reads its piped output until then.
     pub fn finish(mut self) -> Outcome {
         let stdout = self.stdout.take();
         self.finish_reading(stdout)
     }
 
-    /// Does so where something else has its standard output.
+    /// Does the same as `finish`, but reads the standard output from here.
     pub fn finish_reading(mut self, stdout: Option<impl Read>) -> Outcome {
-        // A pipe that nobody reads would stop it.
+        // The program would block on a pipe that nobody reads.
         let stderr = self.stderr.take();
         let stderr = thread::spawn(move || read_all(stderr));
         let stdout = read_all(stdout);
@@ -131,7 +131,7 @@ impl DerefMut for Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let id = self.id();
-        // They would go on, as those of `strace` do.
+        // Without their parent they would go on, for example those of `strace`.
         let children = children(id);
         let _ = self.kill();
         let _ = self.wait();
@@ -142,7 +142,7 @@ impl Drop for Process {
     }
 }
 
-/// The signal that has ended a program. There is none but on Unix.
+/// Returns the signal that ended a program; only Unix has one.
 pub fn ended_by(status: ExitStatus) -> Option<i32> {
     #[cfg(unix)]
     return std::os::unix::process::ExitStatusExt::signal(&status);
@@ -159,8 +159,8 @@ pub fn signal(process: u32, name: &str) {
     assert!(status.success(), "kill -s {name} {process}: {status}");
 }
 
-/// Stops a process, until all its threads stand still.
-pub fn stop(process: u32) {
+/// Pauses a process (SIGSTOP), and waits until all its threads stand still.
+pub fn pause(process: u32) {
     signal(process, "STOP");
     let threads = format!("/proc/{process}/task");
     eventually(|| {
@@ -175,7 +175,8 @@ pub fn stop(process: u32) {
     });
 }
 
-/// The programs that a process of one thread, as `unshare` is, has started.
+/// Returns the programs that a single-threaded process, for example `unshare`, has
+/// started.
 pub fn children(process: u32) -> Vec<u32> {
     let path = format!("/proc/{process}/task/{process}/children");
     let children = fs::read_to_string(path).unwrap_or_default();

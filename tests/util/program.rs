@@ -1,4 +1,4 @@
-//! A program in pipes, how it ended and what it said.
+//! Commands for the client and others, run in pipes: status, stdout and stderr at the end.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,29 +10,28 @@ use std::thread;
 
 use super::{Process, children, signal, skip, spawn};
 
-/// A program to be run, which is not to heed what the user of these tests has set
-/// for ours.
+/// Returns a command without the `RUST_LOG` of the user who runs these tests.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_remove("RUST_LOG");
     command
 }
 
-/// The client, to be run with these arguments.
+/// Returns a command for the client with these arguments.
 pub fn client_with(args: &[&str]) -> Command {
     let mut command = command(env!("CARGO_BIN_EXE_client"));
     command.args(args);
     command
 }
 
-/// The client, to be run against this host.
+/// Returns a command for the client of the server at this host and port.
 pub fn client_to(host: &str, port: u16, args: &[&str]) -> Command {
     let mut command = client_with(&["--host", host, "--port", &port.to_string()]);
     command.args(args);
     command
 }
 
-/// The client, to be run against the server at this address.
+/// Returns a command for the client of the server at this address.
 pub fn client(address: SocketAddr, args: &[&str]) -> Command {
     client_to(&address.ip().to_string(), address.port(), args)
 }
@@ -42,21 +41,21 @@ pub fn run(command: &mut Command, input: impl Into<Vec<u8>>) -> Outcome {
     let input = input.into();
     let mut running = Running::start(command);
     let mut stdin = running.stdin.take().unwrap();
-    // A program that ends early does not take it all.
+    // A program that ends early does not read all of it.
     thread::spawn(move || stdin.write_all(&input));
     running.finish()
 }
 
-/// Runs a command whose input is this file or the like, to its end.
+/// Runs a command with this file, pipe or socket as its standard input, to its end.
 pub fn run_from(command: &mut Command, stdin: impl Into<Stdio>) -> Outcome {
     let command = command.stdin(stdin).stdout(Stdio::piped());
     spawn(command.stderr(Stdio::piped())).finish()
 }
 
-/// Whether programs that this test starts ignore a signal, since the test was
-/// started so, as by `nohup` or a script's `&`.
+/// Whether the programs that this test starts ignore a signal, because the test itself
+/// was started so, for example by `nohup` or a script's `&`; skips the test if so.
 #[track_caller]
-pub fn is_ignored(number: i32) -> bool {
+pub fn is_signal_ignored(number: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
@@ -92,11 +91,11 @@ impl Running {
         self.process.id()
     }
 
-    /// Signals the programs that this one runs, as `unshare` does.
+    /// Sends a signal to the programs that this one has started, for example `unshare`.
     pub fn signal_child(&self, name: &str) {
-        children(self.id())
-            .into_iter()
-            .for_each(|id| signal(id, name));
+        for id in children(self.id()) {
+            signal(id, name);
+        }
     }
 
     pub fn send(&mut self, text: &str) {
@@ -104,12 +103,12 @@ impl Running {
         stdin.write_all(text.as_bytes()).unwrap();
     }
 
-    /// The next line of the standard output, with its LF.
+    /// Reads the next line of the standard output, with its LF.
     pub fn read_line(&mut self) -> String {
         self.read_until("\n")
     }
 
-    /// The standard output up to and with this text, or to its end.
+    /// Reads the standard output up to and including this text, or to its end.
     pub fn read_until(&mut self, text: &str) -> String {
         let mut read = Vec::new();
         while !read.ends_with(text.as_bytes()) {
@@ -122,13 +121,13 @@ impl Running {
         String::from_utf8(read).unwrap()
     }
 
-    /// Waits for the end; the input stays open unless it was taken.
+    /// Waits for the end. The input stays open unless the test took it.
     pub fn finish(self) -> Outcome {
         self.process.finish_reading(Some(self.stdout))
     }
 }
 
-/// How a program ended and what it said.
+/// How a program ended, and what it wrote.
 pub struct Outcome {
     pub command: String,
     pub status: ExitStatus,
@@ -137,7 +136,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Asserts everything that a user sees.
+    /// Asserts everything that a user sees: the exit code and both streams.
     #[track_caller]
     pub fn assert(&self, code: i32, stdout: impl AsRef<[u8]>, stderr: &str) {
         let as_expected = self.status.code() == Some(code) && self.stdout == stdout.as_ref();
@@ -173,7 +172,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A text, or the beginning of a long one.
+/// Returns a text, or the first 2000 characters of a long one and its length.
 pub fn excerpt(text: &str) -> String {
     match text.char_indices().nth(2000) {
         Some((at, _)) => format!("{}… ({} bytes)", &text[..at], text.len()),

@@ -1,4 +1,4 @@
-//! The server as a process of a test's own.
+//! The server as a process: start, address, log, signals and end.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -7,24 +7,25 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
 use super::{
-    Process, client, command, connect, eventually, number_in_proc, own_ip, program, run, signal,
-    spawn, stop, temporary_file,
+    Process, client, command, connect, eventually, installed, number_in_proc, pause, run, signal,
+    spawn, temporary_file, unique_ip,
 };
 
-/// The server, to be run with these arguments.
+/// Returns a command for the server with these arguments.
 pub fn server(args: &[&str]) -> Command {
     let mut command = command(env!("CARGO_BIN_EXE_server"));
     command.args(args);
     command
 }
 
-/// The address in the line by which a server announces itself, if it is that line.
+/// Returns the address from the line in which a server announces it; nothing if this is
+/// another line.
 pub fn announced_address(line: &str) -> Option<SocketAddr> {
     let address = line.strip_prefix("Server listening on ")?;
     address.trim_end().parse().ok()
 }
 
-/// The server, for as long as this value lives.
+/// A server that runs for as long as this value lives.
 pub struct Server {
     process: Process,
     pub address: SocketAddr,
@@ -32,13 +33,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server on a free port of an address of its own, unless told
-    /// otherwise, and waits until it has announced it.
+    /// Starts the server on a free port, and waits until it has announced its address.
+    /// Without `--host` among the arguments, no other test uses its IP address.
     pub fn start(args: &[&str]) -> Self {
         if args.contains(&"--host") {
             return Self::spawn(server(&["--port", "0"]).args(args));
         }
-        Self::start_at(SocketAddr::new(own_ip(), 0), args)
+        Self::start_at(SocketAddr::new(unique_ip(), 0), args)
     }
 
     /// Starts the server at this address.
@@ -47,12 +48,12 @@ impl Server {
         Self::spawn(server(&["--host", &host, "--port", &port]).args(args))
     }
 
-    /// Runs a command that is or becomes the server.
+    /// Runs a command that is or becomes the server, and waits for the announcement.
     pub fn spawn(command: &mut Command) -> Self {
         Self::spawn_with_input(command, Stdio::null())
     }
 
-    /// Does so with this standard input.
+    /// Does the same as `spawn` with this standard input.
     pub fn spawn_with_input(command: &mut Command, input: impl Into<Stdio>) -> Self {
         let log = temporary_file();
         let stderr = fs::File::create(&log).unwrap();
@@ -70,7 +71,7 @@ impl Server {
         Self::new(process, address, log)
     }
 
-    /// A process that serves at this address and logs to this file.
+    /// Takes over a process that serves at this address and logs to this file.
     pub fn new(process: Process, address: SocketAddr, log: PathBuf) -> Self {
         Server {
             process,
@@ -79,17 +80,19 @@ impl Server {
         }
     }
 
-    /// What the server has written to its standard error so far.
+    /// Returns what the server has written to its standard error so far.
     pub fn log(&self) -> String {
         String::from_utf8(fs::read(&self.log).unwrap()).unwrap()
     }
 
-    /// The log, once a line of it contains this text.
+    /// Waits until the log contains this text. Returns the log.
     pub fn log_with(&self, text: &str) -> String {
         eventually(|| {
-            Some(self.log())
-                .filter(|log| log.contains(text))
-                .ok_or_else(|| format!("no line of the log contains {text:?}:\n{}", self.log()))
+            let log = self.log();
+            if log.contains(text) {
+                return Ok(log);
+            }
+            Err(format!("no line of the log contains {text:?}:\n{log}"))
         })
     }
 
@@ -97,22 +100,25 @@ impl Server {
         connect(self.address)
     }
 
-    /// Stops the process, until all its threads stand still.
-    pub fn stop(&self) {
-        stop(self.id());
+    /// Pauses the server (SIGSTOP), and waits until all its threads stand still.
+    pub fn pause(&self) {
+        pause(self.id());
     }
 
-    pub fn go_on(&self) {
+    /// Ends the pause (SIGCONT).
+    pub fn resume(&self) {
         signal(self.id(), "CONT");
     }
 
-    /// Sets how many open files it may have, where the machine has a program for that.
+    /// Limits how many open files the server may have. Skips the test and returns `false`
+    /// if the program for that is not installed.
     #[track_caller]
     pub fn limit_open_files(&self, limit: u32) -> bool {
-        let Some(mut prlimit) = program("prlimit") else {
+        let Some(mut prlimit) = installed("prlimit") else {
             return false;
         };
-        let (id, limit) = (self.id().to_string(), format!("--nofile={limit}:"));
+        let id = self.id().to_string();
+        let limit = format!("--nofile={limit}:");
         run(prlimit.args(["--pid", &id, &limit]), "").assert(0, "", "");
         true
     }
@@ -121,26 +127,27 @@ impl Server {
         self.process.id()
     }
 
-    /// A number of this process that the kernel keeps in `/proc/PID/status`.
+    /// Returns a number from the server's `/proc/PID/status`; sizes are in KB.
     pub fn status(&self, name: &str) -> u64 {
         number_in_proc(self.id(), "status", &format!("{name}:"), 0).unwrap()
     }
 
-    /// The client, to be run against this server.
+    /// Returns a command for a client of this server.
     pub fn client(&self, args: &[&str]) -> Command {
         client(self.address, args)
     }
 
-    /// Waits for its end.
+    /// Waits for the server's end.
     pub fn wait(&mut self) -> ExitStatus {
         self.process.wait().unwrap()
     }
 
-    /// Stops it gracefully, and waits for its end. Returns its log.
+    /// Shuts the server down (SIGTERM), and asserts exit code 0. Returns its log.
     #[track_caller]
     pub fn terminate(&mut self) -> String {
         signal(self.id(), "TERM");
-        let (status, log) = (self.wait(), self.log());
+        let status = self.wait();
+        let log = self.log();
         assert_eq!(status.code(), Some(0), "{status}: {log}");
         log
     }

@@ -1,23 +1,23 @@
-//! A terminal of a test's own.
+//! The client at a terminal (a pseudo-terminal of `script`), to type to and read from.
 
 use std::net::SocketAddr;
 
-use super::{Running, program};
+use super::{Running, installed};
 
 pub const PROMPT: &str = "Enter message: ";
 
-/// Runs a shell's command line at a terminal, which does not echo what is typed.
-/// The client is `"$CLIENT"` there.
+/// Runs a shell's command line at a terminal that does not echo what is typed; skips the
+/// test if `script` is not installed. The client is `"$CLIENT"` in the command line.
 #[track_caller]
 pub fn at_terminal(line: &str) -> Option<Running> {
-    let mut script = program("script")?;
+    let mut script = installed("script")?;
     script.args(["-E", "never", "-qec", line, "/dev/null"]);
-    // Whose path may hold anything.
+    // By a variable, because its path may hold characters that the shell interprets.
     script.env("CLIENT", env!("CARGO_BIN_EXE_client"));
     Some(Running::start(script.env("SHELL", "/bin/sh")))
 }
 
-/// Runs the client at a terminal.
+/// Runs the client at a terminal, as `at_terminal` does.
 #[track_caller]
 pub fn client_at_terminal(address: SocketAddr, args: &str) -> Option<Running> {
     let (host, port) = (address.ip(), address.port());

@@ -5,7 +5,7 @@ use crate::util::{
 };
 
 #[test]
-fn help_of_both_shows_an_example() {
+fn both_help_texts_show_an_example() {
     for mut program in [server(&["--help"]), client_with(&["--help"])] {
         let outcome = run(&mut program, "");
         outcome.assert_code(0);
@@ -25,24 +25,33 @@ fn usage_errors_exit_with_2() {
         "--timeout=-1",
         "--timeout=0.0001",
     ];
-    let of_server = ["--max-clients=0", "--framing=words", "--idle-timeout=x"];
-    let of_client = [
+    let wrong_for_server = ["--max-clients=0", "--framing=words", "--idle-timeout=x"];
+    let wrong_for_client = [
         "--window=0",
         "--retry-for=-0",
         "--connect-timeout=nan",
         "--window=65537",
         "--port=0",
+        "--rate=0",
+        "--rate=-0",
+        "--rate=-1",
+        "--rate=nan",
+        "--rate=inf",
+        "--rate=-inf",
+        "--rate=1e999",
+        "--rate=x",
+        "--rate=",
     ];
-    for arg in wrong.iter().chain(&of_server) {
+    for arg in wrong.iter().chain(&wrong_for_server) {
         run(&mut server(&[arg]), "").assert_code(2);
     }
-    for arg in wrong.iter().chain(&of_client) {
+    for arg in wrong.iter().chain(&wrong_for_client) {
         run(&mut client_with(&[arg]), "").assert_code(2);
     }
 }
 
 #[test]
-fn the_client_takes_the_host_and_the_port_in_order_too() {
+fn the_client_accepts_host_and_port_as_arguments() {
     let running = Server::start(&["--host", "127.0.0.1"]);
     let port = running.address.port().to_string();
     for host in ["127.0.0.1", "localhost"] {
@@ -74,7 +83,7 @@ fn the_client_takes_the_host_and_the_port_in_order_too() {
         outcome.assert_code(2);
         assert!(outcome.stderr.contains(why), "{outcome}");
     }
-    // Not only the client's user forgets that the port has a flag of its own.
+    // The server, too, has a separate flag for the port.
     let outcome = run(&mut server(&["--host", "localhost:80"]), "");
     outcome.assert_code(2);
     assert!(
@@ -105,7 +114,7 @@ fn listens_and_connects_by_name_and_by_ipv6_address() {
 }
 
 #[test]
-fn a_busy_port_is_one_line_and_exit_code_1() {
+fn a_busy_port_is_a_one_line_error() {
     let first = Server::start(&[]);
     let address = first.address;
     let (host, port) = (address.ip().to_string(), address.port().to_string());
@@ -120,7 +129,7 @@ fn a_busy_port_is_one_line_and_exit_code_1() {
 }
 
 #[test]
-fn failures_are_one_line_whatever_rust_backtrace_says() {
+fn failures_are_one_line_even_with_rust_backtrace() {
     let mut server = server(&["--host", "192.0.2.1"]);
     let why = os_error(99);
     run(server.env("RUST_BACKTRACE", "1"), "").assert(
@@ -143,7 +152,7 @@ fn failures_are_one_line_whatever_rust_backtrace_says() {
 }
 
 #[test]
-fn rust_log_wins_over_quiet_unless_it_is_empty() {
+fn rust_log_overrides_quiet_unless_it_is_empty() {
     for (filter, is_logged) in [("info", true), ("", false), ("warn", false)] {
         let server = Server::spawn(server(&["--port", "0", "-q"]).env("RUST_LOG", filter));
         ask_line(&server.connect(), "hello");

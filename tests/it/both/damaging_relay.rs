@@ -1,4 +1,5 @@
-//! The client over a path that damages what it carries: exit code 0 is a proof.
+//! The client over a path that damages what it carries: exit code 0 proves that the output
+//! is right.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,8 +9,8 @@ use std::thread;
 
 use crate::util::{Random, Server, accept_unless, client, printed, run, threads_allowed};
 
-/// Each kind of damage in either direction, with and without another try, so many
-/// times.
+/// The number of runs: 12 of each kind of damage in either direction, with and without
+/// `--retry-for`.
 const RUNS: u64 = KINDS.len() as u64 * 2 * 2 * 12;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +38,7 @@ const KINDS: [Damage; 9] = [
     Damage::HalfClose,
 ];
 
-/// Carries one direction of a connection and damages it at a line.
+/// Carries one direction of a connection, and damages the line with the number `at`.
 fn carry(from: &TcpStream, mut to: &TcpStream, damage: Damage, at: u64, mut random: Random) {
     let mut lines = BufReader::new(from);
     let mut line = Vec::new();
@@ -48,8 +49,8 @@ fn carry(from: &TcpStream, mut to: &TcpStream, damage: Damage, at: u64, mut rand
             break;
         }
         let mut sent = line.clone();
-        match damage {
-            _ if number != at => {}
+        let damage_here = if number == at { damage } else { Damage::None };
+        match damage_here {
             Damage::None => {}
             Damage::FlipBit => {
                 sent[random.below(line.len() as u64) as usize] ^= 1 << random.below(8)
@@ -68,11 +69,11 @@ fn carry(from: &TcpStream, mut to: &TcpStream, damage: Damage, at: u64, mut rand
             Damage::Close | Damage::HalfClose => break,
         }
         sent.extend(held.take().unwrap_or_default());
-        if to.write_all(&sent).is_err() || number == at && damage == Damage::CutLine {
+        if to.write_all(&sent).is_err() || damage_here == Damage::CutLine {
             break;
         }
     }
-    // The other direction goes on after a half-close only.
+    // After a half-close the other direction goes on; after all else both end.
     let _ = to.shutdown(Shutdown::Write);
     if damage != Damage::HalfClose {
         let _ = to.shutdown(Shutdown::Both);
@@ -80,11 +81,19 @@ fn carry(from: &TcpStream, mut to: &TcpStream, damage: Damage, at: u64, mut rand
     }
 }
 
-/// An address from which everything goes to a server and back, and the first
-/// connections suffer some damage there or on the way back; until it is told to end.
+/// The damage to some connections.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    damage: Damage,
+    /// Whether it is on the way to the server, or else on the way back.
+    is_there: bool,
+}
+
+/// Starts a relay to the server and returns its address. The first one or two connections
+/// are damaged on the way there or back. The relay ends when `ended` is true.
 fn relay(
     server: SocketAddr,
-    (damage, is_there): (Damage, bool),
+    fault: Fault,
     lines: u64,
     mut random: Random,
     ended: Arc<AtomicBool>,
@@ -98,12 +107,19 @@ fn relay(
             number += 1;
             let server = TcpStream::connect(server).unwrap();
             let is_damaged = number <= damaged;
-            let damage = if is_damaged { damage } else { Damage::None };
-            let at = random.below(lines);
-            let (there, back) = match is_there {
-                true => (damage, Damage::None),
-                false => (Damage::None, damage),
+            let damage = if is_damaged {
+                fault.damage
+            } else {
+                Damage::None
             };
+            let at = random.below(lines);
+            let mut there = Damage::None;
+            let mut back = Damage::None;
+            if fault.is_there {
+                there = damage;
+            } else {
+                back = damage;
+            }
             let [first, second] = [(); 2].map(|()| Random(random.below(u64::MAX) | 1));
             thread::spawn(move || {
                 thread::scope(|scope| {
@@ -128,12 +144,13 @@ fn input(random: &mut Random) -> Vec<String> {
 }
 
 #[test]
-fn exit_code_0_means_what_an_undamaged_path_gives_and_nothing_hangs() {
+fn exit_code_0_proves_an_undamaged_output_and_nothing_hangs() {
     let server = Server::start(&["-q"]);
     let next = AtomicU64::new(0);
-    let counts = [(); 2].map(|()| AtomicU64::new(0));
+    let right_runs = AtomicU64::new(0);
+    let wrong_runs = AtomicU64::new(0);
     thread::scope(|scope| {
-        // Each client, its relay and its place at the server have some 18 threads.
+        // Each client, with its relay and its slot of the server, has some 18 threads.
         for _ in 0..(threads_allowed() / 18).clamp(1, 16) {
             scope.spawn(|| {
                 loop {
@@ -148,8 +165,8 @@ fn exit_code_0_means_what_an_undamaged_path_gives_and_nothing_hangs() {
                     let [is_there, retries] = [1, 2].map(|bit| (seed / kinds) & bit > 0);
                     let ended = Arc::new(AtomicBool::new(false));
                     let count = lines.len() as u64;
-                    let damage = (damage, is_there);
-                    let address = relay(server.address, damage, count, random, Arc::clone(&ended));
+                    let fault = Fault { damage, is_there };
+                    let address = relay(server.address, fault, count, random, Arc::clone(&ended));
                     let retry_for = if retries { "5" } else { "0" };
                     let mut command =
                         client(address, &["--timeout", "0.05", "--retry-for", retry_for]);
@@ -158,21 +175,23 @@ fn exit_code_0_means_what_an_undamaged_path_gives_and_nothing_hangs() {
                     ended.store(true, Ordering::Relaxed);
                     let is_right = outcome.stdout == printed(&lines).as_bytes();
                     let code = outcome.status.code();
-                    // One reply more, after all others, leaves the output right.
+                    // A surplus reply after all others fails a run with a right output.
                     let is_surplus = outcome.stderr.contains("unexpected line");
                     let is_proof =
                         code == Some(0) && is_right || code == Some(1) && (!is_right || is_surplus);
                     assert!(
                         is_proof,
-                        "seed {seed}, {damage:?}: right: {is_right}; {outcome}"
+                        "seed {seed}, {fault:?}: right: {is_right}; {outcome}"
                     );
-                    counts[usize::from(is_right)].fetch_add(1, Ordering::Relaxed);
+                    let runs = if is_right { &right_runs } else { &wrong_runs };
+                    runs.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
     });
-    // Neither answer is the only one.
-    let [wrong, right] = counts.map(AtomicU64::into_inner);
+    // Both results must be frequent.
+    let right = right_runs.into_inner();
+    let wrong = wrong_runs.into_inner();
     println!("{right} outputs were right, {wrong} were not");
     assert!(
         wrong > RUNS / 5 && right > RUNS / 5,

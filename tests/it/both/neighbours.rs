@@ -1,7 +1,7 @@
-//! The real programs among which ours live: proxies, a balancer, TLS, and other
-//! clients, with the configuration files that a user starts them with.
+//! Real proxies, a load balancer, TLS and other clients around the server and the client,
+//! with the configuration files that a user starts them with.
 //!
-//! They are no part of a checkout, so `cargo test` leaves these tests out. With the
+//! Few machines have all these programs, so `cargo test` leaves these tests out. With the
 //! programs installed:
 //!
 //! ```text
@@ -18,13 +18,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    LIMIT, Numbered, Process, Running, Server, answering_at_the_end, assert_received_once,
-    await_refusal, client, eventually, printed, received, run, signal, spawn, take_report,
-    temporary_file, unused_address,
+    HANG_LIMIT, NumberedClient, Process, Running, Server, acknowledgement, assert_received_once,
+    await_refusal, client, eventually, peer_replying_at_the_end, printed, run, signal, spawn,
+    take_report, temporary_file, unused_address,
 };
 
-/// A program that is not ours and serves at an address, for as long as this value
-/// lives.
+/// Another project's program that serves at an address for as long as this value lives.
 struct Neighbour {
     command: String,
     process: Process,
@@ -75,7 +74,7 @@ impl Neighbour {
         neighbour
     }
 
-    /// What the program has said so far.
+    /// Returns what the program has written so far.
     fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
     }
@@ -88,7 +87,7 @@ impl Drop for Neighbour {
             signal(self.process.id(), "TERM");
         }
         let begun = Instant::now();
-        while matches!(self.process.try_wait(), Ok(None)) && begun.elapsed() < LIMIT {
+        while matches!(self.process.try_wait(), Ok(None)) && begun.elapsed() < HANG_LIMIT {
             thread::sleep(Duration::from_millis(2));
         }
         let _ = self.process.kill();
@@ -101,8 +100,8 @@ impl Drop for Neighbour {
     }
 }
 
-/// A copy of a file in `tests/neighbours` with these changes to its text. All
-/// else in it is what a user has.
+/// Copies a file of `tests/neighbours` with these changes to its text. All else in it is
+/// what a user has. Returns the copy's path.
 fn configuration(file: &str, changes: &[(&str, &str)]) -> PathBuf {
     let original = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/neighbours")
@@ -117,14 +116,13 @@ fn configuration(file: &str, changes: &[(&str, &str)]) -> PathBuf {
     copy
 }
 
-/// Lets a command be found where Debian keeps daemons, which is not in every
-/// user's PATH.
+/// Adds to a command's PATH where Debian keeps daemons: not every user's PATH has it.
 fn with_system_programs(command: &mut Command) -> &mut Command {
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin"))
 }
 
-/// nginx before the server at this address, with further changes to its file.
+/// Starts nginx before the server at this address, with further changes to its file.
 fn nginx(server: SocketAddr, changes: &[(&str, &str)]) -> Neighbour {
     let address = unused_address();
     let listen = format!("listen {address};");
@@ -139,7 +137,7 @@ fn nginx(server: SocketAddr, changes: &[(&str, &str)]) -> Neighbour {
     Neighbour::start(Command::new("nginx").arg("-c"), "nginx.conf", &all, address)
 }
 
-/// HAProxy before the servers at these addresses.
+/// Starts HAProxy before the servers at these addresses.
 fn haproxy(servers: [SocketAddr; 2]) -> Neighbour {
     haproxy_at(unused_address(), servers)
 }
@@ -156,14 +154,14 @@ fn haproxy_at(address: SocketAddr, servers: [SocketAddr; 2]) -> Neighbour {
     Neighbour::start(command.arg("-f"), "haproxy.cfg", &changes, address)
 }
 
-/// A certificate for `localhost` and its key, as long as this value lives.
+/// A certificate for `localhost` and its key, in files that last as long as this value.
 struct Certificate {
     key: PathBuf,
     certificate: PathBuf,
 }
 
 impl Certificate {
-    /// Makes them as the head of `stunnel-server.conf` says.
+    /// Makes both as the head of `stunnel-server.conf` says.
     fn make() -> Self {
         let [key, certificate] = [(); 2].map(|()| temporary_file());
         let mut openssl = Command::new("openssl");
@@ -186,7 +184,7 @@ impl Drop for Certificate {
     }
 }
 
-/// A TLS connection's two ends.
+/// Two stunnels: the two ends of TLS connections.
 struct Tls {
     client_end: Neighbour,
     _server_end: Neighbour,
@@ -194,8 +192,8 @@ struct Tls {
 }
 
 impl Tls {
-    /// Stunnel beside the server at this address and stunnel beside the client,
-    /// which expects the certificate to be for this name.
+    /// Starts one stunnel beside the server at this address, and one beside the client. The
+    /// latter expects the certificate to be for this name.
     fn start(server: SocketAddr, name: &str) -> Self {
         let files = Certificate::make();
         let (key, certificate) = (files.key.display(), files.certificate.display());
@@ -232,21 +230,21 @@ fn stunnel(file: &str, changes: &[(&str, String)], address: SocketAddr) -> Neigh
     Neighbour::start(&mut Command::new("stunnel"), file, &changes, address)
 }
 
-/// So many that neither a window nor any buffer on the way takes them all.
+/// So many lines that neither a window nor any buffer on the path holds them all.
 const LINES: usize = 100_000;
 
 fn input() -> String {
     (0..LINES).map(|number| format!("{number}\n")).collect()
 }
 
-/// Asserts that the client has every reply over this path.
+/// Asserts that the client gets every reply over this path.
 #[track_caller]
 fn assert_every_reply(address: SocketAddr, args: &[&str]) {
     run(&mut client(address, args), input()).assert(0, printed(0..LINES), "");
 }
 
-/// Asserts that a half-close passes this proxy, before a server that answers
-/// nothing until it has seen one.
+/// Asserts that a half-close passes this proxy. Its server must reply only after the
+/// half-close.
 #[track_caller]
 fn assert_passes_half_close(proxy: &Neighbour) {
     run(&mut client(proxy.address, &["--half-close"]), "1\n2\n3\n").assert(0, printed(1..=3), "");
@@ -261,8 +259,8 @@ fn every_reply_comes_through_nginx() {
 
 #[test]
 #[ignore = "needs nginx with its stream module"]
-fn nginx_takes_a_half_close_for_the_end_and_the_client_says_what_is_missing() {
-    let nginx = nginx(answering_at_the_end(0), &[]);
+fn nginx_closes_at_a_half_close_and_the_client_says_what_is_missing() {
+    let nginx = nginx(peer_replying_at_the_end(0), &[]);
     let address = nginx.address;
     let why = "closed by the server (3 sent, 0 answered)";
     run(&mut client(address, &["--half-close"]), "1\n2\n3\n").assert(
@@ -278,7 +276,7 @@ fn nginx_takes_a_half_close_for_the_end_and_the_client_says_what_is_missing() {
 #[ignore = "needs nginx with its stream module, 1.21.4 or later"]
 fn the_line_that_nginx_needs_to_pass_a_half_close_is_in_its_file() {
     let cure = [("#proxy_half_close on;", "proxy_half_close on;")];
-    assert_passes_half_close(&nginx(answering_at_the_end(0), &cure));
+    assert_passes_half_close(&nginx(peer_replying_at_the_end(0), &cure));
     let server = Server::start(&["-q"]);
     assert_every_reply(nginx(server.address, &cure).address, &["--half-close"]);
 }
@@ -286,7 +284,7 @@ fn the_line_that_nginx_needs_to_pass_a_half_close_is_in_its_file() {
 #[test]
 #[ignore = "needs nginx with its stream module, and OpenBSD's nc"]
 fn nc_loses_replies_through_nginx_and_does_not_say_so() {
-    let nginx = nginx(answering_at_the_end(0), &[]);
+    let nginx = nginx(peer_replying_at_the_end(0), &[]);
     run(&mut nc(nginx.address), "1\n2\n3\n").assert(0, "", "");
 }
 
@@ -297,12 +295,12 @@ fn every_reply_and_a_half_close_come_through_haproxy() {
     let proxy = haproxy(servers.each_ref().map(|server| server.address));
     assert_every_reply(proxy.address, &[]);
     assert_every_reply(proxy.address, &["--half-close"]);
-    assert_passes_half_close(&haproxy([(); 2].map(|()| answering_at_the_end(0))));
+    assert_passes_half_close(&haproxy([(); 2].map(|()| peer_replying_at_the_end(0))));
 }
 
 #[test]
 #[ignore = "needs haproxy"]
-fn a_reload_that_refuses_for_a_while_shows_in_new_connections_alone() {
+fn a_haproxy_reload_is_an_outage_only_for_new_connections() {
     let servers = [(); 2].map(|()| Server::start(&["-q"]));
     let addresses = servers.each_ref().map(|server| server.address);
     let before = haproxy(addresses);
@@ -318,7 +316,7 @@ fn a_reload_that_refuses_for_a_while_shows_in_new_connections_alone() {
     };
     let clients = [start(&[]), start(&["--reconnect-every", "1"])];
     thread::sleep(Duration::from_secs(1));
-    // It lets its connections go on, and accepts no more.
+    // SIGUSR1: HAProxy keeps its connections, and accepts no more.
     signal(before.process.id(), "USR1");
     await_refusal(before.address);
     let begun = Instant::now();
@@ -336,15 +334,12 @@ fn a_reload_that_refuses_for_a_while_shows_in_new_connections_alone() {
     assert_eq!(short["connections"].number(), 500.0);
     let outage = short["longest_outage_seconds"].number();
     let expected = away - 0.03..away * 1.07 + slack;
-    assert!(
-        expected.contains(&outage),
-        "{outage} s in place of {away} s"
-    );
+    assert!(expected.contains(&outage), "{outage} s instead of {away} s");
 }
 
 #[test]
 #[ignore = "needs haproxy"]
-fn which_server_behind_haproxy_has_answered_is_what_the_servers_say_themselves() {
+fn the_report_says_which_server_behind_haproxy_replied() {
     let prefixes = ["one ", "two "];
     let servers = prefixes.map(|prefix| Server::start(&["--reply-prefix", prefix]));
     let proxy = haproxy(servers.each_ref().map(|server| server.address));
@@ -375,15 +370,15 @@ fn which_server_behind_haproxy_has_answered_is_what_the_servers_say_themselves()
 
 #[test]
 #[ignore = "needs haproxy"]
-fn nothing_is_lost_or_doubled_when_servers_behind_haproxy_are_stopped_in_turn() {
+fn nothing_is_lost_or_doubled_when_servers_behind_haproxy_are_shut_down_in_turn() {
     let mut servers = [(); 2].map(|()| Server::start(&[]));
     let proxy = haproxy(servers.each_ref().map(|server| server.address));
     let mut command = client(proxy.address, &["--retry-for", "20"]);
-    let client = Numbered::start("line".to_string(), &mut command, Duration::ZERO);
+    let client = NumberedClient::start("line".to_string(), &mut command, Duration::ZERO);
     let mut logs = Vec::new();
     for _ in 0..2 {
         for server in &mut servers {
-            // Time for lines to be sent, and to turn to the other one.
+            // Time to send lines, and to reconnect to the other server.
             thread::sleep(Duration::from_millis(200));
             logs.push(server.terminate());
             thread::sleep(Duration::from_millis(200));
@@ -403,12 +398,12 @@ fn nothing_is_lost_when_servers_behind_haproxy_are_killed_in_turn() {
     let mut command = client(proxy.address, &["-q", "--retry-for", "20", "--summary"]);
     let mut client = Running::start(&mut command);
     let mut stdin = client.stdin.take().unwrap();
-    let enough = AtomicBool::new(false);
+    let is_enough = AtomicBool::new(false);
     let (lines, outcome) = thread::scope(|scope| {
         let feeder = scope.spawn(|| {
             let (mut lines, begun) = (0, Instant::now());
-            // When something fails, nobody says that it is enough.
-            while !enough.load(Ordering::Relaxed) && begun.elapsed() < LIMIT {
+            // After a failure nobody sets the flag.
+            while !is_enough.load(Ordering::Relaxed) && begun.elapsed() < HANG_LIMIT {
                 let part: String = (lines..lines + 50)
                     .map(|line| format!("{line}\n"))
                     .collect();
@@ -422,17 +417,17 @@ fn nothing_is_lost_when_servers_behind_haproxy_are_killed_in_turn() {
             lines
         });
         let client = scope.spawn(|| client.finish());
-        // Lines are sent all the while, to one of the two; each is killed twice.
+        // While lines are sent to one of the two servers, each is killed twice.
         for _ in 0..2 {
             for server in &mut servers {
                 thread::sleep(Duration::from_millis(200));
                 server.kill();
-                // Time to turn to the other one.
+                // Time to reconnect to the other server.
                 thread::sleep(Duration::from_millis(200));
                 *server = Server::start_at(server.address, &["-q"]);
             }
         }
-        enough.store(true, Ordering::Relaxed);
+        is_enough.store(true, Ordering::Relaxed);
         (feeder.join().unwrap(), client.join().unwrap())
     });
     outcome.assert_code(0);
@@ -453,7 +448,7 @@ fn every_reply_and_a_half_close_come_through_tls() {
     let tls = Tls::start(server.address, "localhost");
     assert_every_reply(tls.client_end.address, &[]);
     assert_every_reply(tls.client_end.address, &["--half-close"]);
-    let tls = Tls::start(answering_at_the_end(0), "localhost");
+    let tls = Tls::start(peer_replying_at_the_end(0), "localhost");
     assert_passes_half_close(&tls.client_end);
 }
 
@@ -466,24 +461,23 @@ fn a_certificate_for_another_name_is_refused() {
     let outcome = run(&mut client(address, &[]), "secret\n");
     outcome.assert_code(1);
     assert_eq!(outcome.stdout, b"", "{outcome}");
-    // Whether the client meets an end or a reset depends on what stunnel had read.
+    // The client sees an end or a reset, depending on what stunnel had read.
     let lost = format!("client: connection to {address} lost with 1 message in flight, ");
     assert!(outcome.stderr.starts_with(&lost), "{outcome}");
     assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
-    // It failed for the name and nothing else, and before anything was sent.
+    // The name was the only reason, and nothing was sent before.
     let log = tls.client_end.log();
     assert!(log.contains("CERT: Subject checks failed"), "{log}");
     assert!(!server.log().contains("secret"), "{}", server.log());
 }
 
-/// A program that answers every client by what `cat` makes of its bytes.
+/// Starts a program that connects every client to a `cat`.
 fn echo(program: &str, args: impl Fn(SocketAddr) -> Vec<String>) -> Neighbour {
     let address = unused_address();
     Neighbour::serve(Command::new(program).args(args(address)), None, address)
 }
 
-/// Asserts that the client verifies this echo, and that it may lack an LF at the end
-/// of its input.
+/// Asserts that the client verifies this echo, even if its input lacks an LF at the end.
 #[track_caller]
 fn assert_echoes(echo: &Neighbour) {
     let input = format!("{}\r\n{}", input(), "no end of line");
@@ -514,18 +508,20 @@ fn an_echo_made_of_socat_and_cat_is_verified() {
     }));
 }
 
-/// OpenBSD's nc, which ends its side of the stream after the input (`-N`).
+/// Returns a command for OpenBSD's nc, which half-closes after the input (`-N`).
 fn nc(address: SocketAddr) -> Command {
     let mut nc = Command::new("nc");
     nc.args(["-N", &address.ip().to_string(), &address.port().to_string()]);
     nc
 }
 
-/// Asserts that another client of the server has every reply.
+/// Asserts that another client program gets every reply of the server.
 #[track_caller]
 fn assert_is_served(other: impl FnOnce(SocketAddr) -> Command) {
     let server = Server::start(&["-q"]);
-    let replies: String = (0..LINES).map(|line| received(&line.to_string())).collect();
+    let replies: String = (0..LINES)
+        .map(|line| acknowledgement(&line.to_string()))
+        .collect();
     run(&mut other(server.address), input()).assert(0, replies, "");
 }
 
@@ -550,8 +546,7 @@ fn ncat_is_served() {
 fn socat_is_served() {
     assert_is_served(|address| {
         let mut socat = Command::new("socat");
-        // Once the input has ended, it waits half a second for replies, unless it
-        // is told otherwise.
+        // By default it waits only half a second for replies after the end of its input.
         socat.args(["-t", "30", "-", &format!("TCP:{address}")]);
         socat
     });

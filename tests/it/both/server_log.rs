@@ -1,5 +1,5 @@
-//! The server's word against the client's: what the client takes for received is
-//! in a server's log.
+//! The client's output against the logs of servers that are killed: each acknowledged line
+//! is in a log.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -13,36 +13,36 @@ use crate::util::{Random, Server, printed, spawn, temporary_file};
 
 const KILLS: usize = 15;
 
-/// All lines have the same length, so the beginning of one is never another.
+/// Returns a line. All lines have the same length, so no line begins with another one.
 fn line(number: usize) -> String {
     format!("line {number:09}")
 }
 
-/// What the servers have logged.
+/// How often the servers have logged each line.
 #[derive(Default)]
 struct Received {
     times: HashMap<String, usize>,
 }
 
 impl Received {
-    /// Takes the log of a server that is dead.
+    /// Counts the lines in the log of a server that was killed.
     fn add(&mut self, log: &str) {
         for entry in log.split_inclusive('\n') {
-            let text = entry
-                .split_once(": Received message: ")
-                .map(|(_, text)| text);
-            match text.map(|text| (text, text.strip_suffix('\n'))) {
-                Some((_, Some(text))) => *self.times.entry(text.to_string()).or_default() += 1,
-                // The log itself may be cut.
-                Some((text, None)) => assert!(line(0).len() >= text.len(), "{entry}"),
-                None => assert!(entry.starts_with('['), "{entry}"),
+            let Some((_, text)) = entry.split_once(": Received message: ") else {
+                assert!(entry.starts_with('['), "{entry}");
+                continue;
+            };
+            match text.strip_suffix('\n') {
+                Some(text) => *self.times.entry(text.to_string()).or_default() += 1,
+                // A kill may cut the last entry of the log.
+                None => assert!(line(0).len() >= text.len(), "{entry}"),
             }
         }
     }
 }
 
 #[test]
-fn each_acknowledged_line_is_in_a_log_and_only_what_was_sent_again_is_there_twice() {
+fn each_acknowledged_line_is_logged_and_only_resent_lines_twice() {
     let mut server = Server::start(&[]);
     let address = server.address;
     let output = temporary_file();
@@ -91,7 +91,7 @@ fn each_acknowledged_line_is_in_a_log_and_only_what_was_sent_again_is_there_twic
         let times = times.unwrap_or_else(|| panic!("no log has {:?}", line(number)));
         copies += times - 1;
     }
-    // What is left is no line; a line that a kill has cut begins like one.
+    // Only lines that a kill has cut are left, and they begin like a line.
     for text in received.times.keys() {
         let zeros = text.replace(|c: char| c.is_ascii_digit(), "0");
         let is_beginning = text.len() < line(0).len() && line(0).starts_with(&zeros);

@@ -1,5 +1,5 @@
-//! The client's last words after a signal, where something else is in the way of
-//! them.
+//! The client's summary and report after a signal, while something hinders them: no reader,
+//! a pause, another signal, an end of the input.
 
 use std::fs;
 use std::io::{PipeReader, Read, Write};
@@ -9,20 +9,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Json, Process, Server, Signalled, assert_last_words, children, command, despite_load, ended_by,
-    eventually, full_pipe, printed, process_1, signal, signals, spawn, take_report, temporary_file,
+    Json, Process, Server, SignalledClient, as_process_1, assert_conclusion, children, command,
+    despite_load, ended_by, ending_signals, eventually, full_pipe, printed, signal, spawn,
+    take_report, temporary_file,
 };
 
-/// A client whose last words nobody reads, with a line of input, which stays open.
-struct Unheard {
+/// A client whose standard error is full and has no reader. Its input is a line, and stays
+/// open.
+struct UnreadClient {
     process: Process,
     report: PathBuf,
     _stdin: ChildStdin,
     _never_read: PipeReader,
 }
 
-impl Unheard {
-    /// Starts it, and waits until a reply shows that signals are watched.
+impl UnreadClient {
+    /// Starts the client, and waits for a reply: then it watches for signals.
     fn start(server: &Server, args: &[&str]) -> Self {
         let (_never_read, full) = full_pipe();
         let report = temporary_file();
@@ -34,7 +36,7 @@ impl Unheard {
         let mut reply = vec![0; printed(["hello"]).len()];
         let stdout = process.stdout.as_mut().unwrap();
         stdout.read_exact(&mut reply).unwrap();
-        Unheard {
+        UnreadClient {
             process,
             report,
             _stdin: stdin,
@@ -42,18 +44,18 @@ impl Unheard {
         }
     }
 
-    /// Waits for its end, and reads its report.
+    /// Waits for the client's end, and reads its report.
     fn end(mut self) -> (ExitStatus, Json) {
         (self.process.wait().unwrap(), take_report(&self.report))
     }
 }
 
 #[test]
-fn a_signal_ends_a_client_in_time_whose_last_words_nobody_reads() {
+fn a_signal_ends_a_client_in_time_even_if_nobody_reads_its_summary() {
     let server = Server::start(&["-q"]);
     thread::scope(|scope| {
         for args in [&["--summary"][..], &["--summary", "--progress"]] {
-            let client = Unheard::start(&server, args);
+            let client = UnreadClient::start(&server, args);
             scope.spawn(move || {
                 signal(client.process.id(), "TERM");
                 let begun = Instant::now();
@@ -69,11 +71,11 @@ fn a_signal_ends_a_client_in_time_whose_last_words_nobody_reads() {
 }
 
 #[test]
-fn a_pause_in_the_last_words_leaves_a_whole_report() {
+fn a_pause_during_the_conclusion_leaves_a_whole_report() {
     let server = Server::start(&["-q"]);
-    let client = Unheard::start(&server, &["--summary"]);
+    let client = UnreadClient::start(&server, &["--summary"]);
     let id = client.process.id();
-    // In this order: it learns of both at once, or is paused while it concludes.
+    // In this order the client sees both at once, or is paused during its conclusion.
     let mut shell = command("sh");
     shell.args(["-c", "kill -s TERM $0; kill -s STOP $0", &id.to_string()]);
     assert!(shell.status().unwrap().success());
@@ -86,18 +88,21 @@ fn a_pause_in_the_last_words_leaves_a_whole_report() {
 }
 
 #[test]
-fn a_second_signal_ends_a_client_at_once_with_the_exit_code_of_the_first() {
+fn a_second_signal_ends_the_client_with_the_exit_code_of_the_first() {
     let server = Server::start(&["-q"]);
-    for (_, second) in signals().into_iter().filter(|(number, _)| *number != 15) {
+    for (_, second) in ending_signals()
+        .into_iter()
+        .filter(|(number, _)| *number != 15)
+    {
         despite_load(|| {
-            // That nobody reads the last words keeps it for a second.
-            let client = Unheard::start(&server, &["--summary"]);
+            // The client waits for a second for a reader of its summary.
+            let client = UnreadClient::start(&server, &["--summary"]);
             signal(client.process.id(), "TERM");
-            eventually(|| {
-                let is_written = fs::metadata(&client.report).unwrap().len() > 0;
-                is_written.then_some(()).ok_or("no report".to_string())
+            eventually(|| match fs::metadata(&client.report).unwrap().len() {
+                0 => Err("no report".to_string()),
+                _ => Ok(()),
             });
-            // Within 100 ms, it would be the first one repeated.
+            // Within 100 ms, a signal counts as the first one repeated.
             thread::sleep(Duration::from_millis(150));
             signal(client.process.id(), second);
             let (status, report) = client.end();
@@ -105,7 +110,7 @@ fn a_second_signal_ends_a_client_at_once_with_the_exit_code_of_the_first() {
             if status.code() == Some(143) {
                 return Ok(());
             }
-            // On a slow machine, the second one comes too late.
+            // On a slow machine the second signal comes too late.
             assert_eq!(ended_by(status), Some(15), "SIGTERM, then SIG{second}");
             Err(format!("SIG{second} had no effect: {status}"))
         });
@@ -113,18 +118,18 @@ fn a_second_signal_ends_a_client_at_once_with_the_exit_code_of_the_first() {
 }
 
 #[test]
-fn as_process_1_it_exits_with_128_and_the_signals_number() {
+fn as_process_1_the_client_exits_with_128_plus_the_signal() {
     let server = Server::start(&["-q"]);
-    for (number, name) in signals() {
-        let Some(mut command) = process_1(&server.client(&[])) else {
+    for (number, name) in ending_signals() {
+        let Some(mut command) = as_process_1(&server.client(&[])) else {
             return;
         };
-        let mut client = Signalled::start(&mut command);
+        let mut client = SignalledClient::start(&mut command);
         client.await_reply();
         signal(children(client.process.id())[0], name);
         let (status, report, stderr) = client.end();
         assert_eq!(status.code(), Some(128 + number), "{status}: {stderr}");
-        assert_last_words(&stderr, &report, (number, name));
+        assert_conclusion(&stderr, &report, (number, name));
     }
 }
 
@@ -137,7 +142,7 @@ fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
         .args(["-c", "trap '' INT HUP; exec \"$0\" \"$@\""])
         .arg(plain.get_program())
         .args(plain.get_args());
-    let mut client = Signalled::start(&mut shell);
+    let mut client = SignalledClient::start(&mut shell);
     for name in ["INT", "HUP"] {
         client.await_reply();
         signal(client.process.id(), name);
@@ -152,18 +157,21 @@ fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
 fn an_end_of_input_together_with_a_signal_shows_one_summary() {
     let server = Server::start(&["-q"]);
     let mut signalled = 0;
-    // By how many microseconds the end of input is later than the start of what
-    // signals. As each run goes, the next one aims at where the two meet.
-    let (mut later, mut step, mut was_signalled) = (1000, 200, false);
+    // How many microseconds the end of input is later than the call of `signal`. Each run
+    // moves it towards the moment at which both arrive together.
+    let mut later = 1000;
+    let mut step = 200;
+    let mut was_signalled = false;
     for _ in 0..50 {
-        let mut client = Signalled::start(&mut server.client(&[]));
+        let mut client = SignalledClient::start(&mut server.client(&[]));
         client.await_reply();
-        let (id, stdin) = (client.process.id(), client.process.stdin.take());
+        let id = client.process.id();
+        let stdin = client.process.stdin.take();
         let closer = thread::spawn(move || {
             thread::sleep(Duration::from_micros(later));
             drop(stdin);
         });
-        // It may have ended already.
+        // The client may have ended already, but not been waited for.
         signal(id, "TERM");
         closer.join().unwrap();
         let (status, report, stderr) = client.end();

@@ -1,5 +1,5 @@
-//! What the end of a run leaves behind: the report whole, and in the output what
-//! the report counts.
+//! The files at the end of a run: the report is whole, and the output has exactly the
+//! replies that the report counts.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -14,13 +14,14 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::util::{
-    Json, LIMIT, Process, Running, Server, answering, client, command, ended_by, eventually,
-    full_pipe, received, run, signal, spawn, strace, take_report, temporary_file, unused_address,
+    HANG_LIMIT, Json, Process, Running, Server, acknowledgement, client, command, ended_by,
+    eventually, full_pipe, replying_peer, run, signal, spawn, strace, take_report, temporary_file,
+    unused_address,
 };
 #[cfg(unix)]
 use crate::util::{Probe, os_error};
 
-/// What stands before the report at the end of a file, and the report.
+/// Returns the text before the report at the end of a file, and the report.
 #[track_caller]
 fn split_report(path: &Path) -> (String, Json) {
     let mut text = fs::read_to_string(path).unwrap();
@@ -31,7 +32,7 @@ fn split_report(path: &Path) -> (String, Json) {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs named pipes in the file system")]
-fn a_report_in_the_file_of_a_standard_stream_is_whole_and_the_last_thing_in_it() {
+fn a_report_in_a_standard_streams_file_is_whole_and_last() {
     let server = Server::start(&["-q"]);
     let file = temporary_file();
     let path = file.to_str().unwrap();
@@ -60,7 +61,7 @@ fn a_report_in_the_file_of_a_standard_stream_is_whole_and_the_last_thing_in_it()
         ),
     ] {
         for (address, code) in [(server.address, 0.0), (unused_address(), 1.0)] {
-            // `2>>` comes after something.
+            // `2>>` appends to something.
             fs::write(&file, "before\n").unwrap();
             let client = client(address, &["--summary", "--report", report]);
             let mut shell = command("sh");
@@ -78,8 +79,13 @@ fn a_report_in_the_file_of_a_standard_stream_is_whole_and_the_last_thing_in_it()
     fs::remove_file(&fifo).unwrap();
 }
 
-/// A client with lines to send for ever, and what they come from.
-fn endless(server: &Server, report: &Path, stdout: &Path, stderr: Stdio) -> (Process, Process) {
+/// Starts a client with endless input. Returns it and the process that writes the input.
+fn start_with_endless_input(
+    server: &Server,
+    report: &Path,
+    stdout: &Path,
+    stderr: Stdio,
+) -> (Process, Process) {
     let mut lines = spawn(command("yes").stdout(Stdio::piped()));
     let mut command = server.client(&["--summary", "--report"]);
     command.arg(report).stdin(lines.stdout.take().unwrap());
@@ -96,7 +102,7 @@ fn after_a_signal_the_output_has_exactly_the_lines_that_the_report_counts() {
         for (report, is_full) in [(&stdout, false), (&other, false), (&other, true)] {
             let (_reader, full) = full_pipe();
             let stderr = if is_full { full } else { Stdio::null() };
-            let (mut client, _lines) = endless(&server, report, &stdout, stderr);
+            let (mut client, _lines) = start_with_endless_input(&server, report, &stdout, stderr);
             eventually(|| match fs::metadata(&stdout).unwrap().len() {
                 0 => Err("no reply".to_string()),
                 _ => Ok(()),
@@ -122,13 +128,13 @@ fn after_a_signal_the_output_has_exactly_the_lines_that_the_report_counts() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs a pipe that can be filled")]
-fn replies_in_a_write_that_does_not_end_do_not_count_as_acknowledged() {
+fn replies_in_an_unfinished_write_do_not_count_as_acknowledged() {
     let (answer, answered) = mpsc::channel();
-    let address = answering(move |number, line| {
+    let address = replying_peer(move |number, line| {
         if number == 2 {
             answer.send(()).unwrap();
         }
-        received(line)
+        acknowledgement(line)
     });
     let report = temporary_file();
     let (_reader, full) = full_pipe();
@@ -141,7 +147,7 @@ fn replies_in_a_write_that_does_not_end_do_not_count_as_acknowledged() {
         .unwrap()
         .write_all(b"one\ntwo\n")
         .unwrap();
-    answered.recv_timeout(LIMIT).unwrap();
+    answered.recv_timeout(HANG_LIMIT).unwrap();
     signal(child.id(), "TERM");
     assert_eq!(ended_by(child.wait().unwrap()), Some(15));
     let lines = &take_report(&report)["lines"];
@@ -150,7 +156,7 @@ fn replies_in_a_write_that_does_not_end_do_not_count_as_acknowledged() {
 }
 
 #[test]
-fn a_signal_right_after_the_report_is_emptied_leaves_a_whole_one() {
+fn a_signal_right_after_emptying_the_report_leaves_a_whole_report() {
     let server = Server::start(&["-q"]);
     let report = temporary_file();
     fs::write(&report, "yesterday's\n").unwrap();
@@ -165,14 +171,14 @@ fn a_signal_right_after_the_report_is_emptied_leaves_a_whole_one() {
     let Some(mut strace) = strace(&args, &client) else {
         return;
     };
-    // Its input stays open, so nothing else ends it.
+    // The input stays open, so only the signal can end the client.
     let outcome = Running::start(&mut strace).finish();
     assert_eq!(ended_by(outcome.status), Some(15), "{outcome}");
     assert_eq!(take_report(&report)["exit"].number(), 143.0, "{outcome}");
 }
 
 #[test]
-fn what_is_wrong_with_a_line_is_told_though_the_run_ends_with_it() {
+fn an_error_in_the_last_line_is_printed_before_the_run_ends() {
     let server = Server::start(&["-q"]);
     let long = "x".repeat(65_537);
     for _ in 0..30 {
@@ -185,7 +191,7 @@ fn what_is_wrong_with_a_line_is_told_though_the_run_ends_with_it() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs a pipe that can be filled")]
-fn last_words_do_not_wait_for_a_report_that_waits_for_a_reader() {
+fn the_summary_does_not_wait_for_a_report_without_a_reader() {
     let server = Server::start(&[]);
     let (_reader, full) = full_pipe();
     let mut client = server.client(&["--summary", "--report", "/dev/stdout"]);
@@ -204,10 +210,10 @@ fn last_words_do_not_wait_for_a_report_that_waits_for_a_reader() {
     assert!(outcome.stderr.contains("0 acknowledged"), "{outcome}");
 }
 
-/// The report against the word of a server that counts what it reads.
+/// Compares the report with the count of a server that counts the lines that it reads.
 #[test]
 #[cfg(unix)]
-fn nothing_is_sent_or_logged_after_the_end_that_the_report_tells_of() {
+fn nothing_is_sent_or_logged_after_the_reported_end() {
     thread::scope(|scope| {
         for (number, rate) in [(0, "1000"), (1, "1000"), (2, "200000"), (3, "200000")] {
             scope.spawn(move || assert_nothing_after_the_end(number, rate));
@@ -219,11 +225,11 @@ fn nothing_is_sent_or_logged_after_the_end_that_the_report_tells_of() {
 fn assert_nothing_after_the_end(number: u64, rate: &str) {
     let lines = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&lines);
-    let address = answering(move |_, line| {
+    let address = replying_peer(move |_, line| {
         counted.fetch_add(1, Ordering::Relaxed);
-        received(line)
+        acknowledgement(line)
     });
-    // The end of the run waits for the row, and the threads could go on until then.
+    // The end of the run waits for a reader of the last row. Until then threads could go on.
     let fifo = temporary_file();
     run(command("mkfifo").arg(&fifo), "").assert_code(0);
     let args = [
@@ -243,15 +249,15 @@ fn assert_nothing_after_the_end(number: u64, rate: &str) {
     let came = lines.load(Ordering::Relaxed) as f64;
     assert!(
         came <= sent,
-        "{came} lines came, {sent} went out: {report:?}"
+        "{came} lines arrived, {sent} were sent: {report:?}"
     );
-    let told = stderr.matches("trying again").count() as f64;
-    assert_eq!(told, report["outage_count"].number(), "{stderr}");
+    let logged = stderr.matches("trying again").count() as f64;
+    assert_eq!(logged, report["outage_count"].number(), "{stderr}");
 }
 
 #[test]
 #[cfg(unix)]
-fn a_file_over_the_limit_of_its_size_is_an_error_like_any_other() {
+fn exceeding_the_file_size_limit_is_an_ordinary_error() {
     let server = Server::start(&["-q"]);
     let path = temporary_file();
     let (host, port) = (
@@ -282,7 +288,7 @@ fn a_file_over_the_limit_of_its_size_is_an_error_like_any_other() {
 }
 
 #[test]
-fn two_things_never_go_into_one_file() {
+fn the_series_never_shares_a_file_with_the_report_or_the_output() {
     let server = Server::start(&["-q"]);
     let path = temporary_file();
     let name = path.to_str().unwrap();

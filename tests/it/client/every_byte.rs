@@ -1,4 +1,4 @@
-//! The client over a path that ends after any byte, in either direction.
+//! The client over a path that is cut after each possible byte, in either direction.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -11,31 +11,36 @@ use crate::util::{
     threads_allowed,
 };
 
-/// An empty line, one that ends in CR LF and holds a character of two bytes, and
-/// a last one that lacks its LF; and lines of which one is rejected.
+/// The first input has an empty line, one with CR LF and a character of two bytes, and a
+/// last one without an LF. The second has a line that is rejected.
 const INPUTS: [&[u8]; 2] = [b"one\n\ngr\xc3\xbcn\r\nbye", b"ab\xff\nbye"];
 
+/// The direction that is cut.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
     There,
     Back,
 }
 
+/// How the client sees the end of its connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum How {
     EndOfFile,
     Reset,
 }
 
-/// A run of the client.
+/// A run of the client, whose first connection is cut.
 struct Case {
     input: &'static [u8],
-    /// All that it sends, and all that is answered to it.
+    /// All that the client sends.
     sent: Vec<u8>,
+    /// All replies to that.
     replies: Vec<u8>,
     way: Way,
     how: How,
+    /// How many bytes pass before the cut.
     after: usize,
+    /// Whether the client connects again.
     retries: bool,
 }
 
@@ -68,23 +73,24 @@ fn every_case(server: &Server) -> Vec<Case> {
     cases
 }
 
-/// How many bytes whole lines at the beginning are.
+/// Returns the length of the whole lines at the beginning.
 fn whole_lines(bytes: &[u8]) -> usize {
     let lf = bytes.iter().rposition(|byte| *byte == b'\n');
     lf.map_or(0, |at| at + 1)
 }
 
+/// Returns the number of line ends.
 fn lines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
 impl Case {
-    /// The replies that the client has when the first connection ends, the last
-    /// of them perhaps cut.
+    /// Returns the replies that the client gets on the first connection; the last one may
+    /// be cut.
     fn first_replies(&self, server: SocketAddr) -> Vec<u8> {
         match (self.way, self.how) {
             (Way::Back, _) => self.replies[..self.after].to_vec(),
-            // The end of the stream makes a message of a line that was cut.
+            // At the end of the stream, a line that was cut is a message.
             (Way::There, How::EndOfFile) => exchange(connect(server), &self.sent[..self.after]),
             (Way::There, How::Reset) => {
                 let answered = lines(&self.sent[..self.after]);
@@ -94,8 +100,7 @@ impl Case {
         }
     }
 
-    /// Carries the first connection as far as it goes, and what comes after it
-    /// as it is.
+    /// Relays the first connection up to the cut, and another one unchanged.
     fn relay(
         &self,
         listener: &TcpListener,
@@ -108,7 +113,7 @@ impl Case {
         client.read_exact(&mut vec![0; self.sent.len() - 1])?;
         match self.how {
             How::EndOfFile => client.read_exact(&mut [0])?,
-            // Closing resets where a byte was not read.
+            // A close with an unread byte resets the connection.
             How::Reset => _ = peek(&client, &mut [0])?,
         }
         match self.way {
@@ -128,7 +133,7 @@ impl Case {
         }
         drop((client, served));
 
-        // Without another try, none has a reason to come.
+        // Without `--retry-for` there is no other connection.
         let Some(client) = accept_unless(listener, is_over) else {
             return Ok(());
         };
@@ -144,7 +149,8 @@ impl Case {
         Ok(())
     }
 
-    /// Runs the client. Returns whether its output was complete.
+    /// Runs the client and checks its output and exit code. Returns whether the output was
+    /// complete.
     fn run(&self, server: SocketAddr) -> bool {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -182,7 +188,7 @@ impl Case {
         );
         let rejected = b"Server rejected your message: ";
         let is_rejected = answers.windows(rejected.len()).any(|part| part == rejected);
-        // Cut before its LF, a message keeps its CR, and so does its reply.
+        // A message that is cut before its LF keeps its CR, and so does its reply.
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("\r\n", "\n");
         let is_complete = text(&answers) == text(&self.replies);
         let code = if is_complete && !is_rejected { 0 } else { 1 };
@@ -192,12 +198,12 @@ impl Case {
 }
 
 #[test]
-fn wherever_a_connection_is_cut_the_output_is_exact_or_the_client_says_that_it_is_not() {
+fn wherever_a_connection_is_cut_the_output_is_exact_or_the_run_fails() {
     let server = Server::start(&["-q"]);
     let cases = every_case(&server);
     let [next, complete] = [(); 2].map(|()| AtomicUsize::new(0));
     thread::scope(|scope| {
-        // Each client, its relay and its places at the server have some 15 threads.
+        // Each client, with its relay and its slots of the server, has some 15 threads.
         for _ in 0..(threads_allowed() / 15).clamp(1, 12) {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {

@@ -1,28 +1,28 @@
-//! The end of one direction of a stream, and paths that take it for the end of
-//! both.
+//! `--half-close`: servers that reply only after it, and paths that close both directions
+//! at it.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::util::{Server, answering_at_the_end, client, peer, printed, read_once, run};
+use crate::util::{Server, client, peer, peer_replying_at_the_end, printed, read_once, run};
 
 fn input(lines: usize) -> String {
     (0..lines).map(|n| format!("{n}\n")).collect()
 }
 
 #[test]
-fn a_server_that_answers_at_the_end_of_the_stream_is_verified_too() {
-    let address = answering_at_the_end(0);
+fn a_server_that_replies_only_after_the_half_close_is_verified() {
+    let address = peer_replying_at_the_end(0);
     let args = ["--half-close", "--window", "10000"];
     let outcome = run(&mut client(address, &args), input(10_000));
     outcome.assert(0, printed(0..10_000), "");
 }
 
 #[test]
-fn such_a_server_needs_a_window_as_large_as_the_input() {
-    let address = answering_at_the_end(0);
+fn replies_only_after_the_half_close_need_a_window_for_all_lines() {
+    let address = peer_replying_at_the_end(0);
     let args = ["--half-close", "--window", "9", "--timeout", "0.5"];
     let outcome = run(&mut client(address, &args), input(10));
     let why = "lost with 9 messages in flight, from line 1: \
@@ -31,8 +31,8 @@ fn such_a_server_needs_a_window_as_large_as_the_input() {
 }
 
 #[test]
-fn each_connection_is_half_closed_once_everything_is_sent() {
-    let address = answering_at_the_end(3);
+fn each_connection_is_half_closed_after_its_last_line() {
+    let address = peer_replying_at_the_end(3);
     let args = ["-q", "--half-close", "--retry-for", "20"];
     run(&mut client(address, &args), input(100)).assert(0, printed(0..100), "");
 }
@@ -43,8 +43,8 @@ fn with_nothing_to_send_a_half_close_changes_nothing() {
     run(&mut server.client(&["--half-close"]), "").assert(0, "", "");
 }
 
-/// A path to this server that delays replies, and takes the end of the client's
-/// direction for the end of both.
+/// Starts a path to this server that delays replies, and closes both directions at a
+/// half-close. Returns its address.
 fn closing_path(server: SocketAddr) -> SocketAddr {
     peer(move |client| {
         let server = TcpStream::connect(server).unwrap();
@@ -67,7 +67,7 @@ fn closing_path(server: SocketAddr) -> SocketAddr {
 }
 
 #[test]
-fn a_path_that_closes_both_directions_is_found_out() {
+fn a_path_that_closes_at_a_half_close_is_detected() {
     let server = Server::start(&["-q"]);
     let address = closing_path(server.address);
     run(&mut client(address, &[]), input(3)).assert(0, printed(0..3), "");

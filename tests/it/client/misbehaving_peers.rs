@@ -1,4 +1,5 @@
-//! The client against peers that misbehave.
+//! The client against servers that misbehave: wrong, cut, long, late or missing replies,
+//! resets and notices.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -8,15 +9,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Running, answering, client, despite_load, fill_queue, number_in_proc, os_error, own_ip, peer,
-    printed, read_once, received, run, take_report, temporary_file,
+    Running, acknowledgement, client, despite_load, fill_queue, number_in_proc, os_error, peer,
+    printed, read_once, replying_peer, run, take_report, temporary_file, unique_ip,
 };
 
 #[test]
-fn a_wrong_reply_is_printed_and_reported_with_wanted_and_got() {
-    let address = answering(|number, line| match number {
+fn a_wrong_reply_is_printed_and_reported_with_the_expected_text() {
+    let address = replying_peer(|number, line| match number {
         2 => "hello\n".to_string(),
-        _ => received(line),
+        _ => acknowledgement(line),
     });
     let outcome = run(&mut client(address, &[]), "one\ntwo\nthree\n");
     outcome.assert(
@@ -28,13 +29,13 @@ fn a_wrong_reply_is_printed_and_reported_with_wanted_and_got() {
 }
 
 #[test]
-fn a_reply_whose_line_does_not_end_is_told_from_none() {
-    // As many a tutorial's server does: it strips the end of line and sends the rest back.
+fn a_reply_without_its_lf_is_reported_differently_from_no_reply() {
+    // Like servers of many tutorials, which strip the end of line before they reply.
     for args in [
         &["--timeout", "0.5"][..],
         &["--timeout", "0.5", "--retry-for", "0.8"],
     ] {
-        let address = answering(|_, line| received(line).trim_end().to_string());
+        let address = replying_peer(|_, line| acknowledgement(line).trim_end().to_string());
         let outcome = run(&mut client(address, args), "hello\n");
         outcome.assert_code(1);
         let why = "no whole reply within 0.5 s: \"Server received your message: hello\" came \
@@ -44,8 +45,8 @@ fn a_reply_whose_line_does_not_end_is_told_from_none() {
 }
 
 #[test]
-fn a_reply_that_is_the_message_is_a_hint_at_a_plain_echo_once() {
-    let address = answering(|_, line| format!("{line}\n"));
+fn the_hint_at_a_plain_echo_is_printed_once() {
+    let address = replying_peer(|_, line| format!("{line}\n"));
     let outcome = run(&mut client(address, &[]), "one\ntwo\n");
     outcome.assert_code(1);
     let hint = "got \"one\" (a plain echo? --reply-prefix '')\n";
@@ -58,7 +59,7 @@ fn a_reply_that_is_the_message_is_a_hint_at_a_plain_echo_once() {
 }
 
 #[test]
-fn a_peer_that_is_no_line_echo_ends_the_run_and_is_asked_no_more() {
+fn a_peer_that_is_no_line_echo_ends_the_run_without_a_reconnect() {
     let connections = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&connections);
     let web_server = peer(move |mut stream| {
@@ -77,19 +78,19 @@ fn a_peer_that_is_no_line_echo_ends_the_run_and_is_asked_no_more() {
 }
 
 #[test]
-fn an_honest_server_behind_a_path_that_cuts_is_asked_again() {
+fn a_message_cut_by_the_path_does_not_prevent_a_reconnect() {
     let mut connections = 0;
     let address = peer(move |mut stream| {
         connections += 1;
         let mut line = String::new();
         let _ = BufReader::new(&stream).read_line(&mut line);
-        // Of the first message only a part arrived, and then the path was gone.
+        // Only a part of the first message arrives, and then the path is gone.
         let text = if connections == 1 {
             "hel"
         } else {
             line.trim_end()
         };
-        let _ = stream.write_all(received(text).as_bytes());
+        let _ = stream.write_all(acknowledgement(text).as_bytes());
         if connections > 1 {
             let _ = read_once(&stream, &mut [0]);
         }
@@ -98,7 +99,7 @@ fn an_honest_server_behind_a_path_that_cuts_is_asked_again() {
         &mut client(address, &["--retry-for", "20", "--window", "1"]),
         "hello\nnext\n",
     );
-    // The damaged reply is found all the same.
+    // The damaged reply is still detected.
     outcome.assert_code(1);
     assert!(!outcome.stderr.contains("no line echo"), "{outcome}");
     assert!(
@@ -109,14 +110,14 @@ fn an_honest_server_behind_a_path_that_cuts_is_asked_again() {
 
 #[test]
 #[cfg(unix)]
-fn a_connection_that_is_reset_at_once_is_reported_as_that_with_its_addresses() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+fn an_immediate_reset_is_reported_with_its_addresses() {
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let report = temporary_file();
     let mut client = client(address, &["-v", "--retry-for", "0.5", "--report"]);
     let mut running = Running::start(client.arg(&report));
     running.send("hello\n");
-    // It is connected as soon as it is in the queue, which is reset as a whole.
+    // The client is connected while it is in the queue. Closing the listener resets it.
     thread::sleep(Duration::from_millis(300));
     drop(listener);
     running.process.await_end();
@@ -137,8 +138,8 @@ fn a_connection_that_is_reset_at_once_is_reported_as_that_with_its_addresses() {
 }
 
 #[test]
-fn the_first_ten_wrong_replies_are_reported_and_then_counted() {
-    let address = answering(|_, line| format!("{line}\r\n"));
+fn after_ten_wrong_replies_further_ones_are_only_counted() {
+    let address = replying_peer(|_, line| format!("{line}\r\n"));
     let input: String = (1..=25).map(|n| format!("{n}\n")).collect();
     let outcome = run(&mut client(address, &[]), input);
     outcome.assert_code(1);
@@ -157,7 +158,7 @@ fn the_first_ten_wrong_replies_are_reported_and_then_counted() {
 
 #[test]
 fn a_long_wrong_reply_is_shown_where_it_differs() {
-    let address = answering(|_, line| received(&line.replace('!', "?")));
+    let address = replying_peer(|_, line| acknowledgement(&line.replace('!', "?")));
     let outcome = run(
         &mut client(address, &[]),
         format!("{}!{}\n", "x".repeat(9_000), "y".repeat(9_000)),
@@ -171,14 +172,14 @@ fn a_long_wrong_reply_is_shown_where_it_differs() {
 }
 
 #[test]
-fn a_peer_that_closes_before_all_is_answered_is_lost() {
+fn a_close_before_the_last_reply_is_a_lost_connection() {
     let address = peer(|mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         for _ in 0..5 {
             lines.next().unwrap().unwrap();
         }
         for line in ["1", "2", "3"] {
-            stream.write_all(received(line).as_bytes()).unwrap();
+            stream.write_all(acknowledgement(line).as_bytes()).unwrap();
         }
     });
     let outcome = run(&mut client(address, &[]), "1\n2\n3\n4\n5\n");
@@ -192,10 +193,10 @@ fn a_peer_that_closes_before_all_is_answered_is_lost() {
 }
 
 #[test]
-fn a_torn_reply_is_never_printed() {
+fn an_incomplete_reply_is_never_printed() {
     let address = peer(|mut stream| {
         let _ = read_once(&stream, &mut [0; 9]);
-        let _ = stream.write_all(received("hello").trim_end().as_bytes());
+        let _ = stream.write_all(acknowledgement("hello").trim_end().as_bytes());
     });
     let outcome = run(&mut client(address, &[]), "hello\n");
     let why =
@@ -208,35 +209,24 @@ fn a_torn_reply_is_never_printed() {
 }
 
 #[test]
-fn a_reply_without_an_end_is_an_error_at_once() {
-    let address = peer(|mut stream| while stream.write_all(&[b'x'; 65_536]).is_ok() {});
-    let outcome = run(&mut client(address, &[]), "hello\n");
-    outcome.assert(
-        1,
-        "",
-        &format!("client: {address}: a reply of more than 65567 bytes\n"),
-    );
-}
-
-#[test]
-fn a_reply_over_the_limit_is_an_error_though_its_end_comes_with_it() {
-    let address = peer(|mut stream| {
+fn a_reply_over_the_limit_is_an_error_with_and_without_its_end() {
+    let without_end = peer(|mut stream| while stream.write_all(&[b'x'; 65_536]).is_ok() {});
+    let with_end = peer(|mut stream| {
         let _ = read_once(&stream, &mut [0; 9]);
         let _ = stream.write_all(&[b'x'; 65_567]);
         let _ = stream.write_all(b"x\n");
-        let _ = stream.write_all(received("hello").as_bytes());
+        let _ = stream.write_all(acknowledgement("hello").as_bytes());
     });
-    let outcome = run(&mut client(address, &[]), "hello\n");
-    outcome.assert(
-        1,
-        "",
-        &format!("client: {address}: a reply of more than 65567 bytes\n"),
-    );
+    for address in [without_end, with_end] {
+        let why = "a reply of more than 65567 bytes";
+        let outcome = run(&mut client(address, &[]), "hello\n");
+        outcome.assert(1, "", &format!("client: {address}: {why}\n"));
+    }
 }
 
 #[test]
 fn more_replies_than_messages_are_an_error() {
-    let address = answering(|_, line| received(line).repeat(2));
+    let address = replying_peer(|_, line| acknowledgement(line).repeat(2));
     let mut client = Running::start(&mut client(address, &[]));
     client.send("hello\n");
     let outcome = client.finish();
@@ -250,7 +240,7 @@ fn more_replies_than_messages_are_an_error() {
 }
 
 #[test]
-fn a_notice_is_the_reason_that_is_given() {
+fn a_notice_is_reported_as_the_reason_for_the_loss() {
     for notice in [
         "Server refused your connection: full",
         "Server closed your connection: \x1b[2J",
@@ -271,7 +261,7 @@ fn a_notice_is_the_reason_that_is_given() {
 }
 
 #[test]
-fn a_peer_that_says_nothing_is_lost_in_time() {
+fn a_silent_peer_is_given_up_after_the_timeout() {
     let address = peer(|stream| _ = BufReader::new(stream).lines().count());
     let begun = Instant::now();
     let outcome = run(&mut client(address, &["--timeout", "0.3"]), "hello\n");
@@ -286,7 +276,7 @@ fn a_peer_that_says_nothing_is_lost_in_time() {
 }
 
 #[test]
-fn bytes_that_are_no_whole_reply_do_not_extend_the_timeout() {
+fn parts_of_a_reply_do_not_extend_the_timeout() {
     let address = peer(|mut stream| {
         while stream.write_all(b"x").is_ok() {
             thread::sleep(Duration::from_millis(20));
@@ -301,8 +291,8 @@ fn bytes_that_are_no_whole_reply_do_not_extend_the_timeout() {
 }
 
 #[test]
-fn without_a_message_in_flight_no_reply_is_awaited() {
-    let address = answering(|_, line| received(line));
+fn without_a_message_in_flight_the_timeout_does_not_run() {
+    let address = replying_peer(|_, line| acknowledgement(line));
     let mut client = Running::start(&mut client(address, &["--timeout", "0.8"]));
     for line in ["one", "two"] {
         client.send(&format!("{line}\n"));
@@ -315,7 +305,7 @@ fn without_a_message_in_flight_no_reply_is_awaited() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs programs that start at once")]
-fn a_connect_that_is_not_answered_ends_in_time() {
+fn an_unanswered_connect_ends_after_the_connect_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let _queue = fill_queue(&listener);
@@ -334,12 +324,12 @@ fn a_connect_that_is_not_answered_ends_in_time() {
 }
 
 #[test]
-fn a_window_of_1_is_lockstep() {
+fn a_window_of_1_sends_one_message_at_a_time() {
     let address = peer(|mut stream| {
-        let mut room = [0; 1024];
-        // As a peer that knows no framing: each read is a message.
-        while let Ok(read @ 1..) = read_once(&stream, &mut room) {
-            let text = String::from_utf8(room[..read].to_vec()).unwrap();
+        let mut buffer = [0; 1024];
+        // Like a peer without framing: each read is a message.
+        while let Ok(read @ 1..) = read_once(&stream, &mut buffer) {
+            let text = String::from_utf8(buffer[..read].to_vec()).unwrap();
             assert!(
                 text.ends_with('\n') && text.matches('\n').count() == 1,
                 "{text:?}"
@@ -353,13 +343,14 @@ fn a_window_of_1_is_lockstep() {
 }
 
 #[test]
-fn no_more_messages_are_in_flight_than_the_window_allows() {
+fn the_window_limits_the_messages_in_flight() {
     let address = peer(|mut stream| {
-        let (mut read, mut room) = (Vec::new(), [0; 1024]);
-        while let Ok(bytes @ 1..) = read_once(&stream, &mut room) {
-            read.extend_from_slice(&room[..bytes]);
+        let mut read = Vec::new();
+        let mut buffer = [0; 1024];
+        while let Ok(bytes @ 1..) = read_once(&stream, &mut buffer) {
+            read.extend_from_slice(&buffer[..bytes]);
             if read.len() >= 7 * 2 {
-                // Nothing more comes while nothing is answered.
+                // Nothing more must arrive while there is no reply.
                 let pause = Some(Duration::from_millis(300));
                 stream.set_read_timeout(pause).unwrap();
             }
@@ -374,9 +365,11 @@ fn no_more_messages_are_in_flight_than_the_window_allows() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs /proc")]
-fn a_million_empty_lines_pass_a_peer_that_answers_before_it_reads_on_and_pauses() {
+fn a_million_empty_lines_to_a_slow_peer_take_little_memory() {
     let address = peer(|mut stream| {
-        let (reply, mut part, mut number) = (received(""), [0; 64], 0);
+        let reply = acknowledgement("");
+        let mut part = [0; 64];
+        let mut number = 0;
         while let Ok(lines @ 1..) = read_once(&stream, &mut part) {
             if number / 250_000 < (number + lines) / 250_000 {
                 thread::sleep(Duration::from_millis(50));
@@ -406,9 +399,9 @@ fn a_million_empty_lines_pass_a_peer_that_answers_before_it_reads_on_and_pauses(
 }
 
 #[test]
-fn a_peer_that_resets_under_load_is_named_as_such() {
+fn a_reset_under_load_is_reported_as_a_reset() {
     let address = peer(|mut stream| {
-        // Closing with unread bytes resets.
+        // A close with unread bytes resets the connection.
         stream.read_exact(&mut [0; 1000]).unwrap();
     });
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! The client's time limits where names and addresses do not answer.
+//! The client's time limits if a name server or an address does not answer.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::Command;
@@ -6,16 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    NameServer, Outcome, Running, Server, client_to, despite_load, etc_hosts, fill_queue, os_error,
-    own_ip, printed, run, strace, take_report, temporary_file, unused_address,
+    NameServer, Outcome, Running, Server, client_to, despite_load, fill_queue, os_error, printed,
+    run, strace, take_report, temporary_file, unique_ip, unused_address, with_host_addresses,
 };
 
-/// The client, to be run against the host of a test's own.
+/// Returns a command for the client of the host that only the test's processes know.
 fn client(port: u16, args: &[&str]) -> Command {
     client_to("host.test", port, args)
 }
 
-/// Runs a client that fails after so many seconds, by its own clock.
+/// Runs a client, and asserts that it fails after so many seconds by its own report.
 #[track_caller]
 fn run_for(seconds: f64, mut client: impl FnMut() -> Option<Command>) -> Option<Outcome> {
     despite_load(|| {
@@ -36,7 +36,7 @@ fn run_for(seconds: f64, mut client: impl FnMut() -> Option<Command>) -> Option<
 }
 
 #[test]
-fn a_dead_name_server_is_waited_for_no_longer_than_allowed() {
+fn a_dead_name_server_does_not_exceed_the_time_limits() {
     for (args, why) in [
         (
             &["--connect-timeout", "0.5"][..],
@@ -61,7 +61,7 @@ fn a_dead_name_server_is_waited_for_no_longer_than_allowed() {
 }
 
 #[test]
-fn a_look_up_that_takes_too_long_is_waited_for_again_and_never_doubled() {
+fn a_slow_look_up_goes_on_and_is_never_started_twice() {
     let Some(names) = NameServer::start() else {
         return;
     };
@@ -71,14 +71,14 @@ fn a_look_up_that_takes_too_long_is_waited_for_again_and_never_doubled() {
         names.serve(&client(7, &args))
     };
     if run_for(0.8, client).is_some() {
-        // One for an address of each kind.
+        // One question for IPv4, one for IPv6.
         let questions = names.count_questions();
         assert!(questions <= 2, "asked {questions} times");
     }
 }
 
 #[test]
-fn a_look_up_that_is_answered_late_still_serves() {
+fn a_late_look_up_result_is_still_used() {
     let Some(names) = NameServer::start() else {
         return;
     };
@@ -101,11 +101,10 @@ fn a_look_up_that_is_answered_late_still_serves() {
 }
 
 #[test]
-fn a_literal_address_is_never_said_to_have_been_looked_up() {
+fn a_literal_address_is_never_reported_as_a_look_up() {
     let address = unused_address();
     let client = crate::util::client(address, &["--connect-timeout", "0.1"]);
-    // A thread that is slow to begin: the first thing that it does is to take its
-    // name.
+    // This delays the start of a thread: its first system call sets its name.
     let args = ["-e", "trace=prctl", "-e", "inject=prctl:delay_enter=200000"];
     let Some(mut strace) = strace(&args, &client) else {
         return;
@@ -113,15 +112,15 @@ fn a_literal_address_is_never_said_to_have_been_looked_up() {
     let why = os_error(111) + "; is the server running there?";
     let expected = format!("client: cannot connect to {address}: {why}\n");
     let mut outcome = run(&mut strace, "");
-    // strace complains of two threads that are delayed at once.
+    // strace itself complains if two threads are delayed at the same time.
     let lines = outcome.stderr.split_inclusive('\n');
     outcome.stderr = lines.filter(|line| !line.starts_with("strace: ")).collect();
     outcome.assert(1, "", &expected);
 }
 
 #[test]
-fn a_connect_without_an_answer_is_given_up_when_the_time_for_an_outage_is_over() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+fn an_unanswered_connect_ends_with_the_limit_for_an_outage() {
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let _queue = fill_queue(&listener);
     for limit in ["10", "0.3"] {
@@ -137,32 +136,31 @@ fn a_connect_without_an_answer_is_given_up_when_the_time_for_an_outage_is_over()
 }
 
 #[test]
-fn a_dead_address_of_a_name_leaves_time_for_a_living_one() {
-    // Which address of a name comes first, the system decides.
+fn a_dead_address_of_a_name_leaves_time_for_a_working_one() {
+    // The system decides which address of a name is first, so both orders are tested.
     thread::scope(|scope| {
-        for swaps in [false, true] {
-            for args in [
-                &["--connect-timeout", "2"][..],
-                &["--connect-timeout", "20", "--retry-for", "2", "-q"],
-            ] {
-                scope.spawn(move || connects_to_the_living(swaps, args));
-            }
+        for args in [
+            &["--connect-timeout", "2"][..],
+            &["--connect-timeout", "20", "--retry-for", "2", "-q"],
+        ] {
+            let dead = unique_ip();
+            let working = unique_ip();
+            scope.spawn(move || assert_connects_to_working_address(dead, working, args));
+            let working = unique_ip();
+            let dead = unique_ip();
+            scope.spawn(move || assert_connects_to_working_address(dead, working, args));
         }
     });
 }
 
-/// Connects by a name with two addresses. A wait for the dead one alone would take all
-/// the time that the client has.
-fn connects_to_the_living(swaps: bool, args: &[&str]) {
-    let (mut dead, mut living) = (own_ip(), own_ip());
-    if swaps {
-        (dead, living) = (living, dead);
-    }
-    let server = Server::start_at(SocketAddr::new(living, 0), &[]);
+/// Asserts that a client connects by a name with two addresses. A wait for the dead one
+/// alone would take all the time that the client has.
+fn assert_connects_to_working_address(dead: IpAddr, working: IpAddr, args: &[&str]) {
+    let server = Server::start_at(SocketAddr::new(working, 0), &[]);
     let port = server.address.port();
     let listener = TcpListener::bind((dead, port)).unwrap();
     let _queue = fill_queue(&listener);
-    if let Some(mut client) = etc_hosts(&client(port, args), &[dead, living]) {
+    if let Some(mut client) = with_host_addresses(&client(port, args), &[dead, working]) {
         let outcome = run(&mut client, "hello\n");
         let is_first = outcome.stderr.contains("cannot connect");
         let dead = SocketAddr::new(dead, port);
@@ -179,11 +177,11 @@ fn connects_to_the_living(swaps: bool, args: &[&str]) {
     }
 }
 
-/// The living address refuses at once while its server is away; the dead one must not take
-/// the time that is left.
+/// While its server is away, the working address refuses at once. Then the dead address must
+/// not take the time that is left.
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn a_dead_second_address_falsifies_no_outage_and_fails_no_run() {
+fn a_dead_second_address_does_not_prolong_an_outage_or_fail_a_run() {
     thread::scope(|scope| {
         for retry_for in ["5", "20"] {
             scope.spawn(move || despite_load(|| check_outage_beside_dead_address(retry_for)));
@@ -192,8 +190,9 @@ fn a_dead_second_address_falsifies_no_outage_and_fails_no_run() {
 }
 
 fn check_outage_beside_dead_address(retry_for: &str) -> Result<(), String> {
-    let (living, dead) = (own_ip(), own_ip());
-    let mut server = Server::start_at(SocketAddr::new(living, 0), &["-q"]);
+    let working = unique_ip();
+    let dead = unique_ip();
+    let mut server = Server::start_at(SocketAddr::new(working, 0), &["-q"]);
     let address = server.address;
     let listener = TcpListener::bind((dead, address.port())).unwrap();
     let _queue = fill_queue(&listener);
@@ -202,7 +201,7 @@ fn check_outage_beside_dead_address(retry_for: &str) -> Result<(), String> {
         address.port(),
         &["-q", "--retry-for", retry_for, "--report"],
     );
-    let Some(mut command) = etc_hosts(command.arg(&report), &[living, dead]) else {
+    let Some(mut command) = with_host_addresses(command.arg(&report), &[working, dead]) else {
         return Ok(());
     };
     let mut client = Running::start(&mut command);

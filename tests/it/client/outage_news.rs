@@ -1,10 +1,11 @@
-//! What the client tells of outages, and of a run that was cut short.
+//! What the client writes to standard error about outages and a run that was cut short.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 
 use crate::util::{
-    Running, Server, Signalled, client, os_error, peer, printed, received, run, unused_address,
+    Running, Server, SignalledClient, acknowledgement, client, os_error, peer, printed, run,
+    unused_address,
 };
 
 /// Asserts that the standard error begins with the two lines of one outage.
@@ -15,30 +16,32 @@ fn assert_outage(stderr: &str, address: SocketAddr, what: &str, sent_again: &str
     let seconds = stderr
         .strip_prefix(&begin)
         .and_then(|rest| rest.strip_prefix(&end))
-        .and_then(|rest| rest.split_once(&format!(" s; {sent_again} sent again\n")))
-        .and_then(|(seconds, _)| seconds.split_once('.'));
-    let is_right = seconds.is_some_and(|(whole, fraction)| {
-        whole.parse::<u32>().is_ok() && fraction.parse::<u32>().is_ok() && fraction.len() == 3
-    });
+        .and_then(|rest| rest.split_once(&format!(" s; {sent_again} sent again\n")));
+    let has_milliseconds = match seconds.and_then(|(seconds, _)| seconds.split_once('.')) {
+        Some((whole, fraction)) => {
+            whole.parse::<u32>().is_ok() && fraction.parse::<u32>().is_ok() && fraction.len() == 3
+        }
+        None => false,
+    };
     assert!(
-        is_right,
+        has_milliseconds,
         "expected:\n{begin}{end}S.SSS s; {sent_again} sent again\ngot:\n{stderr}"
     );
 }
 
 #[test]
-fn an_outage_with_messages_in_flight_is_told_when_it_begins_and_ends() {
+fn an_outage_with_messages_in_flight_is_logged_at_begin_and_end() {
     let mut is_first = true;
     let address = peer(move |mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         if std::mem::take(&mut is_first) {
             let line = lines.next().unwrap().unwrap();
             assert_eq!(lines.by_ref().take(2).count(), 2);
-            stream.write_all(received(&line).as_bytes()).unwrap();
+            stream.write_all(acknowledgement(&line).as_bytes()).unwrap();
             return;
         }
         for line in lines.map_while(Result::ok) {
-            stream.write_all(received(&line).as_bytes()).unwrap();
+            stream.write_all(acknowledgement(&line).as_bytes()).unwrap();
         }
     });
     let outcome = run(&mut client(address, &["--retry-for", "20"]), "1\n2\n3\n");
@@ -55,9 +58,9 @@ fn an_outage_with_messages_in_flight_is_told_when_it_begins_and_ends() {
 }
 
 #[test]
-fn an_outage_from_the_first_connect_on_is_told_when_it_begins_and_ends() {
+fn an_outage_at_the_first_connect_is_logged_at_begin_and_end() {
     let address = unused_address();
-    let mut client = Signalled::start(&mut client(address, &["--retry-for", "20"]));
+    let mut client = SignalledClient::start(&mut client(address, &["--retry-for", "20"]));
     client.await_stderr("; trying again for up to 20 s\n");
     let _server = Server::start_at(address, &[]);
     client.await_reply();
@@ -69,9 +72,9 @@ fn an_outage_from_the_first_connect_on_is_told_when_it_begins_and_ends() {
 }
 
 #[test]
-fn a_close_of_an_idle_connection_is_told_with_nothing_missing() {
+fn a_close_of_an_idle_connection_is_logged_with_nothing_missing() {
     let server = Server::start(&["--idle-timeout", "0.5"]);
-    let mut client = Signalled::start(&mut server.client(&["--retry-for", "20"]));
+    let mut client = SignalledClient::start(&mut server.client(&["--retry-for", "20"]));
     client.await_reply();
     client.await_stderr("; trying again for up to 20 s\n");
     let mut stdin = client.process.stdin.take().unwrap();
@@ -96,11 +99,11 @@ fn a_close_of_an_idle_connection_is_told_with_nothing_missing() {
 }
 
 #[test]
-fn a_run_that_was_cut_short_does_not_look_healthy() {
+fn the_summary_of_a_run_that_was_cut_short_says_so() {
     let address = peer(|mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let line = lines.next().unwrap().unwrap();
-        stream.write_all(received(&line).as_bytes()).unwrap();
+        stream.write_all(acknowledgement(&line).as_bytes()).unwrap();
     });
     let mut running = Running::start(&mut client(address, &["--summary"]));
     running.send("one\n");

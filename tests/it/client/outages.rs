@@ -1,4 +1,4 @@
-//! The client across outages: nothing is lost, and nothing printed twice.
+//! The client across outages (`--retry-for`): no reply is lost, and none is printed twice.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -8,12 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    PROMPT, Random, Running, Server, client, client_at_terminal, eventually, os_error, peer,
-    printed, received, run, spawn, temporary_file, unused_address,
+    PROMPT, Random, Running, Server, acknowledgement, client, client_at_terminal, eventually,
+    os_error, peer, printed, run, spawn, temporary_file, unused_address,
 };
 
 #[test]
-fn every_line_is_printed_once_and_in_order_however_often_the_server_is_killed() {
+fn despite_kills_each_line_is_printed_once_and_in_order() {
     const KILLS: usize = 8;
     let mut server = Server::start(&["-q"]);
     let address = server.address;
@@ -64,7 +64,7 @@ fn every_line_is_printed_once_and_in_order_however_often_the_server_is_killed() 
 }
 
 #[test]
-fn it_waits_at_the_start_for_a_server_that_is_not_up_yet() {
+fn the_client_waits_for_a_server_that_is_not_up_yet() {
     let address = unused_address();
     let mut client = Running::start(&mut client(address, &["-v", "--retry-for", "20"]));
     client.send("hello\n");
@@ -89,7 +89,7 @@ fn it_waits_at_the_start_for_a_server_that_is_not_up_yet() {
 }
 
 #[test]
-fn it_gives_up_in_time_with_what_is_unacknowledged() {
+fn the_client_gives_up_in_time_and_counts_what_is_unacknowledged() {
     let address = unused_address();
     let begun = Instant::now();
     let outcome = run(
@@ -112,7 +112,7 @@ fn it_gives_up_in_time_with_what_is_unacknowledged() {
 
 #[test]
 fn a_connect_alone_does_not_end_an_outage() {
-    // As a proxy whose server is dead.
+    // Like a proxy whose server is dead.
     let address = peer(drop);
     let begun = Instant::now();
     let outcome = run(&mut client(address, &["--retry-for", "0.5"]), "hello\n");
@@ -123,7 +123,7 @@ fn a_connect_alone_does_not_end_an_outage() {
 }
 
 #[test]
-fn a_peer_that_accepts_and_says_nothing_does_not_end_an_outage_either() {
+fn a_peer_that_accepts_and_stays_silent_does_not_end_an_outage() {
     let mut first = true;
     let address = peer(move |stream| match std::mem::take(&mut first) {
         true => drop(stream),
@@ -136,7 +136,7 @@ fn a_peer_that_accepts_and_says_nothing_does_not_end_an_outage_either() {
 }
 
 #[test]
-fn a_refused_client_comes_again_until_it_is_served() {
+fn a_refused_client_reconnects_until_it_is_served() {
     let server = Server::start(&["--max-clients", "1"]);
     let holder = server.connect();
     let mut client = Running::start(&mut server.client(&["--retry-for", "20"]));
@@ -162,7 +162,7 @@ fn a_refused_client_comes_again_until_it_is_served() {
 }
 
 #[test]
-fn a_client_closed_as_idle_connects_again_and_is_served() {
+fn a_client_closed_as_idle_reconnects_and_is_served() {
     let server = Server::start(&["--idle-timeout", "0.2"]);
     let mut client = Running::start(&mut server.client(&["--retry-for", "20"]));
     for (line, times) in [("one", 1), ("two", 2)] {
@@ -178,7 +178,7 @@ fn a_client_closed_as_idle_connects_again_and_is_served() {
 }
 
 #[test]
-fn a_connection_without_replies_is_given_up_for_another() {
+fn a_connection_without_replies_is_replaced_by_another() {
     let mut silent = None;
     let address = peer(move |mut stream| {
         if silent.is_none() {
@@ -187,8 +187,8 @@ fn a_connection_without_replies_is_given_up_for_another() {
         }
         let lines = BufReader::new(stream.try_clone().unwrap()).lines();
         for line in lines.map_while(Result::ok) {
-            // On a busy machine, the client may have given up this one, too.
-            if stream.write_all(received(&line).as_bytes()).is_err() {
+            // On a busy machine the client may have given up this connection, too.
+            if stream.write_all(acknowledgement(&line).as_bytes()).is_err() {
                 return;
             }
         }
@@ -210,7 +210,7 @@ fn a_connection_without_replies_is_given_up_for_another() {
 }
 
 #[test]
-fn an_end_of_input_during_an_outage_with_everything_acknowledged_is_the_end() {
+fn an_end_of_input_in_an_outage_ends_the_run_if_all_is_acknowledged() {
     let mut server = Server::start(&[]);
     let mut client = Running::start(&mut server.client(&["-q", "--retry-for", "20"]));
     client.send("hello\n");
@@ -258,7 +258,7 @@ fn at_a_terminal_the_prompt_survives_an_outage() {
         "{shown:?}"
     );
     let _server = Server::start_at(address, &[]);
-    // The prompt is there at once, and again after the news a second later.
+    // The prompt appears at once, and again after the client has connected again.
     assert_eq!(terminal.read_until(PROMPT), PROMPT);
     terminal.send("two\n");
     assert_eq!(

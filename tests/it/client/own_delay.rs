@@ -1,4 +1,4 @@
-//! What the client says of its own delays, and so whose fault a stall is.
+//! The client's own delays in its reports: they show whether it or the server caused a stall.
 
 use std::fmt::Display;
 use std::fs;
@@ -7,67 +7,74 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Json, Probe, Running, Server, despite_load, series, signal, stop, take_report, temporary_file,
+    Json, Probe, Running, Server, despite_load, pause, read_series, signal, take_report,
+    temporary_file,
 };
 
-/// By how many seconds scheduling may falsify a figure. A test tries again where it
-/// falsified more.
+/// By how many seconds a busy machine may falsify a figure. If it is more, the test
+/// measures again.
 const SLACK: f64 = 0.2;
 
-/// A figure of a report, in seconds.
+/// Returns a figure of a report, in seconds.
 fn seconds(report: &Json, times: &str, name: &str) -> f64 {
     report[times][name].number() / 1000.0
 }
 
-/// A figure that load can falsify.
+/// Checks a figure that a busy machine can falsify.
 fn check(is_right: bool, figure: impl Display) -> Result<(), String> {
-    is_right.then_some(()).ok_or_else(|| figure.to_string())
+    if is_right {
+        return Ok(());
+    }
+    Err(figure.to_string())
 }
 
-/// Stops a process, and lets it go on. Returns for how long it stood still at least,
-/// in seconds.
-fn stop_for_a_second(id: u32, meanwhile: impl FnOnce()) -> f64 {
-    stop(id);
-    let stopped = Instant::now();
-    meanwhile();
-    let pause = Duration::from_secs(1).saturating_sub(stopped.elapsed());
-    thread::sleep(pause);
-    let truth = stopped.elapsed().as_secs_f64();
+/// Pauses a process for a second or longer, and calls `during` in the pause. Returns the
+/// seconds for which the process stood still at least.
+fn pause_for_a_second(id: u32, during: impl FnOnce()) -> f64 {
+    pause(id);
+    let paused = Instant::now();
+    during();
+    let rest = Duration::from_secs(1).saturating_sub(paused.elapsed());
+    thread::sleep(rest);
+    let truth = paused.elapsed().as_secs_f64();
     signal(id, "CONT");
     truth
 }
 
-fn check_stopped_client() -> Result<(), String> {
+fn check_paused_client() -> Result<(), String> {
     let server = Server::start(&["-q"]);
     let path = temporary_file();
     let rows = path.to_str().unwrap();
     let args = ["--rate", "100", "--summary", "--series", rows];
     let probe = Probe::start(server.address, &args);
     probe.await_replies(50);
-    let truth = stop_for_a_second(probe.id(), || ());
+    let truth = pause_for_a_second(probe.id(), || ());
     probe.await_replies(150);
     let (report, stderr) = probe.interrupt();
     let own_delays = &report["own_delay_ms"];
-    println!("the client stopped for {truth:.3} s: {own_delays:?}");
+    println!("the client was paused for {truth:.3} s: {own_delays:?}");
     let longest = seconds(&report, "own_delay_ms", "max");
     check(
         (truth - 0.02..truth + 0.05 + SLACK).contains(&longest),
         longest,
     )?;
-    // Ticks and lines are as far apart, so each quantile of one is that of the other.
+    // Ticks and lines have the same interval, so their quantiles are the same.
     for name in ["p90", "p99", "max"] {
         let [own, reply] =
             ["own_delay_ms", "reply_time_ms"].map(|times| seconds(&report, times, name));
         let is_near = (own - reply).abs() < reply * 0.05 + SLACK / 2.0;
         check(is_near, format!("{name}: {own}, {reply}"))?;
     }
-    let rows = series(&fs::read_to_string(&path).unwrap());
+    let rows = read_series(&fs::read_to_string(&path).unwrap());
     fs::remove_file(path).unwrap();
-    let delays = rows.iter().map(|row| row["own_delay_ms"] / 1000.0);
-    let of_the_stop = delays.filter(|delay| *delay > truth - 0.02);
-    let of_the_stop: Vec<f64> = of_the_stop.collect();
-    assert!(of_the_stop.len() == 1, "{rows:?}");
-    assert!((of_the_stop[0] - longest).abs() < 1e-5, "{rows:?}");
+    let mut delays: Vec<f64> = rows
+        .iter()
+        .map(|row| row["own_delay_ms"] / 1000.0)
+        .collect();
+    // Only one row has the pause.
+    delays.retain(|delay| *delay > truth - 0.02);
+    assert!(delays.len() == 1, "{rows:?}");
+    assert!((delays[0] - longest).abs() < 1e-5, "{rows:?}");
     let shown = format!("max {:.3} ms\n", longest * 1000.0);
     let line = stderr
         .lines()
@@ -76,38 +83,39 @@ fn check_stopped_client() -> Result<(), String> {
     Ok(())
 }
 
-fn check_stopped_server() -> Result<(), String> {
+fn check_paused_server() -> Result<(), String> {
     let server = Server::start(&["-q"]);
     let probe = Probe::start(server.address, &["--rate", "100"]);
     probe.await_replies(50);
-    let truth = stop_for_a_second(server.id(), || ());
+    let truth = pause_for_a_second(server.id(), || ());
     probe.await_replies(100);
     let (report, _) = probe.interrupt();
     let own_delays = &report["own_delay_ms"];
-    println!("the server stopped for {truth:.3} s: {own_delays:?}");
+    println!("the server was paused for {truth:.3} s: {own_delays:?}");
     assert!(seconds(&report, "reply_time_ms", "max") > truth - 0.02);
     let longest = seconds(&report, "own_delay_ms", "max");
     check(longest < SLACK, longest)
 }
 
-fn check_client_stopped_in_an_outage() -> Result<(), String> {
+fn check_client_paused_in_an_outage() -> Result<(), String> {
     let mut server = Server::start(&["-q"]);
     let address = server.address;
     let probe = Probe::start(address, &["--rate", "100", "--retry-for", "20"]);
-    for (number, stops) in [(1, true), (2, false)] {
+    for (number, is_paused) in [(1, true), (2, false)] {
         probe.await_replies(20);
         server.kill();
         probe.await_stderr("; trying again for up to 20 s", number);
         let mut restart = || server = Server::start_at(address, &["-q"]);
-        match stops {
-            true => _ = stop_for_a_second(probe.id(), restart),
-            false => restart(),
+        if is_paused {
+            pause_for_a_second(probe.id(), restart);
+        } else {
+            restart();
         }
         probe.await_stderr(" again after ", number);
     }
     let (report, _) = probe.interrupt();
     let outages = report["outages"].list();
-    println!("a client stopped in the first of two outages: {outages:?}");
+    println!("a client paused in the first of two outages: {outages:?}");
     let own_delays = outages
         .iter()
         .map(|outage| outage["own_delay_ms"].number() / 1000.0);
@@ -124,15 +132,15 @@ fn check_client_stopped_in_an_outage() -> Result<(), String> {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn a_stopped_client_shows_in_its_own_delays_and_a_stopped_server_does_not() {
+fn own_delays_show_a_paused_client_but_not_a_paused_server() {
     thread::scope(|scope| {
-        scope.spawn(|| despite_load(check_stopped_client));
-        scope.spawn(|| despite_load(check_stopped_server));
-        scope.spawn(|| despite_load(check_client_stopped_in_an_outage));
+        scope.spawn(|| despite_load(check_paused_client));
+        scope.spawn(|| despite_load(check_paused_server));
+        scope.spawn(|| despite_load(check_client_paused_in_an_outage));
     });
 }
 
-/// A client whose output nobody reads for two seconds.
+/// Checks the own delays of a client whose output nobody reads for two seconds.
 fn check_slow_reader() -> Result<(), String> {
     let server = Server::start(&["-q"]);
     let path = temporary_file();
@@ -158,6 +166,6 @@ fn check_slow_reader() -> Result<(), String> {
 }
 
 #[test]
-fn whoever_reads_the_output_slowly_shows_in_the_own_delay() {
+fn own_delays_show_a_slow_reader_of_the_output() {
     despite_load(check_slow_reader);
 }

@@ -1,4 +1,4 @@
-//! Acknowledgements that begin with another text, or with none.
+//! `--reply-prefix`: acknowledgements that begin with another text, or with none.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::util::{
-    Json, Server, answering, client, client_with, peer, read_once, run, server, take_report,
+    Json, Server, client, client_with, peer, read_once, replying_peer, run, server, take_report,
     temporary_file,
 };
 
-/// The client, to be run against the server at this address, with these prefixes.
-fn client_of(address: SocketAddr, prefixes: &[&str]) -> Command {
+/// Returns a command for the client of the server at this address, with these prefixes.
+fn client_with_prefixes(address: SocketAddr, prefixes: &[&str]) -> Command {
     let mut command = client(address, &["--timeout", "10"]);
     for prefix in prefixes {
         command.arg("--reply-prefix").arg(prefix);
@@ -27,7 +27,7 @@ fn answered_by(command: &mut Command, input: &str, output: &str) -> Json {
     take_report(&report)["answered_by"].clone()
 }
 
-/// A plain echo, which keeps every byte.
+/// Starts a plain echo, which sends back every byte. Returns its address.
 fn echo() -> SocketAddr {
     peer(|mut stream| {
         let mut part = [0; 65_536];
@@ -40,7 +40,7 @@ fn echo() -> SocketAddr {
 }
 
 #[test]
-fn the_server_acknowledges_by_the_prefix_that_it_is_given() {
+fn the_server_acknowledges_with_the_given_prefix() {
     for prefix in [
         "one ",
         "",
@@ -51,13 +51,13 @@ fn the_server_acknowledges_by_the_prefix_that_it_is_given() {
         let server = Server::start(&["-q", "--reply-prefix", prefix]);
         let output = format!("Server: {prefix}hello\nServer: {prefix}\nServer: {prefix}bye\n");
         let answered_by = answered_by(
-            &mut client_of(server.address, &[prefix]),
+            &mut client_with_prefixes(server.address, &[prefix]),
             "hello\n\nbye\r",
             &output,
         );
         assert_eq!(answered_by.names(), [prefix]);
         assert_eq!(answered_by[prefix].number(), 3.0);
-        // What is no acknowledgement keeps its text.
+        // Only acknowledgements have the prefix.
         let mut stream = server.connect();
         stream.write_all(b"\xff\n").unwrap();
         let mut reply = [0; 50];
@@ -70,7 +70,7 @@ fn the_server_acknowledges_by_the_prefix_that_it_is_given() {
 }
 
 #[test]
-fn a_raw_server_acknowledges_by_its_prefix_too() {
+fn a_raw_server_acknowledges_with_the_given_prefix() {
     let server = Server::start(&["--framing", "raw", "--reply-prefix", "> "]);
     let mut stream = server.connect();
     stream.write_all(b"hello").unwrap();
@@ -88,7 +88,7 @@ fn a_plain_echo_is_verified_and_may_keep_the_cr() {
         .map(|line| format!("Server: {line}"))
         .collect();
     let answered_by = answered_by(
-        &mut client_of(echo(), &[""]),
+        &mut client_with_prefixes(echo(), &[""]),
         &input,
         &format!("{output}\n"),
     );
@@ -96,7 +96,7 @@ fn a_plain_echo_is_verified_and_may_keep_the_cr() {
 }
 
 #[test]
-fn a_text_that_looks_like_a_rejection_or_a_notice_is_what_it_acknowledges() {
+fn an_echo_that_looks_like_a_rejection_or_notice_is_an_acknowledgement() {
     let texts = [
         "Server rejected your message: no",
         "Server refused your connection: full",
@@ -105,8 +105,8 @@ fn a_text_that_looks_like_a_rejection_or_a_notice_is_what_it_acknowledges() {
     ];
     let input: String = texts.map(|text| format!("{text}\n")).concat();
     let output: String = texts.map(|text| format!("Server: {text}\n")).concat();
-    answered_by(&mut client_of(echo(), &[""]), &input, &output);
-    // The same lines as answers to another text are what they look like.
+    answered_by(&mut client_with_prefixes(echo(), &[""]), &input, &output);
+    // As replies to another text, the same lines are what they look like.
     for (line, why) in [
         (texts[0], "line 1: rejected: no"),
         (texts[1], "Server refused your connection: full"),
@@ -116,37 +116,36 @@ fn a_text_that_looks_like_a_rejection_or_a_notice_is_what_it_acknowledges() {
             "line 1: wrong reply: expected \"b\", got \"Server r",
         ),
     ] {
-        let address = answering(move |_, _| format!("{line}\n"));
-        let outcome = run(&mut client_of(address, &[""]), "b\n");
+        let address = replying_peer(move |_, _| format!("{line}\n"));
+        let outcome = run(&mut client_with_prefixes(address, &[""]), "b\n");
         outcome.assert_code(1);
         assert!(outcome.stderr.contains(why), "{outcome}");
     }
 }
 
 #[test]
-fn each_prefix_is_told_apart_from_the_others_whatever_the_texts_begin_with() {
+fn each_prefix_is_recognised_even_if_texts_begin_like_prefixes() {
     let prefixes = ["one ", "", "one two ", "one"];
     let texts = ["", " ", "one ", "one two ", "two one", "x", "e ", "ne"];
     let cases: Vec<(&str, &str)> = prefixes
         .iter()
         .flat_map(|prefix| texts.map(|text| (*prefix, text)))
         .collect();
-    // Each prefix follows each other one somewhere, and not always at once.
+    // The order is mixed: each prefix follows each other one, not always immediately.
     let cases: Vec<_> = (0..cases.len())
         .map(|n| cases[n * 5 % cases.len()])
         .collect();
     let lines = |line: fn(&(&str, &str)) -> String| cases.iter().map(line).collect::<String>();
     let input = lines(|(_, text)| format!("{text}\n"));
     let output = lines(|(prefix, text)| format!("Server: {prefix}{text}\n"));
-    let says = cases.iter().map(|(prefix, _)| prefix.to_string());
-    let says: Vec<_> = says.collect();
-    let address = answering(move |number, line| {
-        let prefix = &says[number as usize - 1];
+    let used: Vec<String> = cases.iter().map(|(prefix, _)| prefix.to_string()).collect();
+    let address = replying_peer(move |number, line| {
+        let prefix = &used[number as usize - 1];
         format!("{prefix}{line}\n")
     });
-    // Given twice, a prefix is still one.
+    // A prefix that is given twice counts as one.
     let given = [&prefixes[..], &["one "]].concat();
-    let answered_by = answered_by(&mut client_of(address, &given), &input, &output);
+    let answered_by = answered_by(&mut client_with_prefixes(address, &given), &input, &output);
     assert_eq!(answered_by.names(), prefixes);
     for prefix in prefixes {
         assert_eq!(
@@ -158,25 +157,34 @@ fn each_prefix_is_told_apart_from_the_others_whatever_the_texts_begin_with() {
 }
 
 #[test]
-fn a_prefix_that_was_not_given_is_a_wrong_reply() {
-    let address = answering(|_, line| format!("two {line}\n"));
-    let outcome = run(&mut client_of(address, &["one ", "two o"]), "hello\n");
+fn a_reply_with_another_prefix_is_a_wrong_reply() {
+    let address = replying_peer(|_, line| format!("two {line}\n"));
+    let outcome = run(
+        &mut client_with_prefixes(address, &["one ", "two o"]),
+        "hello\n",
+    );
     outcome.assert(
         1,
         "Server: two hello\n",
         "client: line 1: wrong reply: expected \"one hello\", got \"two hello\"\n\
          client: 1 of 1 lines were not acknowledged: 0 too long, 0 rejected, 1 with a wrong reply\n",
     );
-    // What is expected has the prefix that is there.
-    let outcome = run(&mut client_of(address, &["one ", "two ", ""]), "hellp\n");
+    // The expected text in the message has the prefix that the reply has.
+    let outcome = run(
+        &mut client_with_prefixes(address, &["one ", "two ", ""]),
+        "hellp\n",
+    );
     assert_eq!(outcome.status.code(), Some(0), "{outcome}");
-    let address = answering(|_, _| "two hello\n".to_string());
-    let outcome = run(&mut client_of(address, &["one ", "two ", ""]), "hellp\n");
+    let address = replying_peer(|_, _| "two hello\n".to_string());
+    let outcome = run(
+        &mut client_with_prefixes(address, &["one ", "two ", ""]),
+        "hellp\n",
+    );
     let why = "expected \"two hellp\", got \"two hello\"";
     assert!(outcome.stderr.contains(why), "{outcome}");
 }
 
-/// An echo that does something to the lines of a client, all at once.
+/// Starts an echo that damages the lines of a client when it has all of them.
 fn damaging_echo(mut damage: impl FnMut(&mut Vec<String>) + Send + 'static) -> SocketAddr {
     peer(move |mut stream| {
         let mut text = String::new();
@@ -188,11 +196,11 @@ fn damaging_echo(mut damage: impl FnMut(&mut Vec<String>) + Send + 'static) -> S
 }
 
 #[test]
-fn an_echo_that_alters_drops_doubles_or_swaps_a_line_is_found_out() {
+fn an_echo_that_alters_drops_doubles_or_swaps_a_line_is_detected() {
     const LINES: usize = 20;
     let input: String = (0..LINES).map(|line| format!("line {line}\n")).collect();
     type Damage = fn(&mut Vec<String>, usize);
-    // Each with where the first wrong reply is.
+    // Each with how many lines after the damage the first wrong reply is.
     let damages: [(&str, usize, Damage); 5] = [
         ("alters", 0, |lines, at| lines[at].insert(3, ' ')),
         ("cuts", 0, |lines, at| _ = lines[at].remove(5)),
@@ -210,13 +218,17 @@ fn an_echo_that_alters_drops_doubles_or_swaps_a_line_is_found_out() {
         damage(lines, at);
     });
     for ((name, after, _), at) in cases {
-        let outcome = run(client_of(address, &[""]).arg("--half-close"), input.clone());
+        let outcome = run(
+            client_with_prefixes(address, &[""]).arg("--half-close"),
+            input.clone(),
+        );
         outcome.assert_code(1);
-        let told = format!("line {}: wrong reply: expected ", at + after + 1);
-        assert!(outcome.stderr.contains(&told), "{name} {at}: {outcome}");
+        let error = format!("line {}: wrong reply: expected ", at + after + 1);
+        assert!(outcome.stderr.contains(&error), "{name} {at}: {outcome}");
     }
 }
 
+/// Returns an argument that is not UTF-8 on this system.
 fn not_utf8() -> OsString {
     #[cfg(unix)]
     return std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
@@ -225,8 +237,9 @@ fn not_utf8() -> OsString {
 }
 
 #[test]
-fn a_prefix_with_an_end_of_line_a_long_one_and_one_that_is_not_utf8_are_usage_errors() {
-    let (longest, longer) = ("x".repeat(1024), "x".repeat(1025));
+fn a_prefix_that_is_long_not_utf8_or_has_an_end_of_line_is_a_usage_error() {
+    let longest = "x".repeat(1024);
+    let longer = "x".repeat(1025);
     for program in [server, client_with] {
         for (prefix, why) in [
             ("a\r", "a CR or LF is in it"),
@@ -246,7 +259,7 @@ fn a_prefix_with_an_end_of_line_a_long_one_and_one_that_is_not_utf8_are_usage_er
     let text = "y".repeat(65_536);
     let output = format!("Server: {longest}{text}\n");
     let answered_by = answered_by(
-        &mut client_of(server.address, &["", &longest]),
+        &mut client_with_prefixes(server.address, &["", &longest]),
         &text,
         &output,
     );

@@ -1,4 +1,4 @@
-//! What `--progress` shows.
+//! `--progress`: a line each second, in a file and at a terminal.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{PROMPT, Probe, Server, at_terminal, client_at_terminal, printed};
 
-/// Asserts that a line says how far a run is. Returns how many lines it counts.
+/// Asserts that a line shows the progress of a run. Returns how many lines it counts.
 #[track_caller]
 fn assert_progress(line: &str) -> u64 {
     let parts: Vec<&str> = line.split(", ").collect();
@@ -21,7 +21,7 @@ fn assert_progress(line: &str) -> u64 {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn a_line_a_second_says_how_far_the_run_is_and_how_long_an_outage_lasts() {
+fn each_second_a_line_shows_the_progress_and_the_outage() {
     let mut server = Server::start(&["-q"]);
     let address = server.address;
     let args = ["--rate", "100", "--progress", "--retry-for", "20"];
@@ -29,7 +29,7 @@ fn a_line_a_second_says_how_far_the_run_is_and_how_long_an_outage_lasts() {
     let probe = Probe::start(address, &args);
     probe.await_stderr(" in flight", 1);
     server.kill();
-    // In a second without an answer, there are no reply times.
+    // In a second without replies, there are no reply times.
     let in_outage = ", 0/s, 0 in flight, outage for ";
     probe.await_stderr(in_outage, 1);
     let _server = Server::start_at(address, &["-q"]);
@@ -55,7 +55,7 @@ fn a_line_a_second_says_how_far_the_run_is_and_how_long_an_outage_lasts() {
 }
 
 #[test]
-fn at_a_terminal_progress_is_shown_in_place_and_gone_at_the_end() {
+fn at_a_terminal_progress_stays_on_one_line_and_disappears_at_the_end() {
     let server = Server::start(&["-q"]);
     thread::scope(|scope| {
         for (args, end) in [("", ""), ("--summary", "client: 120 acknowledged, ")] {
@@ -90,7 +90,7 @@ fn shows_progress_in_place(address: SocketAddr, args: &str, end: &str) {
 }
 
 #[test]
-fn at_a_prompt_progress_leaves_who_types_alone() {
+fn at_a_prompt_progress_does_not_disturb_typing() {
     let server = Server::start(&["-q"]);
     let Some(mut terminal) = client_at_terminal(server.address, "--progress") else {
         return;

@@ -1,4 +1,4 @@
-//! `--reconnect-every`: a connection for so many lines.
+//! `--reconnect-every`: a new connection for every so many lines.
 
 use std::fs;
 use std::io::Write;
@@ -8,12 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Server, accept, client, eventually, fill_queue, own_ip, printed, program, run, spawn,
-    take_report, temporary_file,
+    Server, accept, client, eventually, fill_queue, installed, printed, run, spawn, take_report,
+    temporary_file, unique_ip,
 };
 
 #[test]
-fn every_reply_is_printed_once_however_many_lines_a_connection_is_for() {
+fn reconnecting_every_n_lines_prints_every_reply_once() {
     let server = Server::start(&[]);
     let lines: String = (0..300).map(|line| format!("{line}\n")).collect();
     let mut connections = 0;
@@ -43,7 +43,7 @@ fn every_reply_is_printed_once_however_many_lines_a_connection_is_for() {
 }
 
 #[test]
-fn every_reply_is_printed_once_though_the_server_is_killed() {
+fn with_reconnects_and_kills_every_reply_is_printed_once() {
     for every in ["1", "7"] {
         let mut server = Server::start(&["-q"]);
         let mut command = server.client(&["-q", "--retry-for", "30", "--reconnect-every", every]);
@@ -70,7 +70,7 @@ fn every_reply_is_printed_once_though_the_server_is_killed() {
 }
 
 #[test]
-fn without_any_input_there_is_one_connection() {
+fn an_empty_input_still_makes_one_connection() {
     let server = Server::start(&[]);
     run(&mut server.client(&["--reconnect-every", "1"]), "").assert(0, "", "");
     let log = server.log_with("disconnected");
@@ -79,15 +79,15 @@ fn without_any_input_there_is_one_connection() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs /proc")]
-fn the_connect_times_include_a_wait_for_room_in_the_listeners_queue() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+fn connect_times_include_the_wait_for_a_full_listen_queue() {
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let queue = fill_queue(&listener);
     let report = temporary_file();
     let begun = Instant::now();
     let mut command = client(listener.local_addr().unwrap(), &["--report"]);
     command.arg(&report).stdin(Stdio::null());
     let client = spawn(&mut command);
-    // The attempt has begun before its socket is there, and cannot succeed yet.
+    // The attempt begins before its socket is visible, and cannot succeed yet.
     let descriptors = format!("/proc/{}/fd", client.id());
     eventually(|| {
         let descriptors = fs::read_dir(&descriptors).unwrap().flatten();
@@ -103,7 +103,7 @@ fn the_connect_times_include_a_wait_for_room_in_the_listeners_queue() {
     let accepted: Vec<_> = (0..=waited).map(|_| accept(&listener)).collect();
     client.finish().assert_code(0);
     drop(accepted);
-    // The client may notice later than this side that the connection is there.
+    // The client may see the connection later than this side.
     let longest = begun.elapsed().as_secs_f64() * 1000.0;
     let report = take_report(&report);
     let connect_time = report["connect_time_ms"]["max"].number();
@@ -114,8 +114,8 @@ fn the_connect_times_include_a_wait_for_room_in_the_listeners_queue() {
 }
 
 #[test]
-fn used_up_ports_are_told_as_that_and_the_run_goes_on() {
-    let Some(mut unshare) = program("unshare") else {
+fn used_up_local_ports_are_logged_and_the_run_goes_on() {
+    let Some(mut unshare) = installed("unshare") else {
         return;
     };
     // Closed connections keep their ports for a minute, so it fails after six lines.

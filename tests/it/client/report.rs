@@ -1,4 +1,4 @@
-//! What `--report` writes after each kind of end.
+//! `--report`: what it says after each kind of end of a run.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use crate::util::{
-    Json, LIMIT, Outcome, Server, answering, client, client_to, os_error, own_ip, peer, printed,
-    read_once, received, run, spawn, take_report, temporary_file, unused_address,
+    HANG_LIMIT, Json, Outcome, Server, acknowledgement, client, client_to, os_error, peer, printed,
+    read_once, replying_peer, run, spawn, take_report, temporary_file, unique_ip, unused_address,
 };
 
-/// Runs the client with this input, and returns how it ended and its report,
-/// which say the same.
+/// Runs the client with this input, and asserts that its end and its report agree.
+/// Returns both.
 #[track_caller]
 fn report(command: &mut Command, input: impl Into<Vec<u8>>) -> (Outcome, Json) {
     let path = temporary_file();
@@ -22,6 +22,7 @@ fn report(command: &mut Command, input: impl Into<Vec<u8>>) -> (Outcome, Json) {
     (outcome, report)
 }
 
+/// Asserts that the report has this exit code and the last line of the standard error.
 #[track_caller]
 fn assert_agree(report: &Json, code: i32, stderr: &str) {
     assert_eq!(report["exit"].number(), f64::from(code), "{stderr}");
@@ -55,7 +56,7 @@ fn after_a_success_the_report_says_so() {
 fn after_a_failure_the_report_says_what_standard_error_says() {
     let server = Server::start(&[]);
     let server = server.address;
-    let wrong = answering(|_, _| "hello\n".to_string());
+    let wrong = replying_peer(|_, _| "hello\n".to_string());
     let lost = peer(|stream| _ = read_once(&stream, &mut [0; 9]));
     let over_long = "x".repeat(70_000);
     for (address, input, kind) in [
@@ -71,10 +72,10 @@ fn after_a_failure_the_report_says_what_standard_error_says() {
         if !kind.is_empty() && kind != "unreachable" {
             assert_eq!(report["lines"][kind].number(), 1.0, "{outcome}");
         }
-        let is_answered = kind.is_empty() || kind == "wrong";
+        let has_reply = kind.is_empty() || kind == "wrong";
         assert_eq!(
             report["reply_time_ms"] != Json::Null,
-            is_answered,
+            has_reply,
             "{outcome}"
         );
     }
@@ -84,7 +85,7 @@ fn after_a_failure_the_report_says_what_standard_error_says() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs the files of Unix")]
-fn after_an_unreadable_input_and_an_unwritable_output_there_is_a_report_too() {
+fn an_unreadable_input_or_unwritable_output_still_leaves_a_report() {
     let server = Server::start(&[]);
     let with = |stdin: Stdio, stdout: Stdio| {
         let path = temporary_file();
@@ -114,7 +115,7 @@ fn after_an_unreadable_input_and_an_unwritable_output_there_is_a_report_too() {
 }
 
 #[test]
-fn the_report_says_what_was_run_and_what_never_went_out() {
+fn the_report_has_the_arguments_and_counts_lines_never_sent() {
     let address = unused_address();
     let mut command = client(address, &["--retry-for", "0.2"]);
     let (outcome, report) = report(&mut command, "x\n".repeat(10));
@@ -128,27 +129,27 @@ fn the_report_says_what_was_run_and_what_never_went_out() {
     for (argument, given) in arguments.iter().zip(given) {
         assert_eq!(Some(argument.text()), given.to_str());
     }
-    // Before the first connection, none was lost.
+    // No connection was lost, so the outage has no addresses.
     let outage = &report["outages"].list()[0];
     assert_eq!([&outage["local"], &outage["remote"]], [&Json::Null; 2]);
 }
 
 #[test]
-fn an_outage_tells_the_addresses_of_the_connection_that_was_lost() {
+fn an_outage_is_reported_with_the_lost_connections_addresses() {
     let (connected, addresses) = mpsc::channel();
     let mut connections = 0;
     let address = peer(move |mut stream| {
         let _ = connected.send(stream.peer_addr().unwrap());
         let _ = read_once(&stream, &mut [0; 9]);
         connections += 1;
-        // The second is lost in the same outage.
+        // The second connection is lost in the same outage.
         if connections > 2 {
-            let _ = stream.write_all(received("one").as_bytes());
+            let _ = stream.write_all(acknowledgement("one").as_bytes());
         }
     });
     let (outcome, report) = report(&mut client(address, &["-q", "--retry-for", "20"]), "one\n");
     outcome.assert_code(0);
-    let local = addresses.recv_timeout(LIMIT).unwrap();
+    let local = addresses.recv_timeout(HANG_LIMIT).unwrap();
     let [outage] = report["outages"].list() else {
         panic!("{outcome}");
     };
@@ -158,9 +159,9 @@ fn an_outage_tells_the_addresses_of_the_connection_that_was_lost() {
 }
 
 #[test]
-fn a_name_is_escaped() {
+fn control_characters_in_a_host_name_are_escaped() {
     let host = "a\"b\\c\td\x1b[2J\u{7f}\u{2028}é";
-    // A name server that is dead must not make this a test of patience.
+    // The limit is for machines whose name server is dead.
     let mut command = client_to(host, 7, &["--connect-timeout", "0.2"]);
     let (outcome, report) = report(&mut command, "");
     outcome.assert_code(1);
@@ -169,7 +170,7 @@ fn a_name_is_escaped() {
 }
 
 #[test]
-fn a_notice_is_escaped_as_a_cause_too() {
+fn control_characters_in_a_notice_are_escaped_in_the_report() {
     let notice = b"Server closed your connection: \"\\ \t\x1b[2J\x7f \xff\xfe\xe2\x80\xa8\n";
     let address = peer(move |mut stream| {
         let _ = read_once(&stream, &mut [0; 9]);
@@ -189,7 +190,7 @@ fn a_notice_is_escaped_as_a_cause_too() {
 #[test]
 #[cfg_attr(windows, ignore = "needs the files of Unix")]
 fn a_report_that_cannot_be_created_ends_the_run_before_it_begins() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     for (path, why) in [("/nowhere/report", os_error(2)), ("/", os_error(21))] {
         let outcome = run(&mut client(address, &["--report", path]), "hello\n");
@@ -208,7 +209,7 @@ fn a_report_that_cannot_be_written_fails_the_run_and_hides_no_other_failure() {
     let args = ["--report", "/dev/full"];
     let run = |address: SocketAddr| run(&mut client(address, &args), "hello\n");
     let server = Server::start(&[]);
-    run(server.address).assert(1, format!("Server: {}", received("hello")), &line);
+    run(server.address).assert(1, format!("Server: {}", acknowledgement("hello")), &line);
     let address = unused_address();
     let why = os_error(111) + "; is the server running there?";
     let why = format!("client: cannot connect to {address}: {why}\n");
@@ -216,12 +217,12 @@ fn a_report_that_cannot_be_written_fails_the_run_and_hides_no_other_failure() {
 }
 
 #[test]
-fn a_report_in_the_file_of_the_replies_stands_after_them() {
+fn a_report_in_the_file_of_the_replies_follows_them() {
     let server = Server::start(&[]);
     let path = temporary_file();
     let before = "what was there before\n";
     fs::write(&path, before).unwrap();
-    // As by `>> FILE` and by `> FILE`.
+    // Like `>> FILE` and `> FILE`.
     for (appends, before) in [(true, before), (false, "")] {
         let mut stdout = File::options();
         stdout.append(appends).write(true).truncate(!appends);

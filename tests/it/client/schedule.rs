@@ -1,4 +1,4 @@
-//! The schedule of `--rate`, whatever the manners of the input.
+//! The schedule of `--rate`: due times during a stall, for each manner of input.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,36 +9,37 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    LIMIT, Running, answering, client, despite_load, received, run_from, take_report,
-    temporary_file,
+    HANG_LIMIT, Running, acknowledgement, client, despite_load, replying_peer, run_from,
+    take_report, temporary_file,
 };
 
-/// How many lines go out, in two seconds.
+/// How many lines are sent, in two seconds.
 const LINES: usize = 2000;
 
-/// How many of them come before the stall.
+/// The number of the line at which the server stalls.
 const BEFORE: u64 = 333;
 
-/// A server that stalls once, for 700 ms, and says for how long it really did.
-fn stalling() -> (SocketAddr, mpsc::Receiver<Duration>) {
+/// Starts a server that stalls once, for 700 ms. Returns its address, and a channel for
+/// the true length of the stall.
+fn start_stalling() -> (SocketAddr, mpsc::Receiver<Duration>) {
     let (stalled, stall) = mpsc::channel();
-    let address = answering(move |number, line| {
+    let address = replying_peer(move |number, line| {
         if number == BEFORE {
             let begun = Instant::now();
             thread::sleep(Duration::from_millis(700));
             let _ = stalled.send(begun.elapsed());
         }
-        received(line)
+        acknowledgement(line)
     });
     (address, stall)
 }
 
-/// How the lines come to the client.
+/// How the lines arrive at the client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Input {
     /// A hundred at once every 20 ms: five times the rate.
     Bursts,
-    /// As fast as the pipe takes them.
+    /// As fast as the pipe lets them pass.
     Pipe,
     File,
 }
@@ -59,10 +60,10 @@ fn line() -> String {
     "x".repeat(999) + "\n"
 }
 
-/// Runs all lines through the stall, and checks that the figures are those of the
-/// schedule.
+/// Sends all lines through the stall, and checks that the reply times count from the due
+/// times of the schedule.
 fn check_keeps_its_backlog(input: Input, window: &str) -> Result<(), String> {
-    let (address, stall) = stalling();
+    let (address, stall) = start_stalling();
     let report = temporary_file();
     let mut client = client(address, &["--rate", "1000", "--window", window]);
     client.arg("--report").arg(&report);
@@ -81,38 +82,42 @@ fn check_keeps_its_backlog(input: Input, window: &str) -> Result<(), String> {
     outcome.assert_code(0);
     let report = take_report(&report);
     // Two hundred of the lines, a tenth of all, waited longer than the others.
-    let truth = stall.recv_timeout(LIMIT).unwrap().as_secs_f64() - 0.2;
+    let truth = stall.recv_timeout(HANG_LIMIT).unwrap().as_secs_f64() - 0.2;
     let p90 = report["reply_time_ms"]["p90"].number() / 1000.0;
     let seconds = report["seconds"].number();
     let figures = format!(
         "{input:?}, window {window}: p90 {p90:.3} s for {truth:.3} s, {seconds:.3} s in all"
     );
     println!("{figures}");
-    // A busy machine is slow to catch up, and the input slow to come: so late it was
-    // at most. Bursts leave time in which there was nothing to send.
+    // A busy machine delays both the client and its input, by twice its own delay at most.
+    // With bursts, there are times without anything to send.
     let late = 2.0 * report["own_delay_ms"]["max"].number() / 1000.0;
     let longest = late + if input == Input::Bursts { 2.5 } else { 2.4 };
     let is_right = (truth * 0.98..truth + 0.25 + late).contains(&p90) && seconds < longest;
     assert!(seconds > 1.99, "{figures}");
-    is_right.then_some(()).ok_or(figures)
+    if is_right {
+        return Ok(());
+    }
+    Err(figures)
 }
 
 /// How long the server takes for the first of two lines.
 const STALL: Duration = Duration::from_millis(400);
 
-/// The reply time of the second of two lines, which comes when it is told to.
-fn reply_time_of_the_second(send: impl FnOnce(&mut Running)) -> Duration {
-    let address = answering(|number, line| {
+/// Returns the reply time of the second of two lines. It is written when `wait`
+/// returns.
+fn reply_time_of_the_second(wait: impl FnOnce(&mut Running)) -> Duration {
+    let address = replying_peer(|number, line| {
         if number == 1 {
             thread::sleep(STALL);
         }
-        received(line)
+        acknowledgement(line)
     });
     let report = temporary_file();
     let mut client = client(address, &["--rate", "100", "--window", "1"]);
     let mut running = Running::start(client.arg("--report").arg(&report));
     running.send("first\n");
-    send(&mut running);
+    wait(&mut running);
     running.send("second\n");
     drop(running.stdin.take());
     running.finish().assert_code(0);
@@ -122,19 +127,19 @@ fn reply_time_of_the_second(send: impl FnOnce(&mut Running)) -> Duration {
 }
 
 #[test]
-fn a_line_that_comes_late_is_as_late_as_the_room_for_it() {
-    // Its place is ten milliseconds after that of the first line.
+fn a_late_line_keeps_its_due_time_if_the_window_was_full() {
+    // It is due ten milliseconds after the first line.
     let least = STALL - Duration::from_millis(10);
     let time = reply_time_of_the_second(|_| thread::sleep(STALL / 2));
-    assert!(time >= least, "it came before there was room: {time:?}");
+    assert!(time >= least, "it came while the window was full: {time:?}");
     let time = reply_time_of_the_second(|client| {
         client.read_until("first\n");
     });
-    assert!(time >= least, "it came after there was room: {time:?}");
+    assert!(time >= least, "it came after the window had room: {time:?}");
 }
 
 #[test]
-fn a_stall_is_not_forgotten_however_the_input_comes() {
+fn reply_times_show_a_stall_however_the_input_arrives() {
     thread::scope(|scope| {
         for input in [Input::Bursts, Input::Pipe, Input::File] {
             for window in ["10", "8192"] {

@@ -1,4 +1,4 @@
-//! What `--series` writes, and when.
+//! `--series`: the contents of its rows, when they are written, and how gnuplot draws them.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
@@ -8,27 +8,27 @@ use std::thread;
 use std::time::UNIX_EPOCH;
 
 use crate::util::{
-    Probe, Row, Running, Server, client, command, despite_load, eventually, os_error, own_ip,
-    printed, program, run, series, signal, take_report, temporary_file,
+    Probe, Row, Running, Server, client, command, despite_load, eventually, installed, os_error,
+    printed, read_series, run, signal, take_report, temporary_file, unique_ip,
 };
 
-/// By how many seconds scheduling may make a row late. A test tries again where it
-/// was more.
+/// By how many seconds a busy machine may delay a row. If it is more, the test measures
+/// again.
 const SLACK: f64 = 0.2;
 
-/// The row of this number, once it is there, and by how many seconds it came too
-/// late.
+/// Waits for the row of this number. Returns it, and how many seconds after its own time
+/// it was in the file.
 fn await_row(path: &Path, number: usize) -> (Row, f64) {
     let row = eventually(|| {
         let text = fs::read_to_string(path).unwrap_or_default();
-        let rows = if text.is_empty() {
-            Vec::new()
-        } else {
-            series(&text)
-        };
-        rows.into_iter()
-            .nth(number)
-            .ok_or("no such row".to_string())
+        if text.is_empty() {
+            return Err("no row".to_string());
+        }
+        let mut rows = read_series(&text);
+        if rows.len() <= number {
+            return Err("no such row".to_string());
+        }
+        Ok(rows.swap_remove(number))
     });
     let late = UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - row["time"];
     (row, late)
@@ -51,7 +51,7 @@ fn check_rows_are_on_time_and_add_up() -> Result<(), String> {
             return Err(format!("row {number}: {late}"));
         }
     }
-    let rows = series(&fs::read_to_string(&path).unwrap());
+    let rows = read_series(&fs::read_to_string(&path).unwrap());
     fs::remove_file(path).unwrap();
     assert_eq!(rows.len(), seconds as usize + 1, "{rows:?}");
     let last = rows.last().unwrap();
@@ -73,7 +73,7 @@ fn assert_a_kill_takes_no_row_back() {
     let (row, _) = await_row(&path, 0);
     signal(probe.id(), "KILL");
     drop(probe);
-    let rows = series(&fs::read_to_string(&path).unwrap());
+    let rows = read_series(&fs::read_to_string(&path).unwrap());
     fs::remove_file(path).unwrap();
     assert_eq!(rows[0], row);
 }
@@ -89,7 +89,7 @@ fn each_second_has_its_row_and_the_rows_add_up_to_the_report() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs named pipes in the file system")]
-fn a_fifo_that_nobody_reads_holds_up_the_rows_and_not_the_run() {
+fn a_fifo_without_a_reader_delays_the_rows_but_not_the_run() {
     let server = Server::start(&["-q"]);
     let path = temporary_file();
     run(command("mkfifo").arg(&path), "").assert_code(0);
@@ -101,7 +101,7 @@ fn a_fifo_that_nobody_reads_holds_up_the_rows_and_not_the_run() {
         path.display()
     );
     outcome.assert(1, printed(["one"]), &error);
-    // With a reader, all is there.
+    // With a reader, all rows arrive.
     let mut client = Running::start(&mut client);
     let mut fifo = BufReader::new(File::open(&path).unwrap());
     let mut text = String::new();
@@ -110,20 +110,20 @@ fn a_fifo_that_nobody_reads_holds_up_the_rows_and_not_the_run() {
     drop(client.stdin.take());
     client.finish().assert(0, printed(["one", "two"]), "");
     fifo.read_to_string(&mut text).unwrap();
-    assert_eq!(series(&text).last().unwrap()["acknowledged"], 2.0);
+    assert_eq!(read_series(&text).last().unwrap()["acknowledged"], 2.0);
     fs::remove_file(path).unwrap();
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "needs the files of Unix")]
 fn a_series_that_cannot_be_written_fails_the_run() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let nobody = listener.local_addr().unwrap();
     let server = Server::start(&["-q"]);
     for (address, path, number, stdout) in [
         (nobody, "/nowhere/series", 2, String::new()),
         (nobody, "/", 21, String::new()),
-        // The run may be over before it is known.
+        // The run may end before the client sees the error.
         (server.address, "/dev/full", 28, printed(["hello"])),
     ] {
         let report = temporary_file();
@@ -152,7 +152,7 @@ outage_seconds,own_delay_ms
 
 #[test]
 fn gnuplot_draws_a_series() {
-    let Some(mut gnuplot) = program("gnuplot") else {
+    let Some(mut gnuplot) = installed("gnuplot") else {
         return;
     };
     let neighbours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/neighbours");
@@ -163,7 +163,7 @@ fn gnuplot_draws_a_series() {
     outcome.assert(0, "", "");
     let drawn = fs::read_to_string(&picture).unwrap();
     let shown = fs::read_to_string(neighbours.join("series.svg")).unwrap();
-    // The one in the README is drawn by the same file.
+    // The same script has drawn the picture in the README.
     for svg in [&drawn, &shown] {
         assert!(svg.trim_end().ends_with("</svg>"), "{svg}");
         for text in ["p50", "p99", "waiting", "own delay", "outage", "replies/s"] {
@@ -171,7 +171,7 @@ fn gnuplot_draws_a_series() {
         }
     }
     assert!(shown.len() < 60 * 1024);
-    // In each of the two diagrams three rows have a band, and the key has one.
+    // Each of the two diagrams has bands for three rows, and the key has one band.
     assert_eq!(
         drawn
             .matches("<polygon fill = 'rgb(216, 216, 216)'")

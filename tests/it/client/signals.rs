@@ -1,5 +1,5 @@
-//! A signal ends the client wherever it is: at once, with its last words, by that
-//! signal.
+//! A signal ends the client at once in each of its states, by that signal, with a summary
+//! and a report.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -7,15 +7,16 @@ use std::net::TcpListener;
 use std::sync::mpsc;
 
 use crate::util::{
-    LIMIT, NameServer, Server, Signalled, answering, client, client_with, eventually, fill_queue,
-    full_pipe, own_ip, peer, received, signals, unused_address,
+    HANG_LIMIT, NameServer, Server, SignalledClient, acknowledgement, client, client_with,
+    ending_signals, eventually, fill_queue, full_pipe, peer, replying_peer, unique_ip,
+    unused_address,
 };
 
 #[test]
 fn a_signal_ends_a_client_that_reads_its_input() {
     let server = Server::start(&["-q"]);
-    for which in signals() {
-        let mut client = Signalled::start(&mut server.client(&[]));
+    for which in ending_signals() {
+        let mut client = SignalledClient::start(&mut server.client(&[]));
         client.await_reply();
         client.assert_ends_by(which);
     }
@@ -29,9 +30,9 @@ fn a_signal_ends_a_client_that_waits_for_a_reply() {
         read.send(lines.next().unwrap()).unwrap();
         assert_eq!(lines.next(), None);
     });
-    for which in signals() {
-        let client = Signalled::start(&mut client(address, &[]));
-        assert_eq!(is_read.recv_timeout(LIMIT).unwrap(), "hello");
+    for which in ending_signals() {
+        let client = SignalledClient::start(&mut client(address, &[]));
+        assert_eq!(is_read.recv_timeout(HANG_LIMIT).unwrap(), "hello");
         client.assert_ends_by(which);
     }
 }
@@ -39,8 +40,8 @@ fn a_signal_ends_a_client_that_waits_for_a_reply() {
 #[test]
 fn a_signal_ends_a_client_between_two_attempts_to_connect() {
     let address = unused_address();
-    for which in signals() {
-        let client = Signalled::start(&mut client(address, &["--retry-for", "20"]));
+    for which in ending_signals() {
+        let client = SignalledClient::start(&mut client(address, &["--retry-for", "20"]));
         client.await_stderr("trying again");
         client.assert_ends_by(which);
     }
@@ -48,11 +49,11 @@ fn a_signal_ends_a_client_between_two_attempts_to_connect() {
 
 #[test]
 fn a_signal_ends_a_client_whose_connect_is_not_answered() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let _queue = fill_queue(&listener);
-    for which in signals() {
-        let client = Signalled::start(&mut client(listener.local_addr().unwrap(), &[]));
-        // The time is short from its socket to the connect.
+    for which in ending_signals() {
+        let client = SignalledClient::start(&mut client(listener.local_addr().unwrap(), &[]));
+        // The connect follows shortly after the socket is there.
         let descriptors = format!("/proc/{}/fd", client.process.id());
         eventually(|| {
             let descriptors = fs::read_dir(&descriptors).unwrap().flatten();
@@ -66,14 +67,14 @@ fn a_signal_ends_a_client_whose_connect_is_not_answered() {
 
 #[test]
 fn a_signal_ends_a_client_that_looks_up_a_name() {
-    for which in signals() {
+    for which in ending_signals() {
         let Some(names) = NameServer::start() else {
             return;
         };
         let Some(mut command) = names.serve(&client_with(&["--host", "host.test"])) else {
             return;
         };
-        let client = Signalled::start(&mut command);
+        let client = SignalledClient::start(&mut command);
         names.await_question();
         client.assert_ends_by(which);
     }
@@ -82,14 +83,14 @@ fn a_signal_ends_a_client_that_looks_up_a_name() {
 #[test]
 fn a_signal_ends_a_client_whose_output_nobody_reads() {
     let (answered, is_answered) = mpsc::channel();
-    let address = answering(move |_, line| {
+    let address = replying_peer(move |_, line| {
         answered.send(()).unwrap();
-        received(line)
+        acknowledgement(line)
     });
-    for which in signals() {
+    for which in ending_signals() {
         let (_reader, full) = full_pipe();
-        let client = Signalled::start_with(&mut client(address, &[]), full);
-        is_answered.recv_timeout(LIMIT).unwrap();
+        let client = SignalledClient::start_with(&mut client(address, &[]), full);
+        is_answered.recv_timeout(HANG_LIMIT).unwrap();
         client.assert_ends_by(which);
     }
 }

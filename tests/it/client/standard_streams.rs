@@ -1,5 +1,5 @@
-//! The client's standard streams where they are not what they should be, and
-//! the ends of its input and of its connections.
+//! The client's standard streams if they are not open, full or unread, and the ends of its
+//! input and its lines.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -8,13 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    PROMPT, Running, Server, accept, answering, client, client_at_terminal, client_to, command,
-    eventually, fill_pipe, fill_queue, has_ipv6, os_error, peer, printed, read_once, received, run,
-    spawn,
+    PROMPT, Running, Server, accept, acknowledgement, client, client_at_terminal, client_to,
+    command, eventually, fill_pipe, fill_queue, has_ipv6, os_error, peer, printed, read_once,
+    replying_peer, run, spawn,
 };
 
-/// A shell's command line in which `$0` is the client, to be run against this
-/// server.
+/// Returns a command for a shell's script, in which the word `client` runs the client of
+/// this server.
 fn shell(address: SocketAddr, script: &str) -> Command {
     let to_server = format!("\"$0\" --host {} --port {}", address.ip(), address.port());
     let mut shell = command("sh");
@@ -25,7 +25,7 @@ fn shell(address: SocketAddr, script: &str) -> Command {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs a shell")]
-fn an_output_that_is_not_open_for_writing_is_an_error() {
+fn an_output_not_open_for_writing_is_an_error() {
     let server = Server::start(&[]);
     let outcome = run(&mut shell(server.address, "client 1</dev/null"), "hello\n");
     let why = format!("cannot write to standard output: {}", os_error(9));
@@ -34,17 +34,16 @@ fn an_output_that_is_not_open_for_writing_is_an_error() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs a shell")]
-fn an_input_that_is_not_open_for_reading_is_an_error() {
+fn an_input_not_open_for_reading_is_an_error() {
     let server = Server::start(&[]);
     let outcome = run(&mut shell(server.address, "client 0>/dev/null"), "");
     let why = format!("cannot read standard input: {}", os_error(9));
     outcome.assert(1, "", &format!("client: {why}\n"));
 }
 
-/// Whether a connect to this address is under way that nobody answers.
+/// Checks whether a connect to this address is waiting for an answer.
 fn connect_hangs(address: SocketAddr) -> Result<(), String> {
-    // Of each socket the kernel shows its address, its peer's and its state, of
-    // which 02 is SYN_SENT.
+    // The kernel shows each socket's address, its peer's and its state; 02 is SYN_SENT.
     let hangs = format!("0100007F:{:04X} 02", address.port());
     let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
     match sockets.contains(&hangs) {
@@ -54,16 +53,18 @@ fn connect_hangs(address: SocketAddr) -> Result<(), String> {
 }
 
 #[test]
-fn an_end_of_input_while_a_connect_hangs_is_the_end_if_everything_is_acknowledged() {
+fn an_end_of_input_ends_a_hanging_connect_if_all_is_acknowledged() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut client = Running::start(&mut client(address, &["-q", "--retry-for", "60"]));
     client.send("hello\n");
     let mut stream = accept(&listener);
     stream.read_exact(&mut [0; 6]).unwrap();
-    stream.write_all(received("hello").as_bytes()).unwrap();
+    stream
+        .write_all(acknowledgement("hello").as_bytes())
+        .unwrap();
     assert_eq!(client.read_line(), printed(["hello"]));
-    // From now on nobody accepts, and the queue for that is full.
+    // From now on nobody accepts, and the queue of new connections is full.
     let _queue = fill_queue(&listener);
     drop(stream);
     eventually(|| connect_hangs(address));
@@ -79,12 +80,12 @@ fn an_end_of_input_while_a_connect_hangs_is_the_end_if_everything_is_acknowledge
 
 #[test]
 #[cfg_attr(windows, ignore = "needs a pipe that can be filled")]
-fn replies_that_have_come_are_printed_though_nobody_reads_the_reports() {
+fn replies_are_printed_even_if_nobody_reads_standard_error() {
     let address = peer(|mut stream| {
         let mut sent = [0; b"one\ntw\xff\nthree\n".len()];
         stream.read_exact(&mut sent).unwrap();
         let rejection = "Server rejected your message: not UTF-8 at byte 2\n";
-        let replies = received("one") + rejection + &received("three");
+        let replies = acknowledgement("one") + rejection + &acknowledgement("three");
         stream.write_all(replies.as_bytes()).unwrap();
         let _ = read_once(&stream, &mut [0]);
     });
@@ -97,7 +98,7 @@ fn replies_that_have_come_are_printed_though_nobody_reads_the_reports() {
         .stdout(printed_part)
         .stderr(stderr);
     let mut client = spawn(&mut command);
-    // It holds the writers' ends.
+    // The command holds the writers' ends.
     drop(command);
     let mut stdin = client.stdin.take().unwrap();
     stdin.write_all(b"one\ntw\xff\nthree\n").unwrap();
@@ -108,19 +109,19 @@ fn replies_that_have_come_are_printed_though_nobody_reads_the_reports() {
     (&stdout).read_exact(&mut replies).unwrap();
     assert_eq!(String::from_utf8(replies).unwrap(), expected);
     drop(stdin);
-    let mut told = Vec::new();
-    reports.read_to_end(&mut told).unwrap();
+    let mut errors = Vec::new();
+    reports.read_to_end(&mut errors).unwrap();
     assert_eq!(client.wait().unwrap().code(), Some(1));
-    let told = String::from_utf8(told).unwrap();
+    let errors = String::from_utf8(errors).unwrap();
     assert_eq!(
-        told.trim_start_matches('x'),
+        errors.trim_start_matches('x'),
         "client: line 2: rejected: not UTF-8 at byte 2\n\
          client: 1 of 3 lines were not acknowledged: 0 too long, 1 rejected, 0 with a wrong reply\n"
     );
 }
 
 #[test]
-fn at_a_terminal_a_report_is_on_a_line_of_its_own_though_the_last_line_lacks_its_end() {
+fn at_a_terminal_an_error_has_its_own_line_after_an_unfinished_line() {
     let server = Server::start(&[]);
     let Some(mut terminal) = client_at_terminal(server.address, "") else {
         return;
@@ -139,15 +140,15 @@ fn at_a_terminal_a_report_is_on_a_line_of_its_own_though_the_last_line_lacks_its
 }
 
 #[test]
-fn a_cr_at_the_end_of_the_input_does_not_count_for_the_limit() {
+fn a_cr_at_the_end_of_the_input_does_not_count_towards_the_limit() {
     let server = Server::start(&["-q"]);
     let longest = "x".repeat(65_536);
     run(&mut server.client(&[]), longest.clone() + "\r").assert(0, printed([longest]), "");
 }
 
 #[test]
-fn a_cr_at_the_end_of_a_reply_counts_for_the_limit() {
-    let address = answering(|_, line| received(&format!("{line}\r\r")));
+fn a_cr_at_the_end_of_a_reply_counts_towards_the_limit() {
+    let address = replying_peer(|_, line| acknowledgement(&format!("{line}\r\r")));
     let outcome = run(&mut client(address, &[]), "x".repeat(65_536) + "\n");
     outcome.assert(
         1,
@@ -157,7 +158,7 @@ fn a_cr_at_the_end_of_a_reply_counts_for_the_limit() {
 }
 
 #[test]
-fn an_address_in_brackets_is_the_address() {
+fn an_ipv6_address_in_brackets_is_accepted() {
     if !has_ipv6() {
         return;
     }
@@ -167,7 +168,7 @@ fn an_address_in_brackets_is_the_address() {
 }
 
 #[test]
-fn it_says_which_address_of_a_name_it_has_connected_to() {
+fn verbose_output_names_the_address_that_a_name_stands_for() {
     let server = Server::start(&["--host", "127.0.0.1"]);
     let port = server.address.port();
     let mut client = client_to("localhost", port, &["-v"]);

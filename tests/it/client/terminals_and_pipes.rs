@@ -1,4 +1,4 @@
-//! The client in pipes, in files and at a terminal.
+//! The client with pipes, files and a terminal as its input and output.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    LIMIT, PROMPT, Running, Server, answering, client, client_at_terminal, fill_queue, is_ignored,
-    os_error, own_ip, peer, printed, received, run, run_from, spawn, unused_address,
+    HANG_LIMIT, PROMPT, Running, Server, acknowledgement, client, client_at_terminal, fill_queue,
+    is_signal_ignored, os_error, peer, printed, replying_peer, run, run_from, spawn, unique_ip,
+    unused_address,
 };
 
 #[test]
@@ -29,7 +30,7 @@ fn sends_crlf_empty_and_cut_lines_without_a_mismatch() {
 }
 
 #[test]
-fn more_than_all_buffers_hold_passes_a_server_that_reads_no_further_than_it_can_answer() {
+fn more_data_than_all_buffers_hold_passes_without_a_deadlock() {
     let server = Server::start(&["-q"]);
     let line = "x".repeat(65_000);
     let input = format!("{line}\n").repeat(500);
@@ -49,16 +50,16 @@ fn prints_each_reply_before_the_next_line_is_typed() {
 }
 
 #[test]
-fn a_message_does_not_wait_for_the_acknowledgement_of_the_one_before() {
-    // The peer answers in pairs. So no reply brings the acknowledgement of the
-    // first message, which a system delays by 40 ms or more.
+fn a_message_does_not_wait_for_the_tcp_ack_of_the_last_one() {
+    // The peer replies to pairs. So no reply carries the TCP acknowledgement of the first
+    // message, which a system delays by 40 ms or more.
     let (has_read, first_is_read) = mpsc::channel();
     let address = peer(move |mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         while let Some(Ok(one)) = lines.next() {
             has_read.send(()).unwrap();
             let two = lines.next().unwrap().unwrap();
-            let replies = received(&one) + &received(&two);
+            let replies = acknowledgement(&one) + &acknowledgement(&two);
             stream.write_all(replies.as_bytes()).unwrap();
         }
     });
@@ -66,14 +67,14 @@ fn a_message_does_not_wait_for_the_acknowledgement_of_the_one_before() {
     let mut times = [(); 50].map(|()| {
         let begun = Instant::now();
         client.send("one\n");
-        first_is_read.recv_timeout(LIMIT).unwrap();
+        first_is_read.recv_timeout(HANG_LIMIT).unwrap();
         client.send("two\n");
         assert_eq!(client.read_line(), printed(["one"]));
         assert_eq!(client.read_line(), printed(["two"]));
         begun.elapsed()
     });
     times.sort();
-    // On a busy machine, a few take as long.
+    // On a busy machine a few take that long, so this looks at the median.
     assert!(times[25] < Duration::from_millis(40), "{times:?}");
 }
 
@@ -108,7 +109,7 @@ fn a_line_over_the_limit_is_reported_and_not_sent() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs the files of Unix")]
-fn an_unreadable_input_is_one_line_after_what_was_read() {
+fn an_unreadable_input_is_a_one_line_error() {
     let server = Server::start(&[]);
     let outcome = run_from(&mut server.client(&[]), File::open("/").unwrap());
     let why = format!("cannot read standard input: {}", os_error(21));
@@ -116,7 +117,7 @@ fn an_unreadable_input_is_one_line_after_what_was_read() {
 }
 
 #[test]
-fn a_closed_output_is_quiet_with_exit_code_141() {
+fn a_closed_output_ends_quietly_with_exit_code_141() {
     let server = Server::start(&["-q"]);
     let mut client = server.client(&[]);
     client
@@ -131,8 +132,8 @@ fn a_closed_output_is_quiet_with_exit_code_141() {
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, printed(["one"]));
     drop(stdout);
-    // Not at once: a test that starts a program at this moment lends it the
-    // other end of the pipe.
+    // The pipe may still have a reader for a moment: a program that another test is starting
+    // has a copy of the other end.
     while stdin.write_all(b"two\n").is_ok() {
         thread::sleep(Duration::from_millis(1));
     }
@@ -140,7 +141,7 @@ fn a_closed_output_is_quiet_with_exit_code_141() {
 }
 
 #[test]
-fn a_full_output_is_one_line() {
+fn a_full_output_is_a_one_line_error() {
     let server = Server::start(&[]);
     let mut client = server.client(&[]);
     let full = File::options().write(true).open("/dev/full").unwrap();
@@ -152,7 +153,7 @@ fn a_full_output_is_one_line() {
 }
 
 #[test]
-fn a_refused_connection_is_one_line() {
+fn a_refused_connection_is_a_one_line_error() {
     let address = unused_address();
     let outcome = run(&mut client(address, &[]), "hello\n");
     let why = os_error(111);
@@ -164,7 +165,7 @@ fn a_refused_connection_is_one_line() {
 }
 
 #[test]
-fn a_server_that_goes_away_ends_it_at_once_though_the_input_is_open() {
+fn a_lost_server_ends_the_run_at_once_even_if_the_input_is_open() {
     let mut server = Server::start(&[]);
     let address = server.address;
     let mut client = Running::start(&mut server.client(&[]));
@@ -178,7 +179,7 @@ fn a_server_that_goes_away_ends_it_at_once_though_the_input_is_open() {
 }
 
 #[test]
-fn at_a_terminal_it_prompts_and_ctrl_d_ends_it_well() {
+fn at_a_terminal_the_client_prompts_and_ctrl_d_ends_it() {
     let server = Server::start(&[]);
     let Some(mut terminal) = client_at_terminal(server.address, "") else {
         return;
@@ -197,8 +198,8 @@ fn at_a_terminal_it_prompts_and_ctrl_d_ends_it_well() {
 }
 
 #[test]
-fn at_a_terminal_replies_carry_no_control_characters() {
-    let address = answering(|_, _| "\x1b[2Jcleared\u{202e}\n".to_string());
+fn at_a_terminal_control_characters_in_replies_are_escaped() {
+    let address = replying_peer(|_, _| "\x1b[2Jcleared\u{202e}\n".to_string());
     let Some(mut terminal) = client_at_terminal(address, "") else {
         return;
     };
@@ -221,7 +222,7 @@ fn at_a_terminal_replies_carry_no_control_characters() {
 }
 
 #[test]
-fn at_a_terminal_a_lost_server_is_told_on_a_line_of_its_own() {
+fn at_a_terminal_a_lost_server_is_reported_on_its_own_line() {
     let mut server = Server::start(&[]);
     let address = server.address;
     let Some(mut terminal) = client_at_terminal(address, "") else {
@@ -240,8 +241,8 @@ fn at_a_terminal_a_lost_server_is_told_on_a_line_of_its_own() {
 }
 
 #[test]
-fn at_a_terminal_a_connect_that_takes_long_is_told() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+fn at_a_terminal_a_slow_connect_is_announced() {
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let _queue = fill_queue(&listener);
     let Some(terminal) = client_at_terminal(address, "--connect-timeout 1.5") else {
@@ -249,22 +250,22 @@ fn at_a_terminal_a_connect_that_takes_long_is_told() {
     };
     let outcome = terminal.finish();
     let failed = format!("client: cannot connect to {address}: Connection timed out\r\n");
-    let told = format!("client: connecting to {address}\r\n");
-    outcome.assert(1, told + &failed, "");
-    // A script wants to know of the failure alone.
+    let connecting = format!("client: connecting to {address}\r\n");
+    outcome.assert(1, connecting + &failed, "");
+    // Without a terminal, only the failure is printed.
     let outcome = run(&mut client(address, &["--connect-timeout", "1.1"]), "");
     outcome.assert(1, "", &failed.replace('\r', ""));
 }
 
 #[test]
-fn at_a_terminal_the_summary_after_ctrl_c_is_on_lines_of_its_own() {
-    if is_ignored(2) {
+fn at_a_terminal_the_summary_after_ctrl_c_is_on_its_own_lines() {
+    if is_signal_ignored(2) {
         return;
     }
-    let (heard, has_heard) = mpsc::channel();
+    let (has_read, line_is_read) = mpsc::channel();
     let address = peer(move |mut stream| {
         while stream.read_exact(&mut [0; 6]).is_ok() {
-            heard.send(()).unwrap();
+            has_read.send(()).unwrap();
         }
     });
     let Some(mut terminal) = client_at_terminal(address, "--summary") else {
@@ -273,11 +274,11 @@ fn at_a_terminal_the_summary_after_ctrl_c_is_on_lines_of_its_own() {
     terminal.read_until(PROMPT);
     // The cursor stands at the beginning of a line when the reply is awaited.
     terminal.send("hello\n");
-    has_heard.recv_timeout(LIMIT).unwrap();
+    line_is_read.recv_timeout(HANG_LIMIT).unwrap();
     terminal.send("\x03");
     let outcome = terminal.finish();
     outcome.assert_code(130);
-    // The terminal shows `^C` before it, but in this test.
+    // A usual terminal shows `^C` before it; this one does not echo.
     let shown = String::from_utf8_lossy(&outcome.stdout);
     assert!(
         shown.starts_with("\r\nclient: 0 acknowledged, "),

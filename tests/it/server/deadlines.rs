@@ -1,4 +1,5 @@
-//! What the server does to who is slow or silent.
+//! The server's deadlines for clients that are slow, silent or do not read, with and
+//! without pauses.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,16 +10,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Bystander, LIMIT, Pauses, Running, Server, ask, ask_line, client, despite_load, eventually,
-    last_words, may_start, os_error, peer, read_line, read_once, received,
+    Bystander, HANG_LIMIT, Pauses, Running, Server, acknowledgement, ask, ask_line, client,
+    despite_load, eventually, may_start_threads, os_error, peer, read_line, read_once, read_rest,
 };
 #[cfg(target_os = "linux")]
-use crate::util::{Network, command, program};
+use crate::util::{Network, command, installed};
 
 const MS: Duration = Duration::from_millis(1);
 
 #[test]
-fn closes_an_idle_client_with_a_notice_and_not_early() {
+fn an_idle_client_gets_a_notice_and_is_not_closed_early() {
     let server = Server::start(&["--idle-timeout", "0.3"]);
     let begun = Instant::now();
     let silent = server.connect();
@@ -26,7 +27,7 @@ fn closes_an_idle_client_with_a_notice_and_not_early() {
     ask_line(&spoke, "hello");
     for stream in [spoke, silent] {
         let address = stream.local_addr().unwrap();
-        let text = last_words(stream);
+        let text = read_rest(stream);
         let elapsed = begun.elapsed();
         assert_eq!(text, "Server closed your connection: idle for 0.3 s\n");
         assert!((299 * MS..2000 * MS).contains(&elapsed), "{elapsed:?}");
@@ -35,7 +36,7 @@ fn closes_an_idle_client_with_a_notice_and_not_early() {
 }
 
 #[test]
-fn many_short_waits_add_up_to_no_late_deadline() {
+fn many_short_waits_do_not_delay_a_deadline() {
     // Each wait of 1 ms takes some clock ticks, of up to 10 ms each.
     let server = Server::start(&["--idle-timeout", "0.5", "--timeout", "0.001"]);
     despite_load(|| {
@@ -43,7 +44,7 @@ fn many_short_waits_add_up_to_no_late_deadline() {
         let begun = Instant::now();
         ask_line(&stream, "hello");
         let notice = "Server closed your connection: idle for 0.5 s\n";
-        assert_eq!(last_words(stream), notice);
+        assert_eq!(read_rest(stream), notice);
         let elapsed = begun.elapsed();
         assert!(elapsed >= 499 * MS, "{elapsed:?}");
         match elapsed < 700 * MS {
@@ -64,14 +65,14 @@ fn a_client_that_sends_a_line_now_and_then_is_not_idle() {
 }
 
 #[test]
-fn dripping_bytes_does_not_extend_the_deadline_of_a_line() {
+fn sending_byte_by_byte_does_not_extend_a_lines_deadline() {
     let server = Server::start(&["--timeout", "0.3"]);
     let stream = server.connect();
     let begun = Instant::now();
     let is_closed = AtomicBool::new(false);
     let text = thread::scope(|scope| {
         scope.spawn(|| {
-            let goes_on = || !is_closed.load(Ordering::Relaxed) && begun.elapsed() < LIMIT;
+            let goes_on = || !is_closed.load(Ordering::Relaxed) && begun.elapsed() < HANG_LIMIT;
             while goes_on() && (&stream).write_all(b"x").is_ok() {
                 thread::sleep(20 * MS);
             }
@@ -85,25 +86,29 @@ fn dripping_bytes_does_not_extend_the_deadline_of_a_line() {
         text,
         "Server closed your connection: a line was not ended within 0.3 s\n"
     );
-    // Were it later with each byte, it would never come.
+    // If each byte extended the deadline, the notice would never come.
     assert!(elapsed >= 299 * MS, "{elapsed:?}");
 }
 
 #[test]
-fn the_deadline_of_a_line_begins_with_each_line() {
+fn each_line_has_its_own_deadline() {
     let server = Server::start(&["--timeout", "1"]);
     let stream = server.connect();
-    ask(&stream, "\nbegun", received(""));
+    ask(&stream, "\nbegun", acknowledgement(""));
     for _ in 0..5 {
         thread::sleep(250 * MS);
         // One read ends a line and begins the next.
-        ask(&stream, " and ended\nbegun", received("begun and ended"));
+        ask(
+            &stream,
+            " and ended\nbegun",
+            acknowledgement("begun and ended"),
+        );
     }
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "needs /proc")]
-fn a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little() {
+fn a_client_that_reads_too_slowly_is_closed_and_costs_little() {
     let server = Server::start(&["-q", "--timeout", "0.3"]);
     let bystander = Bystander::start(&server);
     let before = server.status("VmHWM");
@@ -126,14 +131,14 @@ fn a_client_that_takes_no_replies_or_drips_is_closed_in_time_and_costs_little() 
     });
     let grown = server.status("VmHWM") - before;
     assert!(grown < 1024, "two that take nothing cost {grown} KB");
-    bystander.stop();
+    bystander.assert_served();
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "needs /proc")]
-fn the_buffers_of_a_client_that_has_gone_quiet_are_given_back() {
+fn the_buffers_of_a_quiet_client_are_freed() {
     const CLIENTS: u64 = 200;
-    if !may_start(CLIENTS) {
+    if !may_start_threads(CLIENTS) {
         return;
     }
     let server = Server::start(&["-q", "--timeout", "0.2"]);
@@ -146,7 +151,7 @@ fn the_buffers_of_a_client_that_has_gone_quiet_are_given_back() {
     for client in &clients {
         ask_line(client, &long);
     }
-    // Each held 128 KB; what the allocator keeps back is shared by all.
+    // Each client held 128 KB. What the allocator retains is shared by all.
     eventually(|| match server.status("VmRSS").saturating_sub(before) {
         grown if grown < CLIENTS * 16 => Ok(()),
         grown => Err(format!(
@@ -157,20 +162,24 @@ fn the_buffers_of_a_client_that_has_gone_quiet_are_given_back() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs /proc")]
-fn the_buffers_of_a_client_that_goes_on_with_short_lines_are_given_back() {
+fn the_buffers_for_a_long_line_are_freed_after_short_lines() {
     const CLIENTS: u64 = 100;
-    if !may_start(CLIENTS) {
+    if !may_start_threads(CLIENTS) {
         return;
     }
     let server = Server::start(&["-q"]);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     let all_ask = |line: &str, times: usize| {
-        (0..times).for_each(|_| clients.iter().for_each(|client| ask_line(client, line)));
+        for _ in 0..times {
+            for client in &clients {
+                ask_line(client, line);
+            }
+        }
         server.status("VmRSS")
     };
     let before = all_ask("small", 1);
     let long = "x".repeat(65_536);
-    // A client that sends long lines now and then keeps the room for them.
+    // A client that sends long lines now and then keeps its buffers for them.
     let held = all_ask(&long, 1) - before;
     assert!(
         held > CLIENTS * 64,
@@ -192,23 +201,22 @@ fn the_buffers_of_a_client_that_goes_on_with_short_lines_are_given_back() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn a_line_that_came_while_the_server_was_stopped_is_answered() {
+fn a_line_that_arrived_while_the_server_was_paused_has_a_reply() {
     let timeout = 800 * MS;
     let server = Server::start(&["--timeout", "0.8"]);
     // More than the server reads at once.
     let rest = "x".repeat(5000);
-    // Where the machine is busy, a line can be late before the server stops, and its
-    // notice late.
+    // On a busy machine a line can be late before the pause, or the notice after it.
     let [ended, half_closed] = despite_load(|| {
         let clients = [(); 3].map(|()| server.connect());
         let begun = Instant::now();
         for client in &clients {
-            ask(client, "\nbegun", received(""));
+            ask(client, "\nbegun", acknowledgement(""));
         }
-        server.stop();
+        server.pause();
         if begun.elapsed() >= timeout {
-            server.go_on();
-            return Err(format!("stopped after {:?}", begun.elapsed()));
+            server.resume();
+            return Err(format!("paused after {:?}", begun.elapsed()));
         }
         let [ended, half_closed, late] = clients;
         writeln!(&mut &ended, "{rest}").unwrap();
@@ -216,23 +224,23 @@ fn a_line_that_came_while_the_server_was_stopped_is_answered() {
         half_closed.shutdown(Shutdown::Write).unwrap();
         write!(&mut &late, "{rest}").unwrap();
         thread::sleep(timeout + 100 * MS);
-        server.go_on();
+        server.resume();
         let begun = Instant::now();
         let notice = "Server closed your connection: a line was not ended within 0.8 s\n";
-        assert_eq!(last_words(late), notice);
-        // What came of the line does not begin its time anew.
+        assert_eq!(read_rest(late), notice);
+        // The bytes that arrived in the pause must not restart the time of their line.
         match begun.elapsed() < timeout {
             true => Ok([ended, half_closed]),
             false => Err(format!("closed after {:?}", begun.elapsed())),
         }
     });
-    let reply = received(&format!("begun{rest}"));
+    let reply = acknowledgement(&format!("begun{rest}"));
     assert_eq!(read_line(&ended), reply);
-    assert_eq!(last_words(half_closed), reply);
+    assert_eq!(read_rest(half_closed), reply);
     ask_line(&ended, "still served");
 }
 
-/// Sends lines and reads nothing, until nothing more goes out for so long.
+/// Sends lines and reads nothing, until a write has waited for so long.
 fn flood(mut client: &TcpStream, patience: Duration) {
     let line = "x".repeat(65_536) + "\n";
     client.set_write_timeout(Some(patience)).unwrap();
@@ -240,9 +248,13 @@ fn flood(mut client: &TcpStream, patience: Duration) {
 }
 
 #[test]
-fn the_log_tells_a_client_that_takes_no_replies_from_one_that_is_gone() {
+fn the_log_distinguishes_unread_replies_from_a_lost_client() {
     for (timeout, patience, end) in [
-        ("0.3", LIMIT, "replies were not taken in time".to_string()),
+        (
+            "0.3",
+            HANG_LIMIT,
+            "replies were not taken in time".to_string(),
+        ),
         ("0", 100 * MS, os_error(104)),
     ] {
         let server = Server::start(&["--timeout", timeout]);
@@ -255,7 +267,7 @@ fn the_log_tells_a_client_that_takes_no_replies_from_one_that_is_gone() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn a_client_that_takes_its_replies_while_the_server_is_stopped_is_served_on() {
+fn a_client_that_reads_while_the_server_is_paused_is_not_closed() {
     const LINES: usize = 400;
     let server = Server::start(&["-q", "--timeout", "1"]);
     let line = "x".repeat(65_536);
@@ -268,53 +280,56 @@ fn a_client_that_takes_its_replies_while_the_server_is_stopped_is_served_on() {
         });
         let mut replies = Vec::new();
         let mut part = [0; 65_536];
-        // Slower than the server writes, so that it always waits for room.
+        // Reads more slowly than the server writes, so the server always waits for space.
         let mut take = || {
             let read = read_once(&stream, &mut part).unwrap();
             replies.extend_from_slice(&part[..read]);
             thread::sleep(MS);
             read
         };
-        (0..100).for_each(|_| _ = take());
-        server.stop();
-        let stopped = Instant::now();
+        for _ in 0..100 {
+            take();
+        }
+        server.pause();
+        let paused = Instant::now();
         thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(1200 * MS);
-                server.go_on();
+                server.resume();
             });
             while take() > 0 {}
         });
-        assert!(stopped.elapsed() > 1200 * MS);
-        let expected = received(&line).repeat(LINES);
+        assert!(paused.elapsed() > 1200 * MS);
+        let expected = acknowledgement(&line).repeat(LINES);
         assert!(replies == expected.as_bytes(), "{} bytes", replies.len());
     });
 }
 
-/// How many bytes of replies the server can write for a client that reads nothing.
-fn room_for_replies() -> usize {
+/// Returns how many bytes of replies the server can write for a client that reads nothing.
+fn unread_replies_that_fit() -> usize {
     let server = Server::start(&["-q", "--timeout", "0"]);
     let client = server.connect();
     flood(&client, 200 * MS);
-    // What is left to be read while it stands still, it had written before.
-    server.stop();
+    // While the server is paused, the client reads all that was written before.
+    server.pause();
     client.set_read_timeout(Some(200 * MS)).unwrap();
-    let (mut room, mut part) = (0, [0; 65_536]);
+    let mut bytes = 0;
+    let mut part = [0; 65_536];
     while let Ok(read @ 1..) = read_once(&client, &mut part) {
-        room += read;
+        bytes += read;
     }
-    room
+    bytes
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn a_notice_is_whole_though_replies_nearly_fill_the_buffer() {
+fn a_notice_is_whole_even_if_replies_nearly_fill_the_buffer() {
     const REPLY: usize = 60_000;
-    let line_of = |reply: usize| "x".repeat(reply - received("").len()) + "\n";
+    let line_of = |reply: usize| "x".repeat(reply - acknowledgement("").len()) + "\n";
     let notice = "Server closed your connection: a line was not ended within 0.4 s\n";
-    let room = room_for_replies();
+    let room = unread_replies_that_fit();
     let server = Server::start(&["-q", "--timeout", "0.4"]);
-    // Where the buffer has less room than it had before, there is none at all.
+    // If the buffer has less room than it had before, none of the notice arrives.
     let is_whole = |left: usize| {
         let client = server.connect();
         let replies = room - left;
@@ -322,9 +337,9 @@ fn a_notice_is_whole_though_replies_nearly_fill_the_buffer() {
             (&client).write_all(line_of(reply).as_bytes()).unwrap();
         }
         (&client).write_all(b"begun").unwrap();
-        // Until it is closed. Were it later, there would be more room for the notice.
+        // Reading begins after the close: earlier reading would make room for the notice.
         thread::sleep(600 * MS);
-        match last_words(client).get(replies..) {
+        match read_rest(client).get(replies..) {
             None | Some("") => false,
             Some(rest) => {
                 assert_eq!(rest, notice);
@@ -348,26 +363,23 @@ fn a_notice_is_whole_though_replies_nearly_fill_the_buffer() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn no_pause_of_the_server_keeps_a_deadline_from_passing() {
+fn repeated_pauses_of_the_server_do_not_postpone_a_deadline() {
     let server = Server::start(&["--timeout", "1", "--idle-timeout", "1"]);
     let [idle, begun] = [server.connect(), server.connect()];
     (&begun).write_all(b"begun").unwrap();
-    // Each pause interrupts the reads, and their own limits begin again.
+    // Each pause interrupts the reads, and the time limits of the reads begin again.
     let _pauses = Pauses::start(server.id());
     let notice = |why| format!("Server closed your connection: {why}\n");
-    assert_eq!(last_words(idle), notice("idle for 1 s"));
+    assert_eq!(read_rest(idle), notice("idle for 1 s"));
     let expected = notice("a line was not ended within 1 s");
-    // Alone, the line may be late first: both limits are the same.
-    let words = last_words(begun);
-    assert!(
-        words == expected || words == notice("idle for 1 s"),
-        "{words}"
-    );
+    // Both limits are the same, so either may pass first.
+    let rest = read_rest(begun);
+    assert!(rest == expected || rest == notice("idle for 1 s"), "{rest}");
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn no_pause_of_the_client_keeps_a_deadline_from_passing() {
+fn repeated_pauses_of_the_client_do_not_postpone_a_deadline() {
     let silent = peer(|mut stream| _ = stream.read_to_end(&mut Vec::new()));
     let mut running = Running::start(&mut client(silent, &["--timeout", "1"]));
     let _pauses = Pauses::start(running.id());
@@ -380,15 +392,15 @@ fn no_pause_of_the_client_keeps_a_deadline_from_passing() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn an_idle_client_whose_bytes_came_during_a_pause_is_served_on() {
+fn an_idle_client_whose_bytes_arrived_during_a_pause_is_not_closed() {
     let server = Server::start(&["--idle-timeout", "0.5"]);
     let clients = despite_load(|| {
         let clients = [(); 2].map(|()| server.connect());
         let begun = Instant::now();
         clients.iter().for_each(|client| ask_line(client, "hello"));
-        server.stop();
+        server.pause();
         if begun.elapsed() >= 500 * MS {
-            server.go_on();
+            server.resume();
             return Err(format!("paused after {:?}", begun.elapsed()));
         }
         Ok(clients)
@@ -397,20 +409,20 @@ fn an_idle_client_whose_bytes_came_during_a_pause_is_served_on() {
     writeln!(&mut &*line, "in time").unwrap();
     write!(&mut &*part, "in").unwrap();
     thread::sleep(700 * MS);
-    server.go_on();
-    ask(line, "", received("in time"));
-    ask(part, " time\n", received("in time"));
+    server.resume();
+    ask(line, "", acknowledgement("in time"));
+    ask(part, " time\n", acknowledgement("in time"));
 }
 
-/// TCP gives up by itself, and says so once (`ETIMEDOUT`). After that the stream looks as
-/// if it had ended.
+/// TCP itself gives up the connection, and reports that once (`ETIMEDOUT`). After that the
+/// stream looks as if it had ended.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_path_that_vanishes_is_no_end_of_the_stream() {
+fn a_vanished_network_path_is_not_an_end_of_the_stream() {
     let Some(network) = Network::start(&[]) else {
         return;
     };
-    let Some(nc) = program("nc") else {
+    let Some(nc) = installed("nc") else {
         return;
     };
     let server = &network.server;
@@ -421,7 +433,7 @@ fn a_path_that_vanishes_is_no_end_of_the_stream() {
         running.send("one\n");
         assert_eq!(
             running.read_line().trim_start_matches("Server: "),
-            received("one")
+            acknowledgement("one")
         );
         running
     };
@@ -445,10 +457,10 @@ fn a_path_that_vanishes_is_no_end_of_the_stream() {
 }
 
 #[test]
-fn a_timeout_of_zero_is_for_ever() {
+fn a_timeout_of_zero_means_no_limit() {
     let server = Server::start(&["--timeout", "0", "--idle-timeout", "0"]);
     let mut stream = server.connect();
     stream.write_all(b"begun").unwrap();
     thread::sleep(200 * MS);
-    ask(&stream, "\n", received("begun"));
+    ask(&stream, "\n", acknowledgement("begun"));
 }

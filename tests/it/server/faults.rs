@@ -1,4 +1,5 @@
-//! What the server survives.
+//! Faults that the server survives: pauses, resets, closed or full streams, a kill, floods
+//! and errors of `accept`.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,14 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use crate::util::{
-    Bystander, Running, Server, announced_address, ask_line, command, connect, eventually,
-    exchange, may_start, peek, read_line, received, server, spawn, strace, temporary_file,
-    three_rounds, unused_address,
+    Bystander, Running, Server, acknowledgement, announced_address, ask_line,
+    assert_leaves_nothing_behind, command, connect, eventually, exchange, may_start_threads, peek,
+    read_line, server, spawn, strace, temporary_file, unused_address,
 };
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn stopped_and_continued_it_drops_nobody() {
+fn a_paused_and_resumed_server_drops_nobody() {
     const CLIENTS: usize = 10;
     const LINES: usize = 200;
     let server = Server::start(&["-q"]);
@@ -34,24 +35,24 @@ fn stopped_and_continued_it_drops_nobody() {
                 stream.shutdown(Shutdown::Write).unwrap();
             });
         }
-        // Nobody takes the replies, so in the end all of them are blocked.
+        // Nobody reads the replies, so in the end all busy clients are blocked.
         let mut before = 0;
         let blocked_at = eventually(|| {
             thread::sleep(Duration::from_millis(50));
             let now = written.load(Ordering::Relaxed);
             match now == std::mem::replace(&mut before, now) {
                 true => Ok(now),
-                false => Err(format!("{now} lines were taken, and it goes on")),
+                false => Err(format!("{now} lines were written, and it goes on")),
             }
         });
         assert!(blocked_at < CLIENTS * LINES, "nobody was blocked");
 
         for _ in 0..3 {
-            server.stop();
+            server.pause();
             thread::sleep(Duration::from_millis(100));
-            server.go_on();
+            server.resume();
         }
-        let expected = received(&line).repeat(LINES);
+        let expected = acknowledgement(&line).repeat(LINES);
         for mut stream in &busy {
             let mut replies = Vec::new();
             stream.read_to_end(&mut replies).unwrap();
@@ -67,11 +68,11 @@ fn stopped_and_continued_it_drops_nobody() {
 #[test]
 #[cfg_attr(windows, ignore = "needs /proc")]
 fn thousands_of_resets_leave_nothing_behind_and_nothing_in_the_log() {
-    if !may_start(200) {
+    if !may_start_threads(200) {
         return;
     }
     let server = Server::start(&["-q"]);
-    three_rounds(&server, || {
+    assert_leaves_nothing_behind(&server, || {
         for number in 0..1000 {
             let mut stream = server.connect();
             let sent = if number % 2 == 0 {
@@ -80,7 +81,7 @@ fn thousands_of_resets_leave_nothing_behind_and_nothing_in_the_log() {
                 "a\nb\nc\n"
             };
             stream.write_all(sent.as_bytes()).unwrap();
-            // Closing resets when a reply is unread.
+            // A close with an unread reply resets the connection.
             assert_eq!(peek(&stream, &mut [0]).unwrap(), 1);
         }
     });
@@ -90,23 +91,23 @@ fn thousands_of_resets_leave_nothing_behind_and_nothing_in_the_log() {
 #[test]
 #[cfg_attr(windows, ignore = "needs /proc")]
 fn thousands_of_probes_leave_nothing_behind_and_nothing_in_the_log() {
-    // Most are gone before the next one comes.
-    if !may_start(200) {
+    // Most clients are gone before the next one connects.
+    if !may_start_threads(200) {
         return;
     }
     let server = Server::start(&["-q"]);
-    three_rounds(&server, || (0..1000).for_each(|_| drop(server.connect())));
+    assert_leaves_nothing_behind(&server, || (0..1000).for_each(|_| drop(server.connect())));
     assert_eq!(server.log(), "");
 }
 
-/// Runs a command that becomes a server at this address, whether it can say so
-/// or not; its standard streams are the command's.
+/// Runs a command that becomes a server at this address, without waiting for its
+/// announcement. Its output goes where the command says.
 fn unannounced(command: &mut Command, address: SocketAddr) -> Server {
     let process = spawn(command.stdin(Stdio::null()));
     Server::new(process, address, temporary_file())
 }
 
-/// A connection to a server that does not say when it accepts.
+/// Connects to a server that does not announce when it accepts.
 fn connect_in_time(server: &Server) -> TcpStream {
     let connected = || TcpStream::connect(server.address).map_err(|error| error.to_string());
     let stream = eventually(connected);
@@ -116,9 +117,8 @@ fn connect_in_time(server: &Server) -> TcpStream {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs a shell")]
-fn serves_though_standard_output_and_error_are_closed() {
+fn serves_with_closed_standard_output_and_error() {
     for closed in [">&-", "2>&-", ">&- 2>&-"] {
-        // A failing test shows what it has printed.
         println!("with {closed}");
         let address = unused_address();
         let (host, port) = (address.ip(), address.port());
@@ -133,7 +133,7 @@ fn serves_though_standard_output_and_error_are_closed() {
 }
 
 #[test]
-fn serves_though_nobody_reads_its_standard_output_and_error_when_quiet() {
+fn serves_when_quiet_even_if_nobody_reads_its_output() {
     let address = unused_address();
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     let (nobody_reads, stdout) = std::io::pipe().unwrap();
@@ -142,7 +142,7 @@ fn serves_though_nobody_reads_its_standard_output_and_error_when_quiet() {
     let mut command = server(&["-q", "--max-clients", "1", "--host", &host, "--port", &port]);
     let server = unannounced(command.stdout(stdout).stderr(stderr), address);
     let stream = connect_in_time(&server);
-    // Far more than a pipe takes, had it a line for each of these.
+    // One line for each of these would be far more than a pipe holds.
     for _ in 0..1000 {
         ask_line(&stream, "hello");
         let refused = exchange(server.connect(), b"");
@@ -151,8 +151,8 @@ fn serves_though_nobody_reads_its_standard_output_and_error_when_quiet() {
 }
 
 #[test]
-fn killed_and_started_again_it_has_its_port_at_once() {
-    if !may_start(220) {
+fn a_killed_server_can_reuse_its_port_at_once() {
+    if !may_start_threads(220) {
         return;
     }
     let mut server = Server::start(&["-q"]);
@@ -168,7 +168,7 @@ fn killed_and_started_again_it_has_its_port_at_once() {
 }
 
 #[test]
-fn the_same_bytes_in_every_split_have_the_same_replies() {
+fn replies_do_not_depend_on_how_the_bytes_are_split() {
     let server = Server::start(&["-q"]);
     let corpus = "one\n\ntwo\r\n\rGr\u{fc}\u{df}e \u{1f389}\n\0\r\r\n".as_bytes();
     let corpus = [corpus, b"a\xffb\n\xe4\xb8\ncut"].concat();
@@ -176,12 +176,14 @@ fn the_same_bytes_in_every_split_have_the_same_replies() {
     assert_eq!(expected.iter().filter(|&&byte| byte == b'\n').count(), 8);
     for at in 0..=corpus.len() {
         let mut stream = server.connect();
-        // The replies to the first part show that it was read alone.
+        // After the replies to the first part, the server has read that part alone.
         let (first, second) = corpus.split_at(at);
         stream.write_all(first).unwrap();
         let lines = first.iter().filter(|&&byte| byte == b'\n').count();
         let mut replies = String::new();
-        (0..lines).for_each(|_| replies += &read_line(&stream));
+        for _ in 0..lines {
+            replies += &read_line(&stream);
+        }
         let rest = exchange(stream, second);
         assert_eq!(
             [replies.as_bytes(), &rest].concat(),
@@ -197,10 +199,10 @@ fn the_same_bytes_in_every_split_have_the_same_replies() {
 }
 
 #[test]
-fn no_client_can_hold_up_the_refusal_of_others() {
+fn no_client_can_delay_the_refusal_of_others() {
     let server = Server::start(&["-q", "--max-clients", "1"]);
     let bystander = Bystander::start(&server);
-    // They send without end and take nothing.
+    // These clients send without end and read nothing.
     let floods: Vec<TcpStream> = (0..10).map(|_| server.connect()).collect();
     thread::scope(|scope| {
         for mut flood in floods {
@@ -210,10 +212,10 @@ fn no_client_can_hold_up_the_refusal_of_others() {
             assert!(exchange(server.connect(), b"").ends_with(b"(--max-clients 1)\n"));
         }
     });
-    bystander.stop();
+    bystander.assert_served();
 }
 
-/// Starts a server of which the first `accept` fails so. Returns it and its address.
+/// Starts a server whose first `accept` fails with this error. Returns it and its address.
 fn server_with_failing_accept(error: &str) -> Option<(Running, SocketAddr)> {
     let inject = format!("inject=accept4:error={error}:when=1");
     let args = ["-e", "trace=accept4", "-e", &inject];
@@ -223,21 +225,21 @@ fn server_with_failing_accept(error: &str) -> Option<(Running, SocketAddr)> {
 }
 
 #[test]
-fn a_connection_that_is_gone_before_it_is_accepted_is_no_trouble() {
+fn a_connection_lost_before_accept_is_not_warned_of() {
     let Some((traced, address)) = server_with_failing_accept("ECONNABORTED") else {
         return;
     };
-    // The first connection is what the injected error is about.
+    // Despite the injected error, the connection is still in the queue.
     ask_line(&connect(address), "hello");
     traced.signal_child("TERM");
     let outcome = traced.finish();
     assert!(!outcome.stderr.contains("WARN"), "{outcome}");
 }
 
-/// accept(2) lists what Linux passes on of a new connection's own trouble: to be treated
-/// as EAGAIN is.
+/// Linux reports errors of a new connection as those of `accept`. They are to be treated
+/// like EAGAIN, says accept(2), which lists them.
 #[test]
-fn no_trouble_of_a_new_connection_ends_the_server() {
+fn no_error_of_a_new_connection_ends_the_server() {
     for error in [
         "ENETDOWN",
         "EPROTO",

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::thread;
 
 use crate::util::{
-    Running, Server, announced_address, ask_line, connect, exchange, may_start, peek, printed,
-    read_line, read_once, received, run, server, strace, temporary_file,
+    Running, Server, acknowledgement, announced_address, ask_line, connect, exchange,
+    may_start_threads, peek, printed, read_line, read_once, run, server, strace, temporary_file,
 };
 
 #[test]
@@ -14,7 +14,7 @@ fn replies_once_per_message_in_order() {
     let server = Server::start(&["-q"]);
     let sent: String = (0..20_000).map(|n| format!("message {n}\n")).collect();
     let expected: String = (0..20_000)
-        .map(|n| received(&format!("message {n}")))
+        .map(|n| acknowledgement(&format!("message {n}")))
         .collect();
     let replies = exchange(server.connect(), sent.as_bytes());
     assert!(
@@ -25,17 +25,17 @@ fn replies_once_per_message_in_order() {
 }
 
 #[test]
-fn acknowledges_empty_crlf_and_cut_messages() {
+fn acknowledges_empty_crlf_and_unfinished_messages() {
     let server = Server::start(&[]);
     let replies = exchange(server.connect(), b"\n\r\na\r\n\r\r\nb\rc\nnul\0\ncut\r");
     let expected = ["", "", "a", "\r", "b\rc", "nul\0", "cut\r"]
-        .map(received)
+        .map(acknowledgement)
         .concat();
     assert_eq!(replies, expected.as_bytes());
 }
 
 #[test]
-fn rejects_what_is_not_utf8_and_goes_on() {
+fn rejects_messages_that_are_not_utf8_and_goes_on() {
     let server = Server::start(&[]);
     let replies = exchange(server.connect(), b"a\xffb\nnext\ncut \xe4\xb8");
     let expected = "Server rejected your message: not UTF-8 at byte 1\n\
@@ -45,10 +45,10 @@ fn rejects_what_is_not_utf8_and_goes_on() {
 }
 
 #[test]
-fn takes_65536_bytes_and_rejects_65537() {
+fn accepts_65536_bytes_and_rejects_65537() {
     let server = Server::start(&["-q"]);
     for end in ["\n", "\r\n"] {
-        for (length, is_taken) in [
+        for (length, is_accepted) in [
             (65_535, true),
             (65_536, true),
             (65_537, false),
@@ -57,8 +57,12 @@ fn takes_65536_bytes_and_rejects_65537() {
             let text = "x".repeat(length);
             let replies = exchange(server.connect(), format!("{text}{end}next{end}").as_bytes());
             let rejected = "Server rejected your message: longer than 65536 bytes\n".to_string();
-            let first = if is_taken { received(&text) } else { rejected };
-            let expected = first + &received("next");
+            let first = if is_accepted {
+                acknowledgement(&text)
+            } else {
+                rejected
+            };
+            let expected = first + &acknowledgement("next");
             assert!(
                 replies == expected.as_bytes(),
                 "{length} bytes, then {end:?}"
@@ -68,30 +72,30 @@ fn takes_65536_bytes_and_rejects_65537() {
 }
 
 #[test]
-fn answers_whole_lines_while_one_is_unfinished() {
+fn replies_to_whole_lines_while_one_is_unfinished() {
     let server = Server::start(&[]);
     let mut stream = server.connect();
     stream.write_all(b"one\ntwo\nthr").unwrap();
-    assert_eq!(read_line(&stream), received("one"));
-    assert_eq!(read_line(&stream), received("two"));
+    assert_eq!(read_line(&stream), acknowledgement("one"));
+    assert_eq!(read_line(&stream), acknowledgement("two"));
     stream.write_all(b"ee\n").unwrap();
-    assert_eq!(read_line(&stream), received("three"));
+    assert_eq!(read_line(&stream), acknowledgement("three"));
 }
 
 #[test]
-fn closes_after_a_half_close_once_everything_is_answered() {
+fn after_a_half_close_the_server_replies_to_all_then_closes() {
     let server = Server::start(&[]);
     assert_eq!(exchange(server.connect(), b""), b"");
     assert_eq!(
         exchange(server.connect(), b"last"),
-        received("last").as_bytes()
+        acknowledgement("last").as_bytes()
     );
     server.log_with("disconnected after 1 message");
 }
 
 #[test]
 fn serves_20_clients_at_once_each_with_its_own_replies() {
-    if !may_start(180) {
+    if !may_start_threads(180) {
         return;
     }
     let server = Server::start(&["-q"]);
@@ -124,34 +128,37 @@ fn a_client_that_resets_in_mid_line_harms_no_other() {
     ask_line(&other, "before");
     let mut resets = server.connect();
     resets.write_all(b"answered\nunfinished").unwrap();
-    // Closing with a reply unread resets the connection.
+    // A close with an unread reply resets the connection.
     let mut byte = [0];
     assert_eq!(peek(&resets, &mut byte).unwrap(), 1);
     let address = resets.local_addr().unwrap();
     drop(resets);
-    // Wine may take the reset for an end of the stream, at which that line counts.
+    // Wine may report the reset as an end of the stream, so the unfinished line counts.
     let messages = if cfg!(windows) { "" } else { "1 message: " };
     server.log_with(&format!("{address} disconnected after {messages}"));
     ask_line(&other, "after");
 }
 
 #[test]
-fn logs_connections_and_messages_in_one_line_each_without_control_characters() {
-    // Where the machine allows fewer than usual, the log says so.
+fn each_log_line_is_one_event_without_control_characters() {
+    // With the default limit, the log would have a line if the machine allows fewer.
     let server = Server::start(&["--max-clients", "2"]);
     let stream = server.connect();
     let address = stream.local_addr().unwrap();
     let sent = "\x1b[2J\r\u{9b}\u{7f}\u{202e}\u{200b}\u{200d}\0\tend \"quoted\" C:\\dir\n";
     let replies = exchange(stream, sent.as_bytes());
-    assert_eq!(replies, received(sent.trim_end_matches('\n')).as_bytes());
-    let log = server.log_with("disconnected");
-    let parts = |line| str::split_once(line, "] ").unwrap();
-    let (stamps, lines): (Vec<&str>, Vec<&str>) = log.lines().map(parts).unzip();
-    // To the millisecond: `[2026-11-26T06:10:56.123Z INFO `.
-    assert!(
-        stamps.iter().all(|stamp| stamp.find(".") == Some(20)),
-        "{log}"
+    assert_eq!(
+        replies,
+        acknowledgement(sent.trim_end_matches('\n')).as_bytes()
     );
+    let log = server.log_with("disconnected");
+    let mut lines = Vec::new();
+    for line in log.lines() {
+        let (stamp, text) = line.split_once("] ").unwrap();
+        // To the millisecond: `[2026-11-26T06:10:56.123Z INFO `.
+        assert_eq!(stamp.find("."), Some(20), "{log}");
+        lines.push(text);
+    }
     let shown = "\\u{1b}[2J\\u{d}\\u{9b}\\u{7f}\\u{202e}\\u{200b}\u{200d}\\u{0}\\u{9}\
                  end \"quoted\" C:\\dir";
     assert_eq!(
@@ -165,7 +172,7 @@ fn logs_connections_and_messages_in_one_line_each_without_control_characters() {
 }
 
 #[test]
-fn the_log_knows_what_a_client_without_line_ends_needs() {
+fn the_log_suggests_raw_framing_to_a_client_without_line_ends() {
     let server = Server::start(&["--timeout", "0.2"]);
     let silent = server.connect();
     silent.shutdown(std::net::Shutdown::Write).unwrap();
@@ -188,7 +195,7 @@ fn the_log_knows_what_a_client_without_line_ends_needs() {
 }
 
 #[test]
-fn logs_nothing_of_ordinary_work_when_quiet() {
+fn quiet_logs_nothing_of_ordinary_work() {
     let server = Server::start(&["-q"]);
     let mut stream = server.connect();
     ask_line(&stream, "hello");
@@ -200,8 +207,8 @@ fn logs_nothing_of_ordinary_work_when_quiet() {
 }
 
 #[test]
-fn a_reply_does_not_wait_for_the_acknowledgement_of_the_one_before() {
-    // When it would wait, only the system knows.
+fn a_reply_does_not_wait_for_the_tcp_ack_of_the_last_one() {
+    // Only the system knows when a reply waits, so this looks for TCP_NODELAY.
     let trace = temporary_file();
     let args = ["-e", "trace=setsockopt", "-o", trace.to_str().unwrap()];
     let Some(mut strace) = strace(&args, &server(&["--port", "0"])) else {

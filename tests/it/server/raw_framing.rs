@@ -1,10 +1,9 @@
-//! Peers that know no framing.
+//! `--framing raw`: a server for clients that send without line ends.
 
 use std::io::Write;
-
 use std::net::TcpStream;
 
-use crate::util::{Server, ask, eventually, exchange, last_words, may_start, read_once};
+use crate::util::{Server, ask, eventually, exchange, may_start_threads, read_once, read_rest};
 
 #[test]
 fn each_read_is_a_message_and_no_reply_has_an_end_of_line() {
@@ -38,15 +37,15 @@ fn a_peer_that_sends_no_newline_and_reads_once_is_served() {
     let mut stream = server.connect();
     for message in ["hello", "Gr\u{fc}\u{df}e \u{1f389}", "how are you?"] {
         stream.write_all(message.as_bytes()).unwrap();
-        let mut room = [0; 1024];
-        let read = read_once(&stream, &mut room).unwrap();
-        let reply = String::from_utf8(room[..read].to_vec()).unwrap();
+        let mut buffer = [0; 1024];
+        let read = read_once(&stream, &mut buffer).unwrap();
+        let reply = String::from_utf8(buffer[..read].to_vec()).unwrap();
         assert_eq!(reply, format!("Server received your message: {message}"));
     }
 }
 
 #[test]
-fn a_character_that_a_read_cut_waits_for_its_other_bytes() {
+fn a_cut_character_waits_for_its_other_bytes() {
     let server = Server::start(&["--framing", "raw", "--timeout", "0.3"]);
     let stream = server.connect();
     ask(&stream, b"gr\xc3", "Server received your message: gr");
@@ -57,16 +56,16 @@ fn a_character_that_a_read_cut_waits_for_its_other_bytes() {
     let waits = server.connect();
     ask(&waits, b"a\xf0\x9f", "Server received your message: a");
     assert_eq!(
-        last_words(waits),
+        read_rest(waits),
         "Server closed your connection: a line was not ended within 0.3 s"
     );
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "needs /proc")]
-fn a_client_that_sent_a_short_message_takes_as_little_memory_as_one_that_sends_lines() {
+fn a_raw_client_takes_no_more_memory_than_one_that_sends_lines() {
     const CLIENTS: u64 = 500;
-    if !may_start(CLIENTS + 20) {
+    if !may_start_threads(CLIENTS + 20) {
         return;
     }
     let wave = |server: &Server, end: &str| {
@@ -97,22 +96,22 @@ fn a_client_that_sent_a_short_message_takes_as_little_memory_as_one_that_sends_l
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn what_is_here_at_once_is_one_message_whatever_room_it_needs() {
+fn bytes_that_arrive_together_are_one_message_of_any_size() {
     let server = Server::start(&["--framing", "raw"]);
     let mut stream = server.connect();
     for size in [1023, 1024, 1025, 4096, 4097, 16_384, 16_385, 60_000] {
         let text = "x".repeat(size);
-        // So that all of it is here before a part of it is read.
-        server.stop();
+        // While the server is paused, all of the text arrives before it reads a part.
+        server.pause();
         stream.write_all(text.as_bytes()).unwrap();
-        server.go_on();
+        server.resume();
         ask(&stream, "", format!("Server received your message: {text}"));
     }
     assert_eq!(exchange(stream, b""), b"");
 }
 
 #[test]
-fn a_refusal_has_no_end_of_line_either() {
+fn a_refusal_of_a_raw_server_has_no_end_of_line() {
     let server = Server::start(&["--framing", "raw", "--max-clients", "1"]);
     let stream = server.connect();
     ask(&stream, b"hello", "Server received your message: hello");

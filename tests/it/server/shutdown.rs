@@ -1,5 +1,5 @@
-//! A server that is stopped: what has come is answered, who is connected is told,
-//! and across a restart no line is lost and none comes twice.
+//! A shutdown by a signal: messages that have arrived get their replies, clients get the
+//! notice, and across a restart no line is lost and none arrives twice.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,49 +10,51 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Numbered, Process, Server, announced_address, ask, ask_line, assert_received_once,
-    await_refusal, client, command, connect, eventually, exchange, fill_queue, full_pipe, has_ipv6,
-    last_words, may_start, own_ip, program, read_once, received, server, signal, signals, spawn,
-    unused_address, with_threads,
+    NumberedClient, Process, Server, acknowledgement, announced_address, ask, ask_line,
+    assert_received_once, await_refusal, client, command, connect, ending_signals, eventually,
+    exchange, fill_queue, full_pipe, has_ipv6, installed, may_start_threads, read_once, read_rest,
+    server, signal, spawn, unique_ip, unused_address, with_thread_limit,
 };
 
 const NOTICE: &str = "Server closed your connection: the server is stopping\n";
 
-/// What takes no longer does not wait for the 5 s that a stop may take, however
-/// slow the machine is.
+/// The limit for a shutdown that has nothing to wait for. It is below the 5 s that a
+/// shutdown may take, and enough for a slow machine.
 const AT_ONCE: Duration = Duration::from_secs(4);
 
-/// The number of seconds that a log has behind this text.
+/// Returns the number of seconds that follows this text in a log.
 fn seconds(log: &str, text: &str) -> f64 {
-    let behind = log
-        .split_once(text)
-        .and_then(|(_, rest)| rest.split_once(" s"));
-    let (seconds, _) = behind.unwrap_or_else(|| panic!("no {text:?} in:\n{log}"));
+    let Some((_, rest)) = log.split_once(text) else {
+        panic!("no {text:?} in:\n{log}");
+    };
+    let (seconds, _) = rest.split_once(" s").unwrap();
     seconds.parse().unwrap()
 }
 
 #[test]
-fn what_has_come_is_answered_and_each_client_is_told_before_the_end() {
-    for (number, name) in signals() {
+fn a_shutdown_replies_to_what_has_arrived_and_sends_the_notice() {
+    for (number, name) in ending_signals() {
         let mut server = Server::start(&[]);
-        let (busy, idle, begun) = (server.connect(), server.connect(), server.connect());
+        let busy = server.connect();
+        let idle = server.connect();
+        let begun = server.connect();
         ask_line(&busy, "one");
         ask_line(&idle, "two");
         ask_line(&begun, "three");
-        server.stop();
+        server.pause();
         (&busy)
             .write_all("four\nfive\n".repeat(100).as_bytes())
             .unwrap();
         (&begun).write_all(b"six").unwrap();
         signal(server.id(), name);
-        server.go_on();
-        let answered = (received("four") + &received("five")).repeat(100);
-        assert_eq!(last_words(busy), answered + NOTICE);
-        assert_eq!(last_words(idle), NOTICE);
-        // Whoever has only begun a line sends it again elsewhere.
-        assert_eq!(last_words(begun), NOTICE);
+        server.resume();
+        let replies = (acknowledgement("four") + &acknowledgement("five")).repeat(100);
+        assert_eq!(read_rest(busy), replies + NOTICE);
+        assert_eq!(read_rest(idle), NOTICE);
+        // An unfinished line has no reply: its client sends it again to another server.
+        assert_eq!(read_rest(begun), NOTICE);
         let (status, log) = (server.wait(), server.log());
-        // SIGTERM is the order to stop, and the others interrupt.
+        // After SIGTERM the server exits with 0. The other signals end it.
         match name {
             "TERM" => assert_eq!(status.code(), Some(0), "{status}: {log}"),
             _ => assert_eq!(status.signal(), Some(number), "{status}: {log}"),
@@ -63,14 +65,14 @@ fn what_has_come_is_answered_and_each_client_is_told_before_the_end() {
         );
         let took = seconds(&log, "INFO ] Stopped after ");
         assert!(took < AT_ONCE.as_secs_f64(), "{log}");
-        // The connection that wakes it is none of its clients'.
+        // The connection with which the server wakes itself is not logged.
         assert_eq!(log.matches("Accepted connection").count(), 3, "{log}");
         assert!(!log.contains("six"), "{log}");
     }
 }
 
 #[test]
-fn without_clients_it_ends_at_once_and_with_q_silently_wherever_it_listens() {
+fn without_clients_a_shutdown_is_immediate_and_silent_with_q() {
     for host in ["127.0.0.1", "0.0.0.0", "::1", "::"] {
         if host.contains(':') && !has_ipv6() {
             continue;
@@ -84,114 +86,124 @@ fn without_clients_it_ends_at_once_and_with_q_silently_wherever_it_listens() {
 }
 
 #[test]
-fn who_is_in_the_queue_is_served_and_who_comes_later_is_refused() {
+fn a_shutdown_serves_the_queue_and_refuses_later_clients() {
     let mut server = Server::start(&[]);
-    let lingers = server.connect();
-    ask_line(&lingers, "hello");
-    server.stop();
+    let open = server.connect();
+    ask_line(&open, "hello");
+    server.pause();
     let queued: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
     for mut client in &queued {
         client.write_all(b"queued\n").unwrap();
     }
     signal(server.id(), "TERM");
-    server.go_on();
+    server.resume();
     for client in queued {
-        assert_eq!(last_words(client), received("queued") + NOTICE);
+        assert_eq!(read_rest(client), acknowledgement("queued") + NOTICE);
     }
-    assert_eq!(last_words(lingers.try_clone().unwrap()), NOTICE);
-    // That client has not ended its side, so the server has not ended.
+    assert_eq!(read_rest(open.try_clone().unwrap()), NOTICE);
+    // That client has not half-closed, so the server has not ended.
     await_refusal(server.address);
-    drop(lingers);
+    drop(open);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
 
 #[test]
-fn a_full_queue_is_emptied_before_it_ends() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+fn a_shutdown_empties_a_full_queue() {
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let mut server = inheriting(&listener, &["-q"]);
-    server.stop();
+    server.pause();
     let queue = fill_queue(&listener);
-    if !may_start(queue.len() as u64 + 20) {
+    if !may_start_threads(queue.len() as u64 + 20) {
         return;
     }
     signal(server.id(), "TERM");
-    // The server is the only owner of the socket now, and its end resets whoever is
-    // left in the queue, if this machine is slow.
+    // The server is the only owner of the socket now. On a slow machine, its end resets
+    // connections that are left in the queue.
     drop(listener);
-    server.go_on();
-    let told = queue.into_iter().filter(|mut client| {
-        let mut words = String::new();
-        let _ = client.read_to_string(&mut words);
-        words == NOTICE
-    });
-    assert!(told.count() > 0);
+    server.resume();
+    let mut notices = 0;
+    for mut client in queue {
+        let mut rest = String::new();
+        let _ = client.read_to_string(&mut rest);
+        if rest == NOTICE {
+            notices += 1;
+        }
+    }
+    assert!(notices > 0);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
 
 #[test]
-fn a_client_that_has_ended_its_side_has_all_answered() {
+fn a_client_that_half_closed_before_a_shutdown_gets_all_replies() {
     let mut server = Server::start(&[]);
     let client = server.connect();
     ask_line(&client, "first");
-    server.stop();
+    server.pause();
     (&client).write_all(b"next\nlast").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     signal(server.id(), "TERM");
-    server.go_on();
-    assert_eq!(last_words(client), received("next") + &received("last"));
+    server.resume();
+    assert_eq!(
+        read_rest(client),
+        acknowledgement("next") + &acknowledgement("last")
+    );
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
 
 #[test]
-fn with_raw_framing_a_character_that_was_cut_is_not_answered() {
+fn with_raw_framing_a_cut_character_has_no_reply_at_a_shutdown() {
     let mut server = Server::start(&["--framing", "raw"]);
     let client = server.connect();
     ask(&client, b"gr\xc3", "Server received your message: gr");
     signal(server.id(), "TERM");
-    assert_eq!(last_words(client), NOTICE.trim_end());
+    assert_eq!(read_rest(client), NOTICE.trim_end());
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
 
 #[test]
-fn all_clients_linger_until_they_have_read_their_replies_however_many_they_are() {
+fn a_shutdown_waits_until_300_clients_have_read_their_replies() {
     const CLIENTS: u64 = 300;
-    if !may_start(CLIENTS + 20) {
+    if !may_start_threads(CLIENTS + 20) {
         return;
     }
     let mut server = Server::start(&["-q"]);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
-    // As long as the socket's buffers do not take them all, the writer waits.
+    // If the socket's buffers do not hold all replies, the server's writes wait.
     let text = "x".repeat(1000);
     for mut client in &clients {
         client
             .write_all(format!("{text}\n").repeat(60).as_bytes())
             .unwrap();
     }
-    // The first reply: all of its kind are on their way.
+    // After each first reply, the server has all lines of that client.
     for client in &clients {
-        ask(client, "", received(&text));
+        ask(client, "", acknowledgement(&text));
     }
     signal(server.id(), "TERM");
-    // Longer than a connection lingers otherwise.
+    // Longer than the server drains a connection without a shutdown.
     thread::sleep(Duration::from_millis(1200));
     for (number, mut client) in clients.into_iter().enumerate() {
-        // What comes after the server's end is drained, and resets nothing.
+        // Lines after the notice are drained, so they reset nothing.
         client.write_all(b"too late\n").unwrap();
-        let rest = last_words(client);
-        assert_eq!(rest, received(&text).repeat(59) + NOTICE, "client {number}");
+        let rest = read_rest(client);
+        assert_eq!(
+            rest,
+            acknowledgement(&text).repeat(59) + NOTICE,
+            "client {number}"
+        );
     }
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once_with_the_exit_code_of_the_first() {
-    for (_, second) in signals() {
+fn a_second_signal_ends_the_server_with_the_exit_code_of_the_first() {
+    for (_, second) in ending_signals() {
         let mut server = Server::start(&[]);
         let client = server.connect();
         ask_line(&client, "hello");
         signal(server.id(), "TERM");
         server.log_with("Stopping: 1 client is connected");
-        // Within 100 ms, it would be the first one repeated.
+        // Within 100 ms, a signal counts as the first one repeated.
         thread::sleep(Duration::from_millis(150));
         let begun = Instant::now();
         signal(server.id(), second);
@@ -216,7 +228,7 @@ fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
 }
 
 #[test]
-fn without_free_descriptors_it_ends_as_soon() {
+fn without_free_descriptors_a_shutdown_is_as_fast() {
     let mut server = Server::start(&["-q"]);
     let clients: Vec<TcpStream> = (0..10).map(|_| server.connect()).collect();
     clients.iter().for_each(|client| ask_line(client, "hello"));
@@ -228,7 +240,7 @@ fn without_free_descriptors_it_ends_as_soon() {
     let begun = Instant::now();
     signal(server.id(), "TERM");
     for client in clients {
-        assert_eq!(last_words(client), NOTICE);
+        assert_eq!(read_rest(client), NOTICE);
     }
     drop(waits);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
@@ -236,15 +248,16 @@ fn without_free_descriptors_it_ends_as_soon() {
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
 }
 
-/// These take the 5 s that a stop may take, all at once.
+/// Each of these shutdowns takes the 5 s that one may take; all run at the same time.
 #[test]
-fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
+fn a_shutdown_cuts_off_slow_clients_and_says_so_even_with_q() {
     let begun = Instant::now();
     thread::scope(|scope| {
-        // Two clients that do not end their side: one is idle, one does not read.
+        // Two clients that do not half-close: one is idle, one does not read.
         scope.spawn(|| {
             let mut server = Server::start(&["-q"]);
-            let (idle, mut full) = (server.connect(), server.connect());
+            let idle = server.connect();
+            let mut full = server.connect();
             ask_line(&idle, "hello");
             full.set_nonblocking(true).unwrap();
             let lines = "\n".repeat(65_536);
@@ -258,7 +271,7 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
             assert!(lines[0].ends_with(" s, with 2 clients cut off"), "{log}");
             assert!(seconds(&log, " WARN ] Stopped after ") >= 5.0, "{log}");
         });
-        // A client that sends without end, and takes its replies.
+        // A client that sends without end, and reads its replies.
         scope.spawn(|| {
             let mut server = Server::start(&["-q"]);
             let client = server.connect();
@@ -267,23 +280,20 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
                     let lines = "x\n".repeat(32_768);
                     while (&client).write_all(lines.as_bytes()).is_ok() {}
                 });
-                ask(&client, "", received("x"));
+                ask(&client, "", acknowledgement("x"));
                 signal(server.id(), "TERM");
-                let told = Instant::now();
+                let signalled = Instant::now();
                 let mut tail = Vec::new();
-                let mut room = vec![0; 65_536];
+                let mut buffer = vec![0; 65_536];
                 while !tail.ends_with(NOTICE.as_bytes()) {
-                    let read = read_once(&client, &mut room).unwrap();
+                    let read = read_once(&client, &mut buffer).unwrap();
                     assert!(read > 0, "no notice");
                     tail.drain(..tail.len().saturating_sub(NOTICE.len()));
-                    tail.extend_from_slice(&room[..read]);
+                    tail.extend_from_slice(&buffer[..read]);
                 }
-                println!("a flood is told after {:?}", told.elapsed());
-                assert!(
-                    told.elapsed() < Duration::from_secs(3),
-                    "{:?}",
-                    told.elapsed()
-                );
+                let took = signalled.elapsed();
+                println!("the notice in the flood came after {took:?}");
+                assert!(took < Duration::from_secs(3), "{took:?}");
             });
             assert_eq!(server.wait().code(), Some(0));
             assert!(
@@ -295,7 +305,7 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
         // Nobody reads the log.
         scope.spawn(|| {
             let (_reader, full) = full_pipe();
-            let address = SocketAddr::new(own_ip(), unused_address().port());
+            let address = SocketAddr::new(unique_ip(), unused_address().port());
             let (host, port) = (address.ip().to_string(), address.port().to_string());
             let mut command = server(&["--host", &host, "--port", &port]);
             command
@@ -313,49 +323,49 @@ fn what_takes_too_long_is_cut_off_and_said_even_with_q() {
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
-/// A server that serves this socket.
+/// Starts a server that inherits this socket.
 fn inheriting(listener: &TcpListener, args: &[&str]) -> Server {
     let input = OwnedFd::from(listener.try_clone().unwrap());
     Server::spawn_with_input(server(&["--inherit"]).args(args), input)
 }
 
 #[test]
-fn an_inherited_socket_stays_whole_and_its_queue_is_the_next_owners() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+fn the_queue_of_an_inherited_socket_is_left_to_the_next_server() {
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let mut first = inheriting(&listener, &[]);
     let client = first.connect();
     ask_line(&client, "to the first");
     signal(first.id(), "TERM");
-    assert_eq!(last_words(client.try_clone().unwrap()), NOTICE);
-    // The first one waits for its client, and nobody accepts.
+    assert_eq!(read_rest(client.try_clone().unwrap()), NOTICE);
+    // The first server still waits for its client, and nobody accepts.
     let mut waits = connect(first.address);
     waits.write_all(b"to the next\n").unwrap();
     drop(client);
     assert_eq!(first.wait().code(), Some(0), "{}", first.log());
     assert!(!first.log().contains("to the next"), "{}", first.log());
     let mut next = inheriting(&listener, &[]);
-    ask(&waits, "", received("to the next"));
+    ask(&waits, "", acknowledgement("to the next"));
     drop(waits);
     next.log_with("disconnected after 1 message");
-    // The connection that woke the first one is not in the queue.
+    // The connection with which the first server woke itself is not in the queue.
     let log = next.terminate();
     assert_eq!(log.matches("Accepted connection").count(), 1, "{log}");
 }
 
 #[test]
-fn a_socket_that_accepts_only_who_has_sent_something_is_woken_too() {
-    let Some(mut perl) = program("perl") else {
+fn a_shutdown_also_wakes_a_socket_with_deferred_accept() {
+    let Some(mut perl) = installed("perl") else {
         return;
     };
     // TCP_DEFER_ACCEPT, as systemd's DeferAcceptSec sets it.
     let script = "socket(S, PF_INET, SOCK_STREAM, 0) && setsockopt(S, 6, 9, pack('i', 30)) \
                   && bind(S, sockaddr_in(0, inet_aton($ARGV[0]))) && listen(S, 9) \
                   && open(STDIN, '<&', S) && exec($ARGV[1], '--inherit', '-q'); die $!";
-    perl.args(["-MSocket", "-e", script, &own_ip().to_string()]);
+    perl.args(["-MSocket", "-e", script, &unique_ip().to_string()]);
     let mut server = Server::spawn(perl.arg(env!("CARGO_BIN_EXE_server")));
     assert_eq!(
         exchange(server.connect(), b"hello\n"),
-        received("hello").as_bytes()
+        acknowledgement("hello").as_bytes()
     );
     let begun = Instant::now();
     assert_eq!(server.terminate(), "");
@@ -363,16 +373,16 @@ fn a_socket_that_accepts_only_who_has_sent_something_is_woken_too() {
 }
 
 #[test]
-fn servers_that_share_a_socket_and_stop_together_do_not_wait_for_each_other() {
+fn servers_that_share_a_socket_shut_down_independently() {
     for servers in [2, 3, 4] {
-        let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+        let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
         let mut servers: Vec<Server> = (0..servers).map(|_| inheriting(&listener, &[])).collect();
         for server in &servers {
-            server.stop();
+            server.pause();
             signal(server.id(), "TERM");
         }
-        // Each takes the connection by which another one wakes itself for a client.
-        servers.iter().for_each(Server::go_on);
+        // Each may accept the connection with which another one wakes itself.
+        servers.iter().for_each(Server::resume);
         for server in &mut servers {
             let (status, log) = (server.wait(), server.log());
             assert!(
@@ -385,11 +395,11 @@ fn servers_that_share_a_socket_and_stop_together_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn without_a_free_thread_and_with_a_log_that_nobody_reads_a_signal_ends_it() {
-    let server = server(&["--host", &own_ip().to_string(), "--port", "0"]);
-    // As few threads as it takes to start.
+fn a_signal_ends_a_server_without_a_free_thread_or_a_log_reader() {
+    let server = server(&["--host", &unique_ip().to_string(), "--port", "0"]);
+    // Finds the lowest limit with which the server starts.
     for threads in 1..20 {
-        let Some(mut limited) = with_threads(threads, &server) else {
+        let Some(mut limited) = with_thread_limit(threads, &server) else {
             return;
         };
         limited
@@ -413,6 +423,7 @@ fn without_a_free_thread_and_with_a_log_that_nobody_reads_a_signal_ends_it() {
     panic!("it did not start");
 }
 
+/// Waits for the line with the server's address; returns nothing if the server ends first.
 fn await_announcement(server: &mut Process) -> Option<SocketAddr> {
     let mut line = String::new();
     BufReader::new(server.stdout.take().unwrap())
@@ -421,20 +432,21 @@ fn await_announcement(server: &mut Process) -> Option<SocketAddr> {
     announced_address(&line)
 }
 
-/// How a server is restarted, and who goes on meanwhile.
+/// A test that restarts a server while clients send.
 struct Restarts {
     times: usize,
+    /// Whether all servers inherit one socket.
     inherits: bool,
     clients: usize,
-    /// Each at this many lines a second, or as fast as it goes.
+    /// The lines a second of each client; as fast as it can if there is none.
     rate: Option<u32>,
 }
 
 impl Restarts {
-    /// Restarts a server gracefully, and asserts that no line is lost and none comes
+    /// Restarts a server gracefully, and asserts that no line is lost and none arrives
     /// twice.
     fn run(self) {
-        let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+        let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let listener = self.inherits.then_some(listener);
         let start = || match &listener {
@@ -443,42 +455,47 @@ impl Restarts {
         };
         let mut server = start();
         let pause = Duration::from_millis(self.rate.map_or(0, |rate| u64::from(1000 / rate)));
-        let clients: Vec<Numbered> = (0..self.clients)
+        let clients: Vec<NumberedClient> = (0..self.clients)
             .map(|number| {
                 let mut command = client(address, &["--retry-for", "30"]);
                 if let Some(rate) = self.rate {
                     command.args(["--rate", &rate.to_string()]);
                 }
-                Numbered::start(number.to_string(), &mut command, pause)
+                NumberedClient::start(number.to_string(), &mut command, pause)
             })
             .collect();
         let mut logs = Vec::new();
-        let mut longest_stop = Duration::ZERO;
+        let mut longest_shutdown = Duration::ZERO;
         for _ in 0..self.times {
             server.log_with(": Received message: ");
-            // So long it is in use.
+            // Each server is in use for so long.
             thread::sleep(Duration::from_millis(100));
             let begun = Instant::now();
             logs.push(server.terminate());
-            longest_stop = longest_stop.max(begun.elapsed());
+            longest_shutdown = longest_shutdown.max(begun.elapsed());
             server = start();
         }
         server.log_with(": Received message: ");
-        let (lines, reports): (Vec<_>, Vec<_>) = clients.into_iter().map(Numbered::end).unzip();
+        let mut lines = Vec::new();
+        let mut reports = Vec::new();
+        for client in clients {
+            let (sent, report) = client.end();
+            lines.extend(sent);
+            reports.push(report);
+        }
         logs.push(server.terminate());
-        let lines = lines.concat();
         assert_received_once(&logs, &lines);
-        let number = |key: &str| {
+        let highest = |key: &str| {
             reports
                 .iter()
                 .map(|report| report[key].number())
                 .fold(0.0, f64::max)
         };
         println!(
-            "{} restarts, {} lines, longest stop {longest_stop:?}, longest outage {} s",
+            "{} restarts, {} lines, longest shutdown {longest_shutdown:?}, longest outage {} s",
             self.times,
             lines.len(),
-            number("longest_outage_seconds")
+            highest("longest_outage_seconds")
         );
         assert!(!logs.concat().contains("cut off"), "a client was cut off");
         let outages = reports.iter().flat_map(|report| report["outages"].list());
@@ -486,18 +503,17 @@ impl Restarts {
         if self.inherits {
             assert_eq!(causes.find(|cause| cause.contains("refused")), None);
         }
-        assert!(number("outage_count") > 0.0);
+        assert!(highest("outage_count") > 0.0);
     }
 }
 
 #[test]
-fn across_graceful_restarts_each_line_comes_exactly_once() {
+fn across_graceful_restarts_each_line_arrives_exactly_once() {
     for rate in [Some(1000), None] {
-        let (times, inherits, clients) = (5, false, 1);
         Restarts {
-            times,
-            inherits,
-            clients,
+            times: 5,
+            inherits: false,
+            clients: 1,
             rate,
         }
         .run();
@@ -505,13 +521,12 @@ fn across_graceful_restarts_each_line_comes_exactly_once() {
 }
 
 #[test]
-fn across_graceful_restarts_with_an_inherited_socket_nobody_is_refused_either() {
+fn an_inherited_socket_refuses_nobody_during_graceful_restarts() {
     for rate in [Some(1000), None] {
-        let (times, inherits, clients) = (5, true, 1);
         Restarts {
-            times,
-            inherits,
-            clients,
+            times: 5,
+            inherits: true,
+            clients: 1,
             rate,
         }
         .run();
@@ -520,7 +535,7 @@ fn across_graceful_restarts_with_an_inherited_socket_nobody_is_refused_either() 
 
 #[test]
 #[ignore = "takes two minutes"]
-fn across_twenty_graceful_restarts_each_line_of_each_client_comes_exactly_once() {
+fn across_twenty_graceful_restarts_no_client_loses_a_line() {
     for clients in [1, 20] {
         for inherits in [false, true] {
             for rate in [Some(1000), None] {

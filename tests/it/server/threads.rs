@@ -1,21 +1,21 @@
-//! What a thread per client costs, and what happens without one.
+//! The thread of each client: the address space that it takes, and a refusal without one.
 
 use std::io::Write;
 use std::net::TcpStream;
 
 use crate::util::{
-    Server, ask_line, eventually, last_words, may_start, read_line, received, server, with_threads,
+    Server, acknowledgement, ask_line, eventually, may_start_threads, read_line, read_rest, server,
+    with_thread_limit,
 };
 
 #[test]
 #[cfg_attr(windows, ignore = "needs /proc")]
 fn a_client_takes_little_address_space() {
     const CLIENTS: u64 = 200;
-    if !may_start(CLIENTS) {
+    if !may_start_threads(CLIENTS) {
         return;
     }
-    // The allocator takes 64 MiB of it for each of its heaps, however few threads
-    // use them.
+    // Each heap of the allocator reserves 64 MiB of address space, so this allows one.
     let mut server = server(&["-q", "--port", "0"]);
     let server = Server::spawn(server.env("MALLOC_ARENA_MAX", "1"));
     ask_line(&server.connect(), "warm up");
@@ -28,23 +28,24 @@ fn a_client_takes_little_address_space() {
 }
 
 #[test]
-fn a_client_for_whom_there_is_no_thread_is_told_so_and_others_are_served() {
+fn without_a_free_thread_a_client_is_refused_with_the_reason() {
     const CLIENTS: usize = 60;
-    let Some(mut server) = with_threads(30, &server(&["-q", "--port", "0"])) else {
+    let Some(mut server) = with_thread_limit(30, &server(&["-q", "--port", "0"])) else {
         return;
     };
     let server = Server::spawn(&mut server);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
-    let (mut served, mut refused) = (Vec::new(), 0);
+    let mut served = Vec::new();
+    let mut refused = 0;
     for client in clients {
-        // A refused one may be closed already.
+        // A refused client may be closed already.
         let _ = (&client).write_all(b"hello\n");
         match read_line(&client).as_str() {
-            reply if reply == received("hello") => served.push(client),
+            reply if reply == acknowledgement("hello") => served.push(client),
             notice => {
                 let why = "Server refused your connection: no thread for it: ";
                 assert!(notice.starts_with(why), "{notice:?}");
-                assert_eq!(last_words(client), "");
+                assert_eq!(read_rest(client), "");
                 refused += 1;
             }
         }
@@ -54,13 +55,13 @@ fn a_client_for_whom_there_is_no_thread_is_told_so_and_others_are_served() {
     for client in &served {
         ask_line(client, "still served");
     }
-    // Their threads are free for others.
+    // Their threads become free for other clients.
     drop(served);
     eventually(|| {
         let client = server.connect();
         let _ = (&client).write_all(b"hello\n");
         match read_line(&client).as_str() {
-            reply if reply == received("hello") => Ok(()),
+            reply if reply == acknowledgement("hello") => Ok(()),
             notice => Err(notice.to_string()),
         }
     });

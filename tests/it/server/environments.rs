@@ -1,4 +1,5 @@
-//! Where the server runs: a shell, a container, a service manager.
+//! The server as a shell, a container and a service manager start it: limits, process 1,
+//! inherited sockets, systemd units.
 
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -10,15 +11,15 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use crate::util::{
-    Running, Server, announced_address, ask_line, command, connect, eventually, is_ignored,
-    may_open, may_start, number_in_proc, os_error, own_ip, own_name, process_1, program, run,
-    run_from, server, signal, temporary_file, unused_address,
+    Running, Server, announced_address, as_process_1, ask_line, command, connect, eventually,
+    installed, is_signal_ignored, may_open_files, may_start_threads, number_in_proc, os_error, run,
+    run_from, server, signal, temporary_file, unique_ip, unique_name, unused_address,
 };
 
 #[test]
 fn a_default_shell_allows_as_many_clients_as_its_hard_limit() {
     const CLIENTS: usize = 1200;
-    if !may_open(6000) || !may_start(1200) {
+    if !may_open_files(6000) || !may_start_threads(1200) {
         return;
     }
     let mut shell = command("sh");
@@ -26,7 +27,7 @@ fn a_default_shell_allows_as_many_clients_as_its_hard_limit() {
     let server = Server::spawn(shell.args(["-c", script, env!("CARGO_BIN_EXE_server")]));
     assert!(!server.log().contains("At most"), "{}", server.log());
     let soft = number_in_proc(server.id(), "limits", "Max open files", 0);
-    // Enough, and not more than is needed.
+    // The server raises its limit to what it needs, and no further.
     assert!(
         (1200 + 256 + 4096..6000).contains(&soft.unwrap()),
         "{soft:?}"
@@ -34,22 +35,22 @@ fn a_default_shell_allows_as_many_clients_as_its_hard_limit() {
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     clients.iter().for_each(|client| ask_line(client, "hello"));
 
-    // What is allowed already stays.
+    // The server does not lower a limit.
     let server = Server::start(&["--max-clients", "1"]);
     let limit = |of| number_in_proc(of, "limits", "Max open files", 0);
     assert_eq!(limit(server.id()), limit(std::process::id()));
 }
 
 #[test]
-fn as_process_1_it_ends_on_a_signal() {
+fn as_process_1_the_server_ends_on_a_signal() {
     for (signal, number, code) in [("TERM", 15, 0), ("INT", 2, 130), ("HUP", 1, 129)] {
-        if is_ignored(number) {
+        if is_signal_ignored(number) {
             continue;
         }
-        let Some(mut process_1) = process_1(&server(&["--port", "0"])) else {
+        let Some(mut as_process_1) = as_process_1(&server(&["--port", "0"])) else {
             return;
         };
-        let mut running = Running::start(&mut process_1);
+        let mut running = Running::start(&mut as_process_1);
         let announced = running.read_line();
         ask_line(&connect(announced_address(&announced).unwrap()), "hello");
         running.signal_child(signal);
@@ -60,9 +61,9 @@ fn as_process_1_it_ends_on_a_signal() {
 
 #[test]
 fn an_inherited_socket_outlives_the_server_and_refuses_nobody() {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    // Whoever shares the socket may have set this.
+    // Another process that shares the socket may have set this.
     listener.set_nonblocking(true).unwrap();
     let start = || {
         let input = OwnedFd::from(listener.try_clone().unwrap());
@@ -73,7 +74,7 @@ fn an_inherited_socket_outlives_the_server_and_refuses_nobody() {
         let connects = scope.spawn(|| {
             while !ended.load(Ordering::Relaxed) {
                 TcpStream::connect(address).unwrap();
-                // So that the queue is long enough for the time without a server.
+                // The queue must be long enough for the time without a server.
                 thread::sleep(Duration::from_millis(1));
             }
         });
@@ -92,11 +93,11 @@ fn an_inherited_socket_outlives_the_server_and_refuses_nobody() {
 }
 
 #[test]
-fn inherits_and_announces_nothing_but_a_listening_tcp_socket() {
+fn inherits_and_announces_only_a_listening_tcp_socket() {
     let no_socket = "server: no listening TCP socket is inherited, neither as standard input nor as descriptor 3 (LISTEN_PID, LISTEN_FDS=1)";
     run(&mut server(&["--inherit"]), "").assert(1, "", &format!("{no_socket}: {}\n", os_error(88)));
 
-    let unix = unix::SocketAddr::from_abstract_name(own_name()).unwrap();
+    let unix = unix::SocketAddr::from_abstract_name(unique_name()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let shut_down = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -118,7 +119,8 @@ fn inherits_and_announces_nothing_but_a_listening_tcp_socket() {
     }
 }
 
-/// A shell that passes its standard input on as descriptor 3, and says so as systemd does.
+/// Returns a command for a shell that becomes the server with the variables of systemd.
+/// The redirections may pass its standard input on as descriptor 3.
 fn passing(listen_pid: &str, listen_fds: &str, redirections: &str) -> Command {
     let mut shell = command("sh");
     let script = format!(
@@ -130,12 +132,12 @@ fn passing(listen_pid: &str, listen_fds: &str, redirections: &str) -> Command {
 
 #[test]
 fn serves_a_socket_that_systemd_passes() {
-    let listener = || OwnedFd::from(TcpListener::bind((own_ip(), 0)).unwrap());
+    let listener = || OwnedFd::from(TcpListener::bind((unique_ip(), 0)).unwrap());
     let mut passed = passing("$$", "1", "3<&0 0</dev/null");
     let server = Server::spawn_with_input(&mut passed, listener());
     ask_line(&server.connect(), "hello");
 
-    // The variables are another process's: standard input is the socket.
+    // The variables are for another process, so standard input is the socket.
     for (pid, fds) in [("1", "1"), ("", ""), ("1", "7")] {
         let server = Server::spawn_with_input(&mut passing(pid, fds, ""), listener());
         ask_line(&server.connect(), "hello");
@@ -152,7 +154,7 @@ fn serves_a_socket_that_systemd_passes() {
             "3<&0 0</dev/null",
             "LISTEN_FDS is \"\", and this serves exactly 1 socket".to_string(),
         ),
-        // By then the server has opened another file there.
+        // By then the server has opened another file as descriptor 3.
         ("1", "3<&- 0</dev/null", os_error(88)),
         ("1", "3</dev/null 0</dev/null", os_error(88)),
     ] {
@@ -169,7 +171,7 @@ fn serves_a_socket_that_systemd_passes() {
 
 #[test]
 fn systemd_socket_activate_starts_it_at_the_first_connection() {
-    let Some(mut activate) = program("systemd-socket-activate") else {
+    let Some(mut activate) = installed("systemd-socket-activate") else {
         return;
     };
     let address = unused_address();
@@ -186,15 +188,15 @@ fn systemd_socket_activate_starts_it_at_the_first_connection() {
 }
 
 #[test]
-fn inherits_instead_of_an_address() {
+fn inherit_excludes_host_and_port() {
     for other in ["--host=127.0.0.1", "--port=0"] {
         run(&mut server(&["--inherit", other]), "").assert_code(2);
     }
 }
 
 #[test]
-fn systemd_takes_the_units() {
-    let Some(mut analyze) = program("systemd-analyze") else {
+fn systemd_accepts_the_units() {
+    let Some(mut analyze) = installed("systemd-analyze") else {
         return;
     };
     let directory = temporary_file();

@@ -1,4 +1,5 @@
-//! What no other test uses, of this run or of another one on this machine.
+//! Addresses, names, files and users that no other test uses, in this run of the tests or
+//! in another one on this machine.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -11,14 +12,14 @@ use std::time::UNIX_EPOCH;
 
 use super::eventually;
 
-/// The first number that no other run of these tests has, from now on and for as
-/// long as this one lasts.
+/// Returns the first number that no other run of these tests holds, and holds it for as
+/// long as this run lasts.
 #[cfg(target_os = "linux")]
 fn claim(what: &str, mut numbers: Range<u32>) -> u32 {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{self, UnixListener};
 
-    // Such a name is the system's to give, once; it is free when its owner ends.
+    // The system gives such a name to one process only, and frees it when that ends.
     let claimed = |number: &u32| {
         let name = format!("tests of tcp-chat: {what} {number}");
         let name = net::SocketAddr::from_abstract_name(name).unwrap();
@@ -27,21 +28,21 @@ fn claim(what: &str, mut numbers: Range<u32>) -> u32 {
     numbers.find(claimed).unwrap()
 }
 
-/// One that another run hardly has.
+/// Returns a number that another run is unlikely to have.
 #[cfg(not(target_os = "linux"))]
 fn claim(_: &str, numbers: Range<u32>) -> u32 {
     numbers.start + process::id() % (numbers.end - numbers.start)
 }
 
-/// A user whom no other test starts anything for.
-pub fn own_user() -> u32 {
+/// Returns a user whose processes no other test starts.
+pub fn unique_user() -> u32 {
     claim("user", 54_321..60_000)
 }
 
-/// An address of this machine that no other test uses, not even for a client: a
-/// port that is free there stays free. Where all but 127.0.0.1 are to be added
-/// first, as on macOS, it is that one.
-pub fn own_ip() -> IpAddr {
+/// Returns an address of this machine that no other test uses, not even for a client: a
+/// port that is free there stays free. On systems where all addresses but 127.0.0.1
+/// have to be added first, as on macOS, it is that one.
+pub fn unique_ip() -> IpAddr {
     if !cfg!(any(target_os = "linux", windows)) {
         return IpAddr::from([127, 0, 0, 1]);
     }
@@ -53,17 +54,17 @@ pub fn own_ip() -> IpAddr {
     IpAddr::from([127, network as u8, third, 1 + fourth])
 }
 
-/// An address at which nothing listens.
+/// Returns an address at which nothing listens.
 pub fn unused_address() -> SocketAddr {
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     await_refusal(address);
     address
 }
 
-/// Waits until connects are refused there: a program that another test is starting
-/// has a copy of each socket for a moment.
+/// Waits until connects to this address are refused: a program that another test is
+/// starting has a copy of each socket for a moment.
 pub fn await_refusal(address: SocketAddr) {
     eventually(|| match TcpStream::connect(address) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
@@ -71,8 +72,8 @@ pub fn await_refusal(address: SocketAddr) {
     });
 }
 
-/// A name that no other test uses.
-pub fn own_name() -> String {
+/// Returns a name that no other test uses.
+pub fn unique_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     // A run that was killed may have left files of a process of the same number.
@@ -80,7 +81,7 @@ pub fn own_name() -> String {
     format!("{}-{now}-{number}", process::id())
 }
 
-/// A file of this test run's own.
+/// Returns the path of a file that no other test uses; it does not exist yet.
 pub fn temporary_file() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(own_name())
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(unique_name())
 }

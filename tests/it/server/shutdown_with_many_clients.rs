@@ -1,5 +1,5 @@
-//! A shutdown with many clients, idle or at full speed: all get the notice, and what is
-//! logged is answered.
+//! A shutdown with many clients, idle or at full speed: all get the notice, and each logged
+//! message has its reply.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,27 +10,27 @@ use std::thread;
 use std::time::Duration;
 
 use crate::util::{
-    Server, announced_address, ask_line, last_words, may_open, may_start, own_ip, server, signal,
-    spawn, take_machine, temporary_file,
+    Server, announced_address, ask_line, may_open_files, may_start_threads, read_rest,
+    reserve_machine, server, signal, spawn, temporary_file, unique_ip,
 };
 
 const NOTICE: &str = "Server closed your connection: the server is stopping";
 
 #[test]
-fn thousands_of_idle_clients_all_get_the_notice_and_none_is_cut_off() {
+fn on_shutdown_thousands_of_idle_clients_get_the_notice() {
     const CLIENTS: u64 = 1500;
-    if !may_open(CLIENTS + 100) || !may_start(CLIENTS + 100) {
+    if !may_open_files(CLIENTS + 100) || !may_start_threads(CLIENTS + 100) {
         return;
     }
-    let _machine = take_machine();
+    let _machine = reserve_machine();
     let mut server = Server::start(&[]);
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
-    // It is served, so all before it are.
+    // Clients are served in order, so all are served now.
     ask_line(clients.last().unwrap(), "hello");
     signal(server.id(), "TERM");
-    let notices = clients.into_iter().map(last_words);
+    let notices = clients.into_iter().map(read_rest);
     assert_eq!(
-        notices.filter(|words| words.trim_end() == NOTICE).count() as u64,
+        notices.filter(|rest| rest.trim_end() == NOTICE).count() as u64,
         CLIENTS
     );
     let (status, log) = (server.wait(), server.log());
@@ -43,17 +43,17 @@ fn thousands_of_idle_clients_all_get_the_notice_and_none_is_cut_off() {
 }
 
 #[test]
-fn a_refused_client_does_not_hold_a_shutdown_up() {
+fn a_refused_client_does_not_delay_a_shutdown() {
     let mut server = Server::start(&["--max-clients", "1"]);
     let served = server.connect();
     ask_line(&served, "hello");
     let refused = server.connect();
     server.log_with("Refused connection");
     signal(server.id(), "TERM");
-    assert_eq!(last_words(served).trim_end(), NOTICE);
+    assert_eq!(read_rest(served).trim_end(), NOTICE);
     let (status, log) = (server.wait(), server.log());
     drop(refused);
-    // Otherwise it would be the one that is cut off after 5 s.
+    // A refused client that held up the shutdown would be cut off after 5 s.
     assert!(
         status.success() && !log.contains("cut off"),
         "{status}: {log}"
@@ -61,28 +61,28 @@ fn a_refused_client_does_not_hold_a_shutdown_up() {
 }
 
 #[test]
-fn at_full_speed_each_line_is_logged_and_answered_or_neither() {
-    if !may_start(500) {
+fn a_shutdown_at_full_speed_logs_exactly_what_has_a_reply() {
+    if !may_start_threads(500) {
         return;
     }
-    let _machine = take_machine();
+    let _machine = reserve_machine();
     let mut server = Server::start(&[]);
     let crowd = Crowd::connect(&server, 100);
     crowd.assert_shutdown(&mut server);
 }
 
 #[test]
-fn with_a_slow_log_each_line_is_logged_and_answered_or_neither_too() {
-    if !may_start(600) {
+fn a_shutdown_with_a_slow_log_logs_exactly_what_has_a_reply() {
+    if !may_start_threads(600) {
         return;
     }
-    let _machine = take_machine();
+    let _machine = reserve_machine();
     let (log, stderr) = io::pipe().unwrap();
-    let host = own_ip().to_string();
+    let host = unique_ip().to_string();
     let mut command = server(&["--host", &host, "--port", "0"]);
     let (announced, stdout) = io::pipe().unwrap();
     let process = spawn(command.stdout(stdout).stderr(stderr));
-    // Its copies of the pipes' ends would keep them open.
+    // The command has copies of the pipes' ends, which would keep the pipes open.
     drop(command);
     let mut line = String::new();
     BufReader::new(announced).read_line(&mut line).unwrap();
@@ -97,7 +97,7 @@ fn with_a_slow_log_each_line_is_logged_and_answered_or_neither_too() {
     crowd.assert_shutdown_with(&mut server, || slow_reader.join().unwrap());
 }
 
-/// Takes 6 MB a second.
+/// Copies 6 MB a second.
 fn copy_slowly(mut from: PipeReader, mut to: File) {
     let mut part = [0; 60_000];
     loop {
@@ -109,15 +109,17 @@ fn copy_slowly(mut from: PipeReader, mut to: File) {
     }
 }
 
-/// Clients that send as fast as they can, and read all the while.
+/// Clients that send as fast as they can, and read at the same time.
 struct Crowd {
     clients: Vec<TcpStream>,
 }
 
-/// What one of them has seen at its end.
+/// What one of the clients has seen at its end.
 struct Seen {
     replies: u64,
+    /// How many lines were sent, the last one perhaps in part.
     sent: u64,
+    /// The line after the last reply.
     last_line: String,
 }
 
@@ -131,9 +133,9 @@ impl Crowd {
         self.assert_shutdown_with(server, || ());
     }
 
-    /// Lets all send, shuts the server down while they do, and asserts that each line which
-    /// the log has was answered, that each client got the notice, and that none was cut
-    /// off. `await_log` returns once the log is whole.
+    /// Shuts the server down while all clients send. Asserts that each logged line had its
+    /// reply, that each client got the notice, and that none was cut off. `await_log`
+    /// returns when the log is whole.
     fn assert_shutdown_with(self, server: &mut Server, await_log: impl FnOnce()) {
         let replies_so_far = AtomicU64::new(0);
         let clients = self.clients.len() as u64;
@@ -146,7 +148,7 @@ impl Crowd {
                     let replies_so_far = &replies_so_far;
                     scope.spawn(move || {
                         let (replies, last_line) = read_replies(client, replies_so_far);
-                        // The server reads no more, or is gone: the other thread notices.
+                        // The server reads no more or is gone. This ends the thread that sends.
                         let _ = client.shutdown(Shutdown::Both);
                         let sent = sent.join().unwrap();
                         let address = client.local_addr().unwrap().to_string();
@@ -161,7 +163,7 @@ impl Crowd {
                     })
                 })
                 .collect();
-            // All are at it.
+            // By then all clients are sending.
             while replies_so_far.load(Ordering::Relaxed) < clients * 200 {
                 thread::sleep(Duration::from_millis(1));
             }

@@ -1,4 +1,4 @@
-//! More threads for the tests than Rust would take.
+//! A restart of the test program with more test threads than Rust would start.
 
 use std::env;
 #[cfg(unix)]
@@ -6,19 +6,19 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Once;
 
-use super::{say, threads_allowed};
+use super::{print_to_stderr, threads_allowed};
 
-/// Starts this program anew, in place of itself, with more threads for its tests,
-/// unless their number was chosen. Rust takes one for each processor, and most of
-/// these tests wait rather than compute. Each test comes here before it starts
-/// another program, so nothing is left behind.
+/// Replaces this program by itself with more test threads, unless the user has chosen
+/// their number. Rust starts one for each processor, but most of these tests wait rather
+/// than compute. Each test calls this before it starts another program, so the restart
+/// leaves no program behind.
 #[cfg(unix)]
-pub fn take_more_threads() {
+pub fn restart_with_more_test_threads() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let is_number = |arg: String| arg.starts_with("--test-threads");
         let is_chosen = env::var_os("RUST_TEST_THREADS").is_some() || env::args().any(is_number);
-        // A benchmark has no such threads.
+        // A benchmark has no test threads.
         if is_chosen || !cfg!(test) {
             return;
         }
@@ -26,9 +26,9 @@ pub fn take_more_threads() {
         let mut again = Command::new(env::current_exe().unwrap());
         again.args(env::args_os().skip(1));
         let error = again.env("RUST_TEST_THREADS", threads.to_string()).exec();
-        say(format_args!("cannot start the tests anew: {error}"));
+        print_to_stderr(format_args!("cannot restart the tests: {error}"));
     });
 }
 
 #[cfg(not(unix))]
-pub fn take_more_threads() {}
+pub fn restart_with_more_test_threads() {}

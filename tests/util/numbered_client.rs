@@ -1,4 +1,4 @@
-//! A client whose lines can be told from all others, and what servers say of them.
+//! A client that sends numbered lines, and a check that servers received each line once.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -12,33 +12,37 @@ use std::time::Duration;
 
 use super::{Json, Process, printed, spawn, take_report, temporary_file};
 
-/// A client that is given numbered lines for as long as this value lives.
-pub struct Numbered {
+/// A client that is given numbered lines until `end` is called. Its name is part of each
+/// line, so the lines of all clients differ.
+pub struct NumberedClient {
     name: String,
     process: Process,
-    enough: Arc<AtomicBool>,
+    is_enough: Arc<AtomicBool>,
+    /// Returns how many lines it wrote.
     feeder: JoinHandle<u64>,
     stdout: PathBuf,
     report: PathBuf,
 }
 
-impl Numbered {
-    /// Starts a client. There is a pause between its lines, unless it is zero.
+impl NumberedClient {
+    /// Starts a client. Its input comes line by line with this pause after each, or as
+    /// fast as the client reads if the pause is zero.
     pub fn start(name: String, command: &mut Command, pause: Duration) -> Self {
         let (stdout, report) = (temporary_file(), temporary_file());
         command.args(["-q", "--report"]).arg(&report);
         command.stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut process = spawn(command.stdout(File::create(&stdout).unwrap()));
         let mut stdin = process.stdin.take().unwrap();
-        let enough = Arc::new(AtomicBool::new(false));
-        let (prefix, is_enough) = (name.clone(), Arc::clone(&enough));
+        let is_enough = Arc::new(AtomicBool::new(false));
+        let prefix = name.clone();
+        let has_enough = Arc::clone(&is_enough);
         let feeder = thread::spawn(move || {
             let part = if pause.is_zero() { 64 } else { 1 };
             let mut lines = 0;
-            while !is_enough.load(Ordering::Relaxed) {
+            while !has_enough.load(Ordering::Relaxed) {
                 let numbers = lines..lines + part;
                 let text: String = numbers.map(|line| format!("{prefix}.{line}\n")).collect();
-                // A client that fails says so at its end.
+                // If the client fails, `end` says so.
                 if stdin.write_all(text.as_bytes()).is_err() {
                     break;
                 }
@@ -47,21 +51,21 @@ impl Numbered {
             }
             lines
         });
-        Numbered {
+        NumberedClient {
             name,
             process,
-            enough,
+            is_enough,
             feeder,
             stdout,
             report,
         }
     }
 
-    /// Ends the input, and asserts that the client succeeds and has printed the reply
-    /// to each of its lines. Returns the lines and the report.
+    /// Ends the input, and asserts that the client succeeds and printed the reply to each
+    /// of its lines. Returns the lines and the report.
     #[track_caller]
     pub fn end(self) -> (Vec<String>, Json) {
-        self.enough.store(true, Ordering::Relaxed);
+        self.is_enough.store(true, Ordering::Relaxed);
         let lines = 0..self.feeder.join().unwrap();
         let lines: Vec<String> = lines.map(|line| format!("{}.{line}", self.name)).collect();
         let outcome = self.process.finish();
@@ -77,8 +81,8 @@ impl Numbered {
     }
 }
 
-/// Asserts that these servers together have received each of these lines once, and no
-/// part of one.
+/// Asserts that the servers with these logs together received each of these lines once,
+/// and no part of a line.
 #[track_caller]
 pub fn assert_received_once(logs: &[String], lines: &[String]) {
     let mut times: HashMap<&str, u32> = lines.iter().map(|line| (line.as_str(), 0)).collect();

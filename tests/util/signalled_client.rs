@@ -1,4 +1,4 @@
-//! A client that is sent a signal.
+//! A client that is sent a signal, the checks of its summary and report, and full pipes.
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -7,56 +7,59 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{
-    Json, Process, ended_by, eventually, is_ignored, printed, signal, spawn, take_report,
+    Json, Process, ended_by, eventually, is_signal_ignored, printed, signal, spawn, take_report,
     temporary_file,
 };
 
-/// Each signal that asks a program to end, unless it is ignored here.
-pub fn signals() -> Vec<(i32, &'static str)> {
+/// Returns the number and the name of each signal that asks a program to end, without
+/// those that the programs of this test ignore.
+pub fn ending_signals() -> Vec<(i32, &'static str)> {
     let signals = [(1, "HUP"), (2, "INT"), (15, "TERM")];
-    let heeded = signals
-        .into_iter()
-        .filter(|(number, _)| !is_ignored(*number));
-    heeded.collect()
+    let mut signals = signals.to_vec();
+    signals.retain(|(number, _)| !is_signal_ignored(*number));
+    signals
 }
 
-/// A client with a summary and a report. One line is its input, which stays open.
-pub struct Signalled {
+/// A client with a summary and a report. Its input is one line, and stays open.
+pub struct SignalledClient {
     pub process: Process,
     report: PathBuf,
     stderr: PathBuf,
 }
 
-impl Signalled {
+impl SignalledClient {
     pub fn start(command: &mut Command) -> Self {
         Self::start_with(command, Stdio::piped())
     }
 
     pub fn start_with(command: &mut Command, stdout: Stdio) -> Self {
-        let (report, stderr) = (temporary_file(), temporary_file());
+        let report = temporary_file();
+        let stderr = temporary_file();
         command.args(["--summary", "--report"]).arg(&report);
         command.stdin(Stdio::piped()).stdout(stdout);
         command.stderr(File::create(&stderr).unwrap());
         let mut process = spawn(command);
         let stdin = process.stdin.as_mut().unwrap();
         stdin.write_all(b"hello\n").unwrap();
-        Signalled {
+        SignalledClient {
             process,
             report,
             stderr,
         }
     }
 
-    /// Waits until its standard error contains this text.
+    /// Waits until the standard error contains this text.
     pub fn await_stderr(&self, text: &str) {
         eventually(|| {
             let stderr = fs::read_to_string(&self.stderr).unwrap();
-            let is_there = stderr.contains(text).then_some(());
-            is_there.ok_or_else(|| format!("no {text:?} in:\n{stderr}"))
+            if stderr.contains(text) {
+                return Ok(());
+            }
+            Err(format!("no {text:?} in:\n{stderr}"))
         });
     }
 
-    /// Waits until a reply is printed.
+    /// Waits until the reply to the line `hello` is printed.
     pub fn await_reply(&mut self) {
         let stdout = self.process.stdout.as_mut().unwrap();
         let mut line = [0; 64];
@@ -65,11 +68,11 @@ impl Signalled {
         assert_eq!(line, printed(["hello"]));
     }
 
-    /// Waits for its end. Returns the report and the standard error, too.
+    /// Waits for the client's end. Returns the status, the report and the standard error.
     #[track_caller]
     pub fn end(self) -> (ExitStatus, Json, String) {
         let mut process = self.process;
-        // Waiting would close it first.
+        // `wait` would close the input first.
         let _stdin = process.stdin.take();
         process.await_end();
         let status = process.wait().unwrap();
@@ -79,8 +82,8 @@ impl Signalled {
         (status, take_report(&self.report), stderr)
     }
 
-    /// Sends it a signal, and asserts that it says its last words and ends at
-    /// once.
+    /// Sends a signal (its number and name), and asserts that the client writes its summary
+    /// and report and ends at once.
     #[track_caller]
     pub fn assert_ends_by(self, (number, name): (i32, &str)) {
         signal(self.process.id(), name);
@@ -90,12 +93,13 @@ impl Signalled {
         println!("SIG{name}: ended after {took:?}");
         assert_eq!(ended_by(status), Some(number), "{status}: {stderr}");
         assert!(took < Duration::from_millis(1100), "{took:?}");
-        assert_last_words(&stderr, &report, (number, name));
+        assert_conclusion(&stderr, &report, (number, name));
     }
 }
 
+/// Asserts that the summary and the report say that this signal ended the run.
 #[track_caller]
-pub fn assert_last_words(stderr: &str, report: &Json, (number, name): (i32, &str)) {
+pub fn assert_conclusion(stderr: &str, report: &Json, (number, name): (i32, &str)) {
     let acknowledged = report["lines"]["acknowledged"].number();
     let summary = format!("client: {acknowledged} acknowledged, 0 rejected, 0 wrong, ");
     assert!(stderr.contains(&summary), "{stderr}");
@@ -106,14 +110,14 @@ pub fn assert_last_words(stderr: &str, report: &Json, (number, name): (i32, &str
     assert_eq!(report["input_ended"], Json::Bool(false));
 }
 
-/// A pipe that takes nothing more.
+/// Returns the two ends of a full pipe: a write to it blocks.
 pub fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, writer) = io::pipe().unwrap();
     fill_pipe(&writer);
     (reader, writer.into())
 }
 
-/// Fills a pipe to the last byte, however much it takes.
+/// Fills a pipe to the last byte.
 #[cfg(unix)]
 pub fn fill_pipe(pipe: &PipeWriter) {
     use std::os::fd::AsRawFd;

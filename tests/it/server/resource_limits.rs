@@ -1,4 +1,5 @@
-//! What the server does at each of its limits.
+//! The server at the limits of clients, open files, address space, memory and the queue of
+//! new connections.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,13 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Bystander, LIMIT, Server, ask, ask_line, command, connect, despite_load, eventually, exchange,
-    full_pipe, last_words, may_open, may_start, os_error, own_ip, peek, program, read_line,
-    received, run, server, skip, spawn, three_rounds,
+    Bystander, HANG_LIMIT, Server, acknowledgement, ask, ask_line, assert_leaves_nothing_behind,
+    command, connect, despite_load, eventually, exchange, full_pipe, installed, may_open_files,
+    may_start_threads, os_error, peek, read_line, read_rest, run, server, skip, spawn, unique_ip,
 };
 
 #[test]
-fn serves_as_many_clients_as_allowed_and_refuses_further_ones_in_a_whole_line() {
+fn clients_over_the_limit_are_refused_with_a_whole_line() {
     let server = Server::start(&["--max-clients", "3"]);
     let clients: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
     for client in &clients {
@@ -27,7 +28,7 @@ fn serves_as_many_clients_as_allowed_and_refuses_further_ones_in_a_whole_line() 
         let mut refused = server.connect();
         refused.write_all(sent).unwrap();
         let address = refused.local_addr().unwrap();
-        assert_eq!(last_words(refused), refusal);
+        assert_eq!(read_rest(refused), refusal);
         server.log_with(&format!(
             "Refused connection from {address}: 3 clients are connected"
         ));
@@ -38,21 +39,23 @@ fn serves_as_many_clients_as_allowed_and_refuses_further_ones_in_a_whole_line() 
 }
 
 #[test]
-fn refusals_are_warned_of_once_a_second_and_counted_in_between() {
+fn refusals_are_logged_as_warnings_once_a_second_with_a_count() {
     for (args, others) in [
         (&["-q", "--max-clients", "1"][..], 0),
         (&["--max-clients", "1"], 9),
     ] {
         let server = Server::start(args);
-        let _served = server.connect();
-        ask_line(&_served, "hello");
+        let served = server.connect();
+        ask_line(&served, "hello");
         despite_load(|| {
             let before = server.log().lines().count();
-            let refused = || assert!(last_words(server.connect()).contains("refused"));
-            // A warning is due.
+            let refused = || assert!(read_rest(server.connect()).contains("refused"));
+            // After more than a second the next refusal is a warning again.
             thread::sleep(Duration::from_millis(1100));
             let begun = Instant::now();
-            (0..10).for_each(|_| refused());
+            for _ in 0..10 {
+                refused();
+            }
             if begun.elapsed() >= Duration::from_secs(1) {
                 return Err(format!("refused for {:?}", begun.elapsed()));
             }
@@ -84,16 +87,19 @@ fn a_slot_is_free_before_its_client_can_see_the_close() {
         if round % 10 == 0 {
             stream.write_all(b"no end of line").unwrap();
             let notice = "Server closed your connection: a line was not ended within 0.05 s\n";
-            assert_eq!(last_words(stream), notice);
+            assert_eq!(read_rest(stream), notice);
         } else {
-            // A line that is not ended could be late before the stream is.
-            assert_eq!(exchange(stream, b"hello\n"), received("hello").as_bytes());
+            // With the LF, no deadline of a line can pass before the half-close.
+            assert_eq!(
+                exchange(stream, b"hello\n"),
+                acknowledgement("hello").as_bytes()
+            );
         }
     }
 }
 
 #[test]
-fn a_refusal_survives_that_the_client_has_sent_a_mebibyte() {
+fn a_refusal_arrives_although_the_client_sent_a_mebibyte() {
     let server = Server::start(&["-q", "--max-clients", "1"]);
     let bystander = Bystander::start(&server);
     let part = vec![b'x'; 1 << 16];
@@ -103,22 +109,22 @@ fn a_refusal_survives_that_the_client_has_sent_a_mebibyte() {
             scope.spawn(|| {
                 for _ in 0..10 {
                     let mut stream = server.connect();
-                    // The notice is here, and the client does not look for some time.
+                    // The refusal has arrived, but the client goes on sending.
                     peek(&stream, &mut [0]).unwrap();
                     for _ in 0..16 {
                         stream.write_all(&part).unwrap();
                         thread::sleep(Duration::from_millis(2));
                     }
-                    assert_eq!(last_words(stream), refusal);
+                    assert_eq!(read_rest(stream), refusal);
                 }
             });
         }
     });
-    bystander.stop();
+    bystander.assert_served();
 }
 
 #[test]
-fn a_refused_client_that_sends_without_end_is_cut_after_a_second() {
+fn a_refused_client_that_sends_without_end_is_cut_off_after_a_second() {
     let server = Server::start(&["-q", "--max-clients", "1"]);
     let _served = Bystander::start(&server);
     let begun = Instant::now();
@@ -133,7 +139,8 @@ fn a_refused_client_that_sends_without_end_is_cut_after_a_second() {
     );
 }
 
-/// A shell's command line that ends in the server, which has these arguments.
+/// Returns a command for a shell that runs `before` and becomes the server with these
+/// arguments.
 fn shell(before: &str, args: &[&str]) -> Command {
     let mut shell = command("sh");
     let script = format!("{before} exec \"$0\" --port 0 \"$@\"");
@@ -142,10 +149,10 @@ fn shell(before: &str, args: &[&str]) -> Command {
     shell
 }
 
-/// How many clients this server, which serves none yet, can serve with so many
-/// descriptors: an eighth is for those that are drained, another for those that wait for
-/// their thread, and a few are to spare.
-fn room_for_clients(server: &Server, limit: usize) -> usize {
+/// Returns how many clients a server without clients can serve with so many descriptors.
+/// An eighth is for connections that are drained, another eighth for those that wait for
+/// their thread, and 6 are spare.
+fn most_clients(server: &Server, limit: usize) -> usize {
     let files = fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap();
     let number = |file: io::Result<fs::DirEntry>| file.unwrap().file_name().into_string();
     let numbers = files.map(|file| number(file).unwrap().parse::<usize>().unwrap());
@@ -156,11 +163,11 @@ fn room_for_clients(server: &Server, limit: usize) -> usize {
 #[test]
 #[cfg_attr(windows, ignore = "needs a shell")]
 fn the_hard_open_file_limit_lowers_the_number_of_clients() {
-    // Some are inherited; a shell opens only those whose number has one digit.
+    // The second shell has inherited descriptors. A shell opens only those with one digit.
     let before = "ulimit -n 64; for fd in 3 4 5 6 7 8 9; do eval \"exec $fd</dev/null\"; done;";
     for before in ["ulimit -n 64;", before] {
         let server = Server::spawn(&mut shell(before, &["-q", "--max-clients", "60"]));
-        let served = room_for_clients(&server, 64);
+        let served = most_clients(&server, 64);
         let log = server.log_with(&format!(
             "At most {served} clients are served, not 60, because of the hard open-file limit of 64 (ulimit -Hn raises it)"
         ));
@@ -172,26 +179,26 @@ fn the_hard_open_file_limit_lowers_the_number_of_clients() {
         let refusal = format!("Server refused your connection: {why}\n");
         refused
             .into_iter()
-            .for_each(|client| assert_eq!(last_words(client), refusal));
-        // Nobody has waited for a descriptor.
+            .for_each(|client| assert_eq!(read_rest(client), refusal));
+        // No client had to wait for a descriptor.
         assert!(!server.log().contains("Cannot accept"), "{}", server.log());
     }
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "needs a shell")]
-fn a_lower_number_of_clients_is_ordinary_where_nobody_asked_for_one() {
+fn a_lowered_default_client_limit_is_logged_as_info() {
     let server = Server::spawn(&mut shell("ulimit -n 64;", &[]));
-    let served = room_for_clients(&server, 64);
+    let served = most_clients(&server, 64);
     let log = server.log_with(&format!("At most {served} clients are served, not 10000, "));
     assert!(log.contains("INFO"), "{log}");
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "needs a shell")]
-fn with_too_few_descriptors_for_one_client_it_does_not_start() {
+fn with_too_few_descriptors_for_one_client_the_server_does_not_start() {
     for limit in 4..15 {
-        // Whatever this test has inherited is closed.
+        // The shell closes the descriptors that this test has inherited.
         let before = "for fd in 3 4 5 6 7 8 9; do eval \"exec $fd<&-\"; done;";
         let outcome = run(&mut shell(&format!("{before} ulimit -n {limit};"), &[]), "");
         outcome.assert_code(1);
@@ -217,14 +224,14 @@ fn warns_of_a_limited_address_space() {
     ask_line(&server.connect(), "hello");
 }
 
-/// How often the server has tried to accept in vain. It logs this once a second, at level
-/// debug each time.
-fn complaints(server: &Server) -> usize {
+/// Returns how many failures of `accept` the server has logged. It logs one a second, and
+/// all of them at level debug.
+fn accept_failures(server: &Server) -> usize {
     server.log().matches("Cannot accept a connection: ").count()
 }
 
 #[test]
-fn without_free_descriptors_it_waits_and_then_recovers() {
+fn without_free_descriptors_the_server_waits_and_recovers() {
     thread::scope(|scope| {
         scope.spawn(|| waits_and_recovers("info"));
         scope.spawn(|| waits_and_recovers("debug"));
@@ -248,13 +255,13 @@ fn waits_and_recovers(level: &str) {
     for client in &served {
         ask_line(client, "still here");
     }
-    let complaints = complaints(&server);
+    let failures = accept_failures(&server);
     let elapsed = begun.elapsed();
-    println!("{level}: {complaints} complaints in {elapsed:?}");
+    println!("{level}: {failures} failures in {elapsed:?}");
     let most = match level {
         "info" => 1 + elapsed.as_secs() as usize,
-        // Each pause is twice the one before, from 5 ms to 100 ms. They may begin anew
-        // once: a descriptor was free for a moment.
+        // Each pause is twice the one before, from 5 ms to 100 ms. The pauses may begin
+        // again once, if a descriptor was free for a moment.
         _ => {
             let ends = [0, 5, 15, 35, 75, 155]
                 .into_iter()
@@ -263,18 +270,18 @@ fn waits_and_recovers(level: &str) {
             2 * ends.take_while(|end| *end <= elapsed).count()
         }
     };
-    assert!((1..=most).contains(&complaints), "{}", server.log());
+    assert!((1..=most).contains(&failures), "{}", server.log());
 
     server.limit_open_files(400);
     for client in &waiting {
         ask_line(client, "at last");
     }
-    bystander.stop();
+    bystander.assert_served();
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "needs /proc")]
-fn lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each() {
+fn a_line_of_32_mebibytes_costs_one_rejection_and_no_memory() {
     let server = Server::start(&["-q"]);
     ask_line(&server.connect(), "warm up");
     let before = server.status("VmHWM");
@@ -300,18 +307,18 @@ fn lines_of_32_mebibytes_cost_no_memory_and_one_rejection_each() {
 #[cfg_attr(windows, ignore = "needs /proc")]
 fn a_client_takes_at_most_230_kilobytes_of_memory() {
     const CLIENTS: u64 = 200;
-    if !may_start(CLIENTS) {
+    if !may_start_threads(CLIENTS) {
         return;
     }
     let server = Server::start(&["-q"]);
     ask_line(&server.connect(), "warm up");
     let before = server.status("VmRSS");
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
-    // So many short replies as are not written yet, and after them a long one.
+    // The short replies fill the server's buffer without a write; then comes a long one.
     let (short, long) = ("\n".repeat(2100), "x".repeat(63_000));
     for client in &clients {
         ask_line(client, &"x".repeat(65_536));
-        let expected = received("").repeat(2100) + &received(&long);
+        let expected = acknowledgement("").repeat(2100) + &acknowledgement(&long);
         ask(client, format!("{short}{long}\n"), expected);
     }
     let each = (server.status("VmRSS") - before) / CLIENTS;
@@ -323,39 +330,39 @@ fn a_client_takes_at_most_230_kilobytes_of_memory() {
 #[cfg_attr(windows, ignore = "needs /proc")]
 fn clients_that_come_and_go_at_the_limit_leave_nothing_behind() {
     let server = Server::start(&["-q", "--max-clients", "20"]);
-    three_rounds(&server, || {
+    assert_leaves_nothing_behind(&server, || {
         let clients: Vec<TcpStream> = (0..100).map(|_| server.connect()).collect();
-        let first_words: Vec<String> = clients
+        let first_lines: Vec<String> = clients
             .iter()
             .map(|client| {
                 let _ = writeln!(&mut &*client, "hello");
                 read_line(client)
             })
             .collect();
-        let served = first_words
-            .iter()
-            .filter(|words| **words == received("hello"))
-            .count();
-        assert_eq!(served, 19, "{first_words:?}");
+        let expected = acknowledgement("hello");
+        let served = first_lines.iter().filter(|line| **line == expected).count();
+        // The bystander has the twentieth slot.
+        assert_eq!(served, 19, "{first_lines:?}");
     });
     eventually(|| match exchange(server.connect(), b"hello") {
-        reply if reply == received("hello").as_bytes() => Ok(()),
+        reply if reply == acknowledgement("hello").as_bytes() => Ok(()),
         reply => Err(format!(
-            "not served within {LIMIT:?}: {}",
+            "not served within {HANG_LIMIT:?}: {}",
             reply.escape_ascii()
         )),
     });
 }
 
-/// Accepting does not wait for what a client's thread or its refusal waits for.
+/// The loop that accepts must not wait for the log, even if the threads of clients and
+/// refusals do.
 #[test]
 #[cfg(unix)]
-fn a_short_queue_is_emptied_even_if_the_log_takes_nothing() {
+fn a_short_queue_is_emptied_even_if_nobody_reads_the_log() {
     const CLIENTS: usize = 100;
-    let Some(mut ss) = program("ss") else {
+    let Some(mut ss) = installed("ss") else {
         return;
     };
-    let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let (_reader, full) = full_pipe();
     let (announced, stdout) = io::pipe().unwrap();
@@ -372,7 +379,7 @@ fn a_short_queue_is_emptied_even_if_the_log_takes_nothing() {
         .unwrap();
     let served = connect(address);
     ask_line(&served, "hello");
-    // The first refusal is a warning, and waits for the log. The queue has 128 places.
+    // The first refusal is a warning, which waits for the log. The queue holds 128.
     let clients: Vec<TcpStream> = (0..3 * CLIENTS).map(|_| connect(address)).collect();
     let queried = run(ss.args(["-tinHO", "dst", &address.to_string()]), "");
     queried.assert_code(0);
@@ -382,7 +389,7 @@ fn a_short_queue_is_emptied_even_if_the_log_takes_nothing() {
         .filter(|line| line.contains("ESTAB"))
         .collect();
     assert!(connections.len() > clients.len(), "{shown}");
-    // A SYN that was sent again is the only thing that was.
+    // Only a SYN can have been sent again on a connection that is just established.
     let again = connections
         .iter()
         .filter(|line| line.contains("retrans:"))
@@ -397,21 +404,21 @@ fn a_short_queue_is_emptied_even_if_the_log_takes_nothing() {
 
 #[test]
 #[cfg_attr(windows, ignore = "needs signals")]
-fn a_thousand_clients_that_connect_at_once_wait_in_the_queue() {
+fn a_thousand_simultaneous_connects_wait_in_the_queue() {
     const CLIENTS: usize = 1000;
     let allowed = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     if allowed.trim().parse::<usize>().unwrap() < CLIENTS {
         return skip(format_args!("net.core.somaxconn is {allowed}"));
     }
-    if !may_open(2500) || !may_start(1000) {
+    if !may_open_files(2500) || !may_start_threads(1000) {
         return;
     }
     let server = Server::start(&["-q"]);
-    server.stop();
-    // Without room in the queue, a connect waits for its SYN to be repeated.
-    let connect = |_| TcpStream::connect_timeout(&server.address, LIMIT).unwrap();
+    server.pause();
+    // If the queue were full, a connect would wait for its SYN to be repeated.
+    let connect = |_| TcpStream::connect_timeout(&server.address, HANG_LIMIT).unwrap();
     let clients: Vec<TcpStream> = (0..CLIENTS).map(connect).collect();
-    server.go_on();
+    server.resume();
     for client in &clients {
         ask_line(client, "hello");
     }

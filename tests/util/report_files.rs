@@ -1,4 +1,4 @@
-//! What the client writes for `--report` and for `--series`.
+//! Reading and checking the files that the client writes for `--report` and `--series`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Json;
 
-/// Reads a report and asserts its shape. The file is gone afterwards.
+/// Reads a report, removes its file, and asserts the shape of the report.
 #[track_caller]
 pub fn take_report(path: &Path) -> Json {
     let report = Json::read(&fs::read_to_string(path).unwrap());
@@ -58,12 +58,12 @@ pub fn take_report(path: &Path) -> Json {
     report
 }
 
-/// A row of a series by the names of its cells.
+/// A row of a series: the cells by the names of their columns.
 pub type Row = HashMap<String, f64>;
 
-/// The rows of a series, without those cells that are empty. Asserts its shape.
+/// Reads the rows of a series without their empty cells, and asserts the series' shape.
 #[track_caller]
-pub fn series(text: &str) -> Vec<Row> {
+pub fn read_series(text: &str) -> Vec<Row> {
     let mut lines = text
         .split_inclusive('\n')
         .map(|line| line.strip_suffix('\n').unwrap());

@@ -1,4 +1,4 @@
-//! Bytes and lines over a socket, and what is expected of them.
+//! Sockets of a test: connect, accept, send, read and expect bytes and lines.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -7,29 +7,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::{LIMIT, eventually, excerpt};
+use super::{HANG_LIMIT, eventually, excerpt};
 
-/// A connection that gives up a read or write which hangs.
+/// Connects. A read or write that hangs fails after `HANG_LIMIT`.
 pub fn connect(address: SocketAddr) -> TcpStream {
-    limited(TcpStream::connect(address).unwrap())
+    with_time_limits(TcpStream::connect(address).unwrap())
 }
 
-/// The next client of a server that a test plays itself.
+/// Accepts the next client of a server that a test plays itself.
 pub fn accept(listener: &TcpListener) -> TcpStream {
     listener.set_nonblocking(true).unwrap();
     let (stream, _) = eventually(|| listener.accept().map_err(|error| error.to_string()));
     stream.set_nonblocking(false).unwrap();
-    limited(stream)
+    with_time_limits(stream)
 }
 
-/// The next client of such a server, unless it is over before one comes.
+/// Accepts the next client, or returns nothing if `is_over` becomes true before.
 pub fn accept_unless(listener: &TcpListener, is_over: &AtomicBool) -> Option<TcpStream> {
     listener.set_nonblocking(true).unwrap();
     loop {
         match listener.accept() {
             Ok((stream, _)) => {
                 stream.set_nonblocking(false).unwrap();
-                return Some(limited(stream));
+                return Some(with_time_limits(stream));
             }
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}"),
         }
@@ -40,15 +40,15 @@ pub fn accept_unless(listener: &TcpListener, is_over: &AtomicBool) -> Option<Tcp
     }
 }
 
-/// Lets a connection give up a read or write which hangs.
-pub fn limited(stream: TcpStream) -> TcpStream {
+/// Makes a read or write that hangs fail after `HANG_LIMIT`.
+pub fn with_time_limits(stream: TcpStream) -> TcpStream {
     stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.set_write_timeout(Some(LIMIT)).unwrap();
+    stream.set_read_timeout(Some(HANG_LIMIT)).unwrap();
+    stream.set_write_timeout(Some(HANG_LIMIT)).unwrap();
     stream
 }
 
-/// Sends these bytes, half-closes, and returns all that comes back.
+/// Sends these bytes, half-closes, and returns all that arrives.
 pub fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     let mut writer = stream.try_clone().unwrap();
     thread::scope(|scope| {
@@ -62,11 +62,12 @@ pub fn exchange(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Sends these bytes, and asserts that the reply to them begins with the expected
-/// ones. No more are read, since a raw reply has no end of its own.
+/// Sends these bytes, and asserts that the next bytes to arrive are the expected ones. No
+/// more are read, because a reply with raw framing does not show where it ends.
 #[track_caller]
 pub fn ask(mut stream: &TcpStream, sent: impl AsRef<[u8]>, expected: impl AsRef<[u8]>) {
-    let (sent, expected) = (sent.as_ref(), expected.as_ref());
+    let sent = sent.as_ref();
+    let expected = expected.as_ref();
     stream.write_all(sent).unwrap();
     let mut reply = vec![0; expected.len()];
     let end = stream.read_exact(&mut reply);
@@ -87,21 +88,22 @@ fn shown(bytes: &[u8]) -> String {
 /// Sends a line, and asserts that it is acknowledged.
 #[track_caller]
 pub fn ask_line(stream: &TcpStream, line: &str) {
-    ask(stream, format!("{line}\n"), received(line));
+    ask(stream, format!("{line}\n"), acknowledgement(line));
 }
 
-/// Waits for what comes, and leaves it there.
+/// Waits for bytes, and leaves them to be read. Returns how many there are.
 pub fn peek(stream: &TcpStream, part: &mut [u8]) -> io::Result<usize> {
     uninterrupted(|| stream.peek(part))
 }
 
-/// Reads once.
+/// Reads once. Returns how many bytes were read.
 pub fn read_once(mut stream: &TcpStream, part: &mut [u8]) -> io::Result<usize> {
     uninterrupted(|| stream.read(part))
 }
 
-/// Waits for a socket that has a time limit. Such a wait may be interrupted where no
-/// signal is handled: a pause of the process is enough, or the end of a child.
+/// Repeats a wait for a socket with a time limit until it is not interrupted. Such a wait
+/// is interrupted even if the process handles no signal: by a pause of the process, or by
+/// the end of a child.
 pub fn uninterrupted<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match wait() {
@@ -111,12 +113,12 @@ pub fn uninterrupted<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<T
     }
 }
 
-/// One line, LF included; empty at the end of the stream.
+/// Reads one line, LF included; returns an empty text at the end of the stream.
 pub fn read_line(mut stream: &TcpStream) -> String {
     let mut line = Vec::new();
     let mut part = [0; 65_536];
     while !line.ends_with(b"\n") {
-        // What comes after the line is left for the next reader.
+        // The bytes after the line are left for the next reader.
         let here = peek(stream, &mut part).unwrap();
         let end = part[..here]
             .iter()
@@ -131,22 +133,22 @@ pub fn read_line(mut stream: &TcpStream) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// All that still comes until the other side closes.
-pub fn last_words(mut stream: TcpStream) -> String {
+/// Reads all that still arrives until the other side closes.
+pub fn read_rest(mut stream: TcpStream) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
 }
 
-/// The acknowledgement of this text, with its LF.
-pub fn received(text: &str) -> String {
+/// Returns the acknowledgement of this text, with its LF.
+pub fn acknowledgement(text: &str) -> String {
     format!("Server received your message: {text}\n")
 }
 
-/// What the client prints for these lines.
+/// Returns what the client prints if all these lines are acknowledged.
 pub fn printed(lines: impl IntoIterator<Item = impl fmt::Display>) -> String {
     lines
         .into_iter()
-        .map(|line| format!("Server: {}", received(&line.to_string())))
+        .map(|line| format!("Server: {}", acknowledgement(&line.to_string())))
         .collect()
 }

@@ -161,7 +161,7 @@ pub fn logger(usual: LevelFilter, quiet: bool, verbose: bool) -> env_logger::Bui
 }
 
 /// Prints on standard error, in one line, why a program fails. Returns the exit code 1.
-pub fn failure(program: &str, error: &anyhow::Error) -> ExitCode {
+pub fn print_failure(program: &str, error: &anyhow::Error) -> ExitCode {
     // If standard error is closed, nothing else can show the error.
     let _ = writeln!(io::stderr(), "{program}: {error:#}");
     ExitCode::FAILURE

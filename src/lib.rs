@@ -115,7 +115,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture read_line_with_a_timeout_loses_bytes
-//! cargo test --lib goes_on_after_an_interrupted_read_and_a_timeout_in_the_middle_of_a_character
+//! cargo test --lib a_cut_character_survives_an_interrupted_read_and_a_timeout
 //! ```
 //!
 //! # Connections

@@ -223,7 +223,7 @@ impl LineReader {
 
     /// Whether the last read filled all its room and the buffer can still grow: the next
     /// [`fill`](Self::fill) may find more that is here already.
-    pub fn is_full(&self) -> bool {
+    pub fn may_read_more(&self) -> bool {
         self.filled && self.buffer.len() < self.max_size
     }
 
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_after_an_interrupted_read_and_a_timeout_in_the_middle_of_a_character() {
+    fn a_cut_character_survives_an_interrupted_read_and_a_timeout() {
         struct TimesOut(usize);
         impl Read for TimesOut {
             fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {

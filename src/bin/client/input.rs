@@ -21,7 +21,7 @@ pub(crate) fn read_input(shared: &Shared, mut schedule: Schedule, mut input: imp
         // The clock is read once for all lines of a read, and again after a wait.
         let mut now = Instant::now();
         let mut conversation = shared.lock();
-        schedule.waited_for_input(waited_since, now, conversation.room_since());
+        schedule.waited_for_input(waited_since, now, conversation.window_open_since());
         while let Some(line) = lines.next_line() {
             let turn = wait_for_turn(shared, conversation, &mut schedule, &mut now);
             conversation = turn.conversation;
@@ -62,7 +62,7 @@ fn wait_for_turn<'a>(
         let due = schedule.due(*now);
         if let Some(due) = due
             && due <= *now
-            && conversation.has_room()
+            && conversation.is_window_open()
         {
             return Turn { conversation, due };
         }
@@ -90,7 +90,7 @@ fn end_input(shared: &Shared, read: io::Result<usize>) {
         }
     });
     if let Some(end) = end {
-        shared.end(end);
+        shared.announce_end(end);
     }
 }
 

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     // The panic hook has printed a panic, also one of this thread.
     match panic::catch_unwind(|| run::run(&Args::parse())) {
         Ok(Ok(code)) => ExitCode::from(code),
-        Ok(Err(error)) => cli::failure("client", &error),
+        Ok(Err(error)) => cli::print_failure("client", &error),
         Err(_) => ExitCode::FAILURE,
     }
 }

@@ -142,7 +142,9 @@ fn start(
     }
     let retries = !args.settings.retry_for.is_zero();
     let mut session = Session::new(args.server.host(), args.server.port(), retries, shared);
-    start_thread("session", shared, move |shared| shared.end(session.run()))?;
+    start_thread("session", shared, move |shared| {
+        shared.announce_end(session.run())
+    })?;
     Ok(series)
 }
 
@@ -212,7 +214,7 @@ fn conclude(
     if report_comes_last {
         written = write_report(file, &report);
         if let Err(error) = &written {
-            cli::failure("client", error);
+            cli::print_failure("client", error);
         }
     }
     if is_signalled && let Some(series) = &series {

@@ -141,7 +141,7 @@ impl Shared {
     }
 
     /// Sends the main thread an end of the run. It ignores all but the first.
-    pub(crate) fn end(&self, how: End) {
+    pub(crate) fn announce_end(&self, how: End) {
         // Sending fails only once the main thread has concluded the run.
         let _ = self.end.send(how);
     }
@@ -261,7 +261,7 @@ impl Shared {
 
     /// Waits until another line may be queued, and locks the conversation.
     pub(crate) fn lock_to_queue(&self) -> MutexGuard<'_, Conversation> {
-        let is_full = |conversation: &mut Conversation| !conversation.has_room();
+        let is_full = |conversation: &mut Conversation| !conversation.is_window_open();
         let waited = self.replied.wait_while(self.lock(), is_full);
         self.block_if_over(waited.unwrap_or_else(PoisonError::into_inner))
     }
@@ -307,7 +307,7 @@ pub(crate) fn start_thread<T: Send + 'static>(
         match panic::catch_unwind(AssertUnwindSafe(|| run(&shared))) {
             Ok(value) => Some(value),
             Err(_) => {
-                shared.end(End::Panicked(name));
+                shared.announce_end(End::Panicked(name));
                 None
             }
         }

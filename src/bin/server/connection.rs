@@ -401,7 +401,7 @@ impl<'a> Connection<'a> {
     /// number of bytes.
     fn read_rest(&mut self) -> usize {
         let mut rest = 0;
-        while self.settings.framing == Framing::Raw && self.lines.is_full() {
+        while self.settings.framing == Framing::Raw && self.lines.may_read_more() {
             // The next read meets an end or an error again.
             let more = self.read_arrived().unwrap_or(0);
             if more == 0 {

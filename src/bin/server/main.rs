@@ -65,7 +65,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let Err(error) = run(&Args::parse());
-    cli::failure("server", &error)
+    cli::print_failure("server", &error)
 }
 
 /// Serves until a signal ends the process.

@@ -10,7 +10,7 @@ use crate::figures::own_delay::OwnDelays;
 /// All that the client counts.
 #[derive(Clone, Default)]
 pub(crate) struct Counts {
-    pub(crate) answers: Answers,
+    pub(crate) answers: ReplyCounts,
     /// Lines over the size limit. They are not sent, so they are no messages.
     pub(crate) too_long: u64,
     /// How many messages were resent. A message that was resent twice counts twice.
@@ -31,7 +31,7 @@ pub(crate) struct Counts {
 
 /// How many messages were replied to, by the kind of their reply.
 #[derive(Clone, Default)]
-pub(crate) struct Answers {
+pub(crate) struct ReplyCounts {
     pub(crate) acknowledged: u64,
     /// How many of the acknowledgements had each prefix, in the order of the prefixes.
     pub(crate) by_prefix: Vec<u64>,
@@ -40,7 +40,7 @@ pub(crate) struct Answers {
     pub(crate) wrong: u64,
 }
 
-impl Answers {
+impl ReplyCounts {
     /// Returns how many messages were replied to.
     pub(crate) fn total(&self) -> u64 {
         self.acknowledged + self.rejected + self.wrong

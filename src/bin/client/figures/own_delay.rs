@@ -91,9 +91,9 @@ impl OwnDelays {
             });
         }
         if let Some(since) = replies.listening_since {
-            self.replies_are_read(replies.read, now);
+            self.record_replies_read(replies.read, now);
             if now.saturating_duration_since(since) >= TICK {
-                self.nothing_is_left(since, now);
+                self.record_empty_read(since, now);
             }
         }
         next
@@ -109,7 +109,7 @@ impl OwnDelays {
 
     /// Records that a read which began at `since` has left nothing behind, so all ticks are
     /// noticed.
-    pub(crate) fn nothing_is_left(&mut self, since: Instant, now: Instant) {
+    pub(crate) fn record_empty_read(&mut self, since: Instant, now: Instant) {
         while let Some(ticks) = self.waiting.pop_front() {
             self.record(&ticks, since, now);
         }
@@ -117,7 +117,7 @@ impl OwnDelays {
 
     /// Records that so many replies have been read, the last of them now. This notices the
     /// ticks before which no more had been asked for.
-    pub(crate) fn replies_are_read(&mut self, replies: u64, now: Instant) {
+    pub(crate) fn record_replies_read(&mut self, replies: u64, now: Instant) {
         while let Some(ticks) = self.waiting.front()
             && ticks.asked <= replies
         {
@@ -277,9 +277,9 @@ mod tests {
                     times.record(now - sent, 1);
                 }
                 if taken < takes {
-                    delays.nothing_is_left(since, now);
+                    delays.record_empty_read(since, now);
                 } else {
-                    delays.replies_are_read(read, now);
+                    delays.record_replies_read(read, now);
                 }
                 if taken > 0 {
                     listening_since = None;
@@ -341,9 +341,9 @@ mod tests {
         // It is 12 s old by now, and not noticed yet.
         assert_eq!(delays.longest_after(begin, None, at(12_000)), 12_000 * MS);
         assert_eq!(delays.all.quantile(1.0), None);
-        delays.replies_are_read(7, at(12_001));
+        delays.record_replies_read(7, at(12_001));
         assert_eq!(delays.all.quantile(1.0), None);
-        delays.replies_are_read(8, at(12_002));
+        delays.record_replies_read(8, at(12_002));
         assert_eq!(delays.all.quantile(1.0), Some(12_002 * MS));
         let half = delays.all.quantile(0.5).unwrap();
         assert!((5_990 * MS..6_200 * MS).contains(&half), "{half:?}");

@@ -18,7 +18,7 @@ pub(crate) struct Snapshot {
     pub(crate) server: String,
     pub(crate) counts: Counts,
     /// The prefixes that acknowledgements may have, in the order of
-    /// [`by_prefix`](crate::figures::counts::Answers::by_prefix).
+    /// [`by_prefix`](crate::figures::counts::ReplyCounts::by_prefix).
     pub(crate) prefixes: Vec<String>,
     /// When the run began.
     pub(crate) began: Instant,

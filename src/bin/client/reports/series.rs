@@ -86,7 +86,7 @@ impl Series {
             };
             let result = file.and_then(|file| write_rows(&file, before, began, shared, &ended));
             if let Err(error) = &result {
-                shared.end(End::Failed(anyhow!("{error:#}")));
+                shared.announce_end(End::Failed(anyhow!("{error:#}")));
             }
             let _ = done.send(result);
         })?;

@@ -216,13 +216,13 @@ impl Conversation {
     }
 
     /// Whether the window is open: another line may be queued.
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn is_window_open(&self) -> bool {
         self.outbox.len() < self.settings.window && self.outbox.bytes() < BYTE_BUDGET
     }
 
     /// Returns since when the window has been open; `None` while it is full.
-    pub(crate) fn room_since(&self) -> Option<Instant> {
-        if self.has_room() {
+    pub(crate) fn window_open_since(&self) -> Option<Instant> {
+        if self.is_window_open() {
             Some(self.window_open_since)
         } else {
             None
@@ -392,7 +392,7 @@ impl Conversation {
     ) -> Result<Received, Loss> {
         let since = self.listening_since.unwrap_or(now);
         if replies.has_read_all() {
-            self.counts.own_delays.nothing_is_left(since, now);
+            self.counts.own_delays.record_empty_read(since, now);
         }
         let taken = self.take_replies_to_print(replies, now);
         if let Err(violation @ Loss::Violation(_)) = taken {
@@ -427,7 +427,7 @@ impl Conversation {
         // A tick that waits for no other reply is noticed at once.
         self.counts
             .own_delays
-            .replies_are_read(self.counts.answers.total(), now);
+            .record_replies_read(self.counts.answers.total(), now);
     }
 
     /// Measures how late the client itself is. After the first call, each snapshot and each
@@ -442,7 +442,7 @@ impl Conversation {
     /// are noticed now.
     fn settle_own_delays(&mut self, now: Instant) {
         let noticed = self.listening_since.unwrap_or(now);
-        self.counts.own_delays.nothing_is_left(noticed, now);
+        self.counts.own_delays.record_empty_read(noticed, now);
     }
 
     /// Ends the run. Returns how it stood at its end, without replies that are still being

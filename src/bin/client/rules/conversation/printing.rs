@@ -21,8 +21,9 @@ use std::time::Instant;
 use tcp_chat::lines::LineReader;
 
 use super::{Conversation, Loss};
-use crate::figures::counts::{Answers, Snapshot};
+use crate::figures::counts::ReplyCounts;
 use crate::figures::histogram::Histogram;
+use crate::figures::snapshot::Snapshot;
 
 /// Whether replies are being printed, and what counted before them.
 #[derive(Default)]
@@ -31,7 +32,7 @@ pub(super) struct Printing {
     pub(super) is_under_way: bool,
     /// The counts without these replies. Valid only while they are being printed; kept
     /// after that, because its memory is used again.
-    pub(super) answers_before: Answers,
+    pub(super) answers_before: ReplyCounts,
     /// When the oldest message was due that had no reply before them. Valid only while they
     /// are being printed.
     first_due_before: Option<Instant>,
@@ -57,7 +58,7 @@ impl Conversation {
         let taken = self.take_replies(replies, now);
         self.counts
             .own_delays
-            .replies_are_read(self.counts.answers.total(), now);
+            .record_replies_read(self.counts.answers.total(), now);
         if self.output.is_empty() {
             self.printing.is_under_way = false;
         } else {

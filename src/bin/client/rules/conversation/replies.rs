@@ -166,7 +166,7 @@ impl Conversation {
         }
         // Both depend on the messages that are removed below.
         let outage_ended = self.outage_ends_at(now);
-        if !self.has_room() {
+        if !self.is_window_open() {
             self.window_open_since = now;
         }
         let times = &mut self.counts.reply_times;

@@ -11,7 +11,7 @@ use clap::Parser;
 use tcp_chat::lines::Line;
 
 use crate::args::Args;
-use crate::figures::counts::{Answers, Counts};
+use crate::figures::counts::{Counts, ReplyCounts};
 use crate::input;
 use crate::network::session;
 use crate::output::Output;
@@ -71,7 +71,10 @@ fn connect(without_reply: usize, shared: &Arc<Shared>) {
         }
     });
     let mut session = session::Session::new("127.0.0.1", address.port(), false, shared);
-    start_thread("session", shared, move |shared| shared.end(session.run())).unwrap();
+    start_thread("session", shared, move |shared| {
+        shared.announce_end(session.run())
+    })
+    .unwrap();
 }
 
 #[test]
@@ -104,9 +107,9 @@ fn a_panic_of_the_thread_that_writes_ends_the_run() {
 
 #[test]
 fn a_panic_of_the_thread_that_reads_replies_ends_the_run() {
-    let answers = Answers {
+    let answers = ReplyCounts {
         acknowledged: u64::MAX,
-        ..Answers::default()
+        ..ReplyCounts::default()
     };
     let counts = Counts {
         answers,
@@ -117,10 +120,10 @@ fn a_panic_of_the_thread_that_reads_replies_ends_the_run() {
 
 #[test]
 fn a_panic_of_the_thread_that_shows_progress_ends_the_run() {
-    let answers = Answers {
+    let answers = ReplyCounts {
         acknowledged: u64::MAX,
         rejected: 1,
-        ..Answers::default()
+        ..ReplyCounts::default()
     };
     let counts = Counts {
         answers,

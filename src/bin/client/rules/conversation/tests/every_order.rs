@@ -145,7 +145,10 @@ impl World {
         // No more can be in flight than a connection is for.
         let window = conversation.settings.window;
         assert!(window <= model.reconnect_every.unwrap_or(usize::MAX));
-        assert_eq!(conversation.has_room(), model.unacknowledged() < window);
+        assert_eq!(
+            conversation.is_window_open(),
+            model.unacknowledged() < window
+        );
         let is_users_turn = model.unacknowledged() == 0 && model.input.is_none();
         assert_eq!(
             conversation.awaits_input(),

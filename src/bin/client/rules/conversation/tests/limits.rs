@@ -70,18 +70,18 @@ fn the_window_is_open_for_its_size_in_messages_and_for_half_a_mebibyte() {
         ..settings()
     });
     for _ in 0..3 {
-        assert!(conversation.has_room());
+        assert!(conversation.is_window_open());
         conversation.enqueue(Line::Whole(b""), now);
     }
-    assert!(!conversation.has_room());
+    assert!(!conversation.is_window_open());
 
     let (mut conversation, now) = connected(settings());
     let line = [b'x'; 65_535];
     for _ in 0..8 {
-        assert!(conversation.has_room());
+        assert!(conversation.is_window_open());
         conversation.enqueue(Line::Whole(&line), now);
     }
-    assert!(!conversation.has_room());
+    assert!(!conversation.is_window_open());
 }
 
 #[test]
@@ -91,17 +91,17 @@ fn a_full_window_is_open_since_the_first_reply() {
         ..settings()
     };
     let (mut conversation, now) = in_flight(settings, &["", ""]);
-    assert_eq!(conversation.room_since(), Some(now));
+    assert_eq!(conversation.window_open_since(), Some(now));
     read(&mut conversation, &acknowledgement(""), now + SECOND).unwrap();
-    assert_eq!(conversation.room_since(), Some(now));
+    assert_eq!(conversation.window_open_since(), Some(now));
     for _ in 0..2 {
         conversation.enqueue(Line::Whole(b""), now + SECOND);
     }
-    assert_eq!(conversation.room_since(), None);
+    assert_eq!(conversation.window_open_since(), None);
     for seconds in [2, 3] {
         let at = now + seconds * SECOND;
         read(&mut conversation, &acknowledgement(""), at).unwrap();
-        assert_eq!(conversation.room_since(), Some(now + 2 * SECOND));
+        assert_eq!(conversation.window_open_since(), Some(now + 2 * SECOND));
         conversation.take_unsent(&mut Vec::new(), at);
     }
 }

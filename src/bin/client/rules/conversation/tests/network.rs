@@ -154,7 +154,7 @@ impl Network {
 
     /// Queues every line that the user has written by now.
     fn enqueue(&mut self) {
-        while self.next_line <= self.now.min(self.last_line) && self.conversation.has_room() {
+        while self.next_line <= self.now.min(self.last_line) && self.conversation.is_window_open() {
             self.conversation
                 .enqueue(Line::Whole(b"line"), self.next_line);
             self.next_line += self.interval;

@@ -45,7 +45,7 @@ impl<'a> Input<'a> {
 
     /// Queues lines until the window is full or the input has ended.
     pub(super) fn enqueue(&mut self, conversation: &mut Conversation, now: Instant) {
-        while conversation.has_room() && conversation.input == super::Input::Open {
+        while conversation.is_window_open() && conversation.input == super::Input::Open {
             match self.lines.next_line() {
                 Some(line) => conversation.enqueue(line, now),
                 None if self.is_at_end => conversation.end_input(Ok(())),

@@ -141,16 +141,25 @@ pub fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{plural}")
 }
 
+/// How much a program logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// One level less than usual.
+    Quiet,
+    /// The program's usual level, and all more severe ones.
+    Usual,
+    /// One level more than usual.
+    Verbose,
+}
+
 /// Returns a logger to standard error, for the caller to refine and start. If `RUST_LOG` is
-/// set and not empty, it decides what is shown. Otherwise the logger shows the level `usual`
-/// and more severe ones, `quiet` one level less and `verbose` one level more.
-pub fn logger(usual: LevelFilter, quiet: bool, verbose: bool) -> env_logger::Builder {
-    let level = if quiet {
-        usual.decrement_severity()
-    } else if verbose {
-        usual.increment_severity()
-    } else {
-        usual
+/// set and not empty, it decides what is shown. Otherwise `verbosity` does; `usual` is the
+/// program's usual level.
+pub fn logger(usual: LevelFilter, verbosity: Verbosity) -> env_logger::Builder {
+    let level = match verbosity {
+        Verbosity::Quiet => usual.decrement_severity(),
+        Verbosity::Usual => usual,
+        Verbosity::Verbose => usual.increment_severity(),
     };
     let mut logger = env_logger::Builder::new();
     match env::var("RUST_LOG") {

@@ -3,7 +3,7 @@
 //!
 //! Each entry below ends with commands, to be run in a checkout. Those with
 //! `--test tutorial` show how the tutorial's program breaks, and that the real ones
-//! do not; the others run a test of the real ones that fails without what the entry
+//! do not. The others run a test of the real ones that fails without what the entry
 //! describes. (Tests may start themselves again, and then print twice.)
 //!
 //! ```text
@@ -14,13 +14,14 @@
 //! The tutorial's chat server reads from a socket, answers `Server received your
 //! message: …`, and has a thread for each client. On one machine, with one user
 //! who types slowly, it works. This crate is that same system for all other
-//! days: a [`server`](../server/index.html) that acknowledges every line, a
-//! [`client`](../client/index.html) that proves that every line came back, and
-//! this library, which is what they share:
+//! days. It has a [`server`](../server/index.html) that acknowledges every line, and a
+//! [`client`](../client/index.html) that proves that every line came back. This library
+//! is what they share:
 //!
 //! - [`wire`]: the protocol, as a page to read and as the lines that it consists of
 //! - [`lines`]: bounded lines out of any byte stream
 //! - [`printable`]: text made safe for terminals and logs
+//! - [`running_time`]: limits that a pause of the process does not use up
 //! - [`system`]: what Rust's standard library lacks, or does differently by system
 //! - [`cli`]: what both command lines share
 //!
@@ -108,10 +109,10 @@
 //!
 //! ## `read_line` with a timeout loses bytes
 //!
-//! With a read timeout, std's `read_line` returns an error in mid-line; when
-//! the bytes so far end within a character, they are gone, and the next call
-//! begins in the middle of the message. [`LineReader`](lines::LineReader) keeps
-//! them, so a timeout is only a chance to look at the clock.
+//! With a read timeout, std's `read_line` returns an error in mid-line. If the bytes
+//! so far end within a character, they are gone, and the next call begins in the
+//! middle of the message. [`LineReader`](lines::LineReader) keeps them, so a timeout
+//! is only a chance to look at the clock.
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture read_line_with_a_timeout_loses_bytes
@@ -123,15 +124,14 @@
 //! ## Half-close, and who closes first
 //!
 //! A client that closes its socket as soon as all is sent gives up the replies:
-//! they come to a socket that is gone. A connection has two directions, and each
-//! side can end its own and still read the other (`shutdown`, a *half-close*; on
-//! the wire, a FIN). Here the client waits for its replies, or half-closes, and
-//! the server answers all that came before that end, a last line without an LF
-//! too, before it closes ([`server/connection.rs`]). When to half-close is a rule of
-//! the client ([`conversation.rs`]), and its writer does it
-//! ([`client/connection.rs`]).
+//! they come to a socket that is gone. A connection has two directions. Each side can
+//! end its own and still read the other (`shutdown`, a *half-close*; on the wire, a
+//! FIN). Here the client waits for its replies, or half-closes. The server replies to
+//! all that came before that end, even to a last line without an LF, and then closes
+//! ([`server/connection.rs`]). When to half-close is a rule of the client
+//! ([`conversation.rs`]), and its writer does it ([`client/connection.rs`]).
 //!
-//! Either way the client's FIN goes first. Whoever sends the first one keeps the
+//! Either way the client's FIN goes first. The side that sends the first FIN keeps the
 //! pair of addresses blocked for a minute, in case a late segment comes (*TIME-WAIT*).
 //! A server that closes first therefore finds its port in use when it starts again,
 //! unless SO_REUSEADDR is set, as std does on Unix.
@@ -156,12 +156,11 @@
 //!
 //! A server writes "you are refused" and closes, and the client only ever sees
 //! `Connection reset by peer`. A close with bytes unread makes the system send a
-//! reset (RST), and so do bytes that come after a close: this connection is no more. A
-//! reset throws away what is still on its way, on many systems also what the client
-//! has received and not read yet, and on all of them it fails a client that is
-//! still sending and has not looked. A last line that nobody asked for is a
-//! *notice* here; after one, the server half-closes and drains what still comes,
-//! for a second at most ([`drain.rs`]).
+//! reset (RST), and so do bytes that come after a close. A reset discards data in
+//! transit; on many systems, also data that the client has received but not read. On
+//! all systems a client that is still sending gets an error before it reads the
+//! refusal. A last line that nobody asked for is a *notice* here. After one, the server
+//! half-closes and drains what still comes, for a second at most ([`drain.rs`]).
 //!
 //! ```
 //! use std::io::{ErrorKind, Read, Write};
@@ -187,9 +186,9 @@
 //! ## Silence is not an end
 //!
 //! A machine loses its power, a cable is pulled, a firewall forgets a connection:
-//! nothing arrives any more, neither an end nor an error. A sender is told after a
-//! quarter of an hour of useless retransmission (on Linux); one that only reads waits
-//! for ever. Nothing but a clock can tell silence from patience, so each wait for a
+//! nothing arrives any more, neither an end nor an error. A sender gets an error after
+//! a quarter of an hour of useless retransmission (on Linux). A program that only reads
+//! waits forever. Only a clock can tell a dead peer from a slow one, so each wait for a
 //! peer has a limit: the client's `--timeout` while a reply is awaited, the
 //! server's `--idle-timeout` and `--timeout`.
 //!
@@ -216,7 +215,7 @@
 //!
 //! A balancer is reloaded: for a second it accepts nobody, and the connections that
 //! are there go on. A check that stays connected finds nothing wrong, while every
-//! new client is refused. A check that connects anew for each message does not see
+//! new client is refused. A check that connects again for each message does not see
 //! that long connections are cut. These are two statements about a path, so each
 //! takes a client of its own: one that stays, and one with `--reconnect-every 1`
 //! ([`session.rs`]). The end of a connection that was planned is no outage, and a
@@ -229,14 +228,14 @@
 //!
 //! ## The client that meets itself
 //!
-//! No server runs, and yet `connect` succeeds, and the client is served its own
-//! message as the reply. An outgoing connection gets its port from a range
-//! (`ip_local_port_range`: on Linux, some 28,000 of them). If that happens to be
-//! the very port on this machine that it asks for, its *SYN*, the segment that
-//! opens a connection, meets itself, and TCP takes that for two sides that open
-//! at once. A client that tries again and again while its server is away comes
-//! to this in time. So a connection whose two addresses are one counts as refused
-//! ([`session.rs`]), and a server is best given a port outside the range.
+//! No server runs, and yet `connect` succeeds, and the client gets its own message as
+//! the reply. An outgoing connection gets its port from a range
+//! (`ip_local_port_range`: on Linux, some 28,000 of them). That may happen to be the
+//! very port on this machine that it asks for. Then its *SYN*, the segment that opens a
+//! connection, meets itself, and TCP takes that for two sides that open at once. A
+//! client that tries again and again while its server is away comes to this in time.
+//! So a connection whose two addresses are one counts as refused ([`connect.rs`]), and
+//! a server is best given a port outside the range.
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_client_can_connect_to_itself
@@ -246,11 +245,10 @@
 //!
 //! ## Nagle's algorithm meets delayed acknowledgement
 //!
-//! Now and then a small message takes 40 ms longer. A sender holds a small
-//! segment back while an earlier one is unacknowledged (Nagle), and the
-//! receiver holds the acknowledgement back to send it along with an answer.
-//! Both ends set TCP_NODELAY ([`session.rs`], [`server/connection.rs`]), and make up for
-//! it by writing all that there is in one call.
+//! Now and then a small message takes 40 ms longer. A sender holds a small segment back
+//! while an earlier one is unacknowledged (Nagle). The receiver holds the acknowledgement
+//! back to send it along with a reply. Both ends set TCP_NODELAY ([`connect.rs`],
+//! [`server/connection.rs`]), and make up for it by writing all that there is in one call.
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture nagle_waits_for_a_delayed_acknowledgement
@@ -259,11 +257,11 @@
 //!
 //! ## Slowloris: a client that drips
 //!
-//! A client that sends a byte every few seconds holds its thread for ever,
-//! although the read timeout never passes: each byte starts it anew. (An attack
-//! on web servers that does this is called *slowloris*.) So the deadline belongs
-//! to the line, counted from its first byte, and not to the read; another one is
-//! for clients that send nothing (both in [`server/connection.rs`]).
+//! A client that sends a byte every few seconds holds its thread forever: the read
+//! timeout never passes, because each byte starts it again. (An attack on web servers
+//! that does this is called *slowloris*.) So the deadline belongs not to the read but to
+//! the line, counted from its first byte. Another deadline is for clients that send
+//! nothing (both in [`server/connection.rs`]).
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_client_that_sends_slowly_holds_a_thread
@@ -273,8 +271,8 @@
 //! ## A peer that does not read
 //!
 //! A client that sends and never reads fills both sockets' buffers, and then
-//! `write` blocks the server's thread for ever. A write timeout alone does not
-//! help against one that takes a byte now and then, since each starts it anew.
+//! `write` blocks the server's thread forever. A write timeout alone does not help
+//! against a client that takes a byte now and then, because each starts it again.
 //! Here each batch of replies, of about 64 KiB, must be taken within one
 //! deadline ([`server/connection.rs`]).
 //!
@@ -319,8 +317,8 @@
 //! A client that waits for each reply before it sends the next message sends
 //! nothing while the server stalls. So one slow reply is measured where a
 //! hundred users would have waited, and the 99th percentile looks fine. With
-//! `--rate`, each line has a place in a schedule, and its reply time counts
-//! from there ([`schedule.rs`]).
+//! `--rate`, each line has a due time, and its reply time counts from there
+//! ([`schedule.rs`]).
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture waiting_for_each_reply_hides_a_stall
@@ -329,14 +327,14 @@
 //!
 //! ## Whose fault is the latency?
 //!
-//! The figures say that replies took a second, and the server is blamed. But stop
-//! the *client* for that second (Ctrl-Z, a suspended laptop, a test machine with
-//! too much to do), and it reads late what came in time, and reports the very same. So
-//! does a client whose output nobody reads: it waits until it can print, and reads no
-//! reply until then. So a thread of the client does nothing but wake every 10 ms, and
-//! each time that counts as noticed when a reply that came then would have been
-//! ([`own_delay.rs`]). A reply time or an outage is the path's only as far as it exceeds
-//! the client's own delays.
+//! The figures say that replies took a second, and the server is blamed. But pause the
+//! *client* for that second (Ctrl-Z, a suspended laptop, a test machine with too much to
+//! do). It reads late what came in time, and reports the very same figures. So does a
+//! client whose output nobody reads: it waits until it can print, and reads no reply
+//! until then. So a thread of the client wakes every 10 ms, and does nothing else. Each
+//! wake-up stands for a reply that arrives at that moment, and counts as noticed when
+//! that reply would have been ([`own_delay.rs`]). A reply time or an outage is the
+//! path's only as far as it exceeds the client's own delays.
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_paused_client_looks_like_a_paused_server
@@ -361,11 +359,11 @@
 //! ## Descriptors run out
 //!
 //! Each connection takes a file descriptor, and a process may have only so many. Then
-//! `accept` fails with `Too many open files`, and the tutorial's loop ends, or the
-//! repaired one spins at full speed: the connection stays in the queue, and the next
-//! `accept` fails the same way. The server counts its clients so that it comes to that
-//! only if something else takes descriptors ([`limits.rs`]), and then pauses between
-//! attempts ([`accept.rs`]).
+//! `accept` fails with `Too many open files`, and the tutorial's loop ends. The repaired
+//! one spins at full speed: the connection stays in the queue, and the next `accept`
+//! fails the same way. The server limits its clients, so it runs out of descriptors only
+//! if something else takes them ([`limits.rs`]). Then it pauses between attempts
+//! ([`accept.rs`]).
 //! An error that belongs to a new connection alone (`EPROTO`, `EOPNOTSUPP` and others
 //! that accept(2) lists) is tried again, too.
 //!
@@ -377,8 +375,8 @@
 //!
 //! ## Threads run out
 //!
-//! `thread::spawn` panics where no thread is available, and takes the accept loop
-//! with it. `thread::Builder` returns the error, and the client is told
+//! `thread::spawn` panics if no thread is available, and takes the accept loop
+//! with it. `thread::Builder` returns the error, and the client gets a notice
 //! ([`accept.rs`]). Worse, a new thread that cannot map its signal stack makes std
 //! abort the whole process, so the number of clients stays below what
 //! `vm.max_map_count` allows ([`limits.rs`]).
@@ -392,8 +390,7 @@
 //!
 //! Not the 2 MiB of stack that it gets: memory is only what was touched, about
 //! 11 KB a client in a release build here. But a limit of address space counts all of
-//! it, so each thread asks for 64 KiB, enough for a panic with its backtrace
-//! ([`accept.rs`]). Four mappings a thread are the other price.
+//! it, so each thread asks for 64 KiB, enough for a panic ([`accept.rs`]). Four mappings a thread are the other price.
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_thread_reserves_two_mebibytes_of_address_space
@@ -415,7 +412,7 @@
 //!   acknowledged,    in flight:           not sent      room in
 //!   and printed      sent, no reply yet   yet           the window
 //!  ................|one\ntwo\nthree\n|four\nfive\n|....................
-//!                  ^ start           ^ sent
+//!                  ^ start           ^ in_flight
 //!                                    `- a lost connection sets this back to
 //!                                       the start, and all goes out again
 //! ```
@@ -429,12 +426,12 @@
 //!
 //! A server is killed after it has read a line and before its reply is out. Its
 //! client sends the line again, and it has come twice: no client can prevent that.
-//! So the server has its part, too: in a shutdown it answers each message that it has
-//! taken up, takes up no more after 2 s, and waits until its replies are taken
-//! ([`shutdown.rs`]). What stands in its log is then acknowledged, and what is not
-//! acknowledged it has not taken up. Across such
-//! a stop each line comes *exactly once*. Against `kill -9`, only a server that
-//! remembers what it has done, by a number in each message, could promise that.
+//! So the server has its part, too. In a shutdown it replies to each message that it has
+//! processed, processes none after 2 s, and waits until its replies are taken
+//! ([`shutdown.rs`]). Then every logged message has its reply; a message without a reply
+//! was not processed. Across such a shutdown each line comes *exactly once*. Against
+//! `kill -9`, only a server that remembers what it has done, by a number in each message,
+//! could promise that.
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_line_arrives_twice_unless_both_ends_take_care
@@ -458,7 +455,7 @@
 //! `client | head -1`: where a C program ends by SIGPIPE, Rust ignores that
 //! signal, and `println!`, or the `unwrap` of a flush, panics. Here the failed write
 //! ends the client quietly, with the exit code that a shell shows for SIGPIPE, 141
-//! ([`run.rs`]). A descriptor that is not open for writing is worse: std's
+//! ([`shared.rs`]). A descriptor that is not open for writing is worse: std's
 //! `Stdout` takes it for success. So the client writes to it as to a file
 //! ([`output.rs`]).
 //!
@@ -484,13 +481,12 @@
 //!
 //! ## A server that cannot be stopped
 //!
-//! `kill` ends the naive server wherever it is: what has come and is not answered
-//! is gone, and its clients read a reset. To end well, it would have to wake threads
-//! that wait in `accept` and `read`, and nothing in std does that. Here a connection
-//! to the server's own address wakes `accept`, and a signal to the thread interrupts
-//! `read`; then each client's own thread sends it its replies and a notice, and waits
-//! until it closes, within 5 s in all
-//! ([`shutdown.rs`]).
+//! `kill` ends the naive server wherever it is. Messages that have arrived and have no
+//! reply are gone, and its clients read a reset. To end well, it would have to wake
+//! threads that wait in `accept` and `read`, and nothing in std does that. Here a
+//! connection to the server's own address wakes `accept`, and a signal to the thread
+//! interrupts `read`. Then each client's own thread sends the last replies and a notice,
+//! and waits until the client closes, within 5 s in all ([`shutdown.rs`]).
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_shutdown_loses_messages_that_have_arrived

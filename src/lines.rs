@@ -22,7 +22,7 @@
 //! searches for an LF from `scanned` on, and moves `start` behind the line that it returns.
 //!
 //! A line that fills the largest buffer without an LF is over the limit. Its bytes are
-//! dropped, so there is room for the next read. `over_limit` stays set until its LF or the
+//! dropped, so there is room for the next read. `is_over_limit` stays set until its LF or the
 //! end of the stream.
 
 use std::io::{self, BufRead, Read};
@@ -90,11 +90,11 @@ pub struct LineReader {
     /// its LF.
     max_size: usize,
     /// Whether the current line is over the limit. What was read of it so far is dropped.
-    over_limit: bool,
+    is_over_limit: bool,
     /// Whether the last read filled all its room, so a larger buffer may pay.
-    filled: bool,
+    has_filled_room: bool,
     /// Whether the last read met the end of the stream.
-    at_end: bool,
+    is_at_end: bool,
 }
 
 impl LineReader {
@@ -118,9 +118,9 @@ impl LineReader {
             end: 0,
             first_size,
             max_size,
-            over_limit: false,
-            filled: false,
-            at_end: false,
+            is_over_limit: false,
+            has_filled_room: false,
+            is_at_end: false,
         }
     }
 
@@ -140,8 +140,8 @@ impl LineReader {
         self.compact();
         // The buffer grows only after a read that filled all its room. Little room alone
         // is no reason: lines in the buffer may have taken it.
-        if self.filled {
-            self.filled = false;
+        if self.has_filled_room {
+            self.has_filled_room = false;
             let size = (self.buffer.len() * 4).min(self.max_size);
             self.buffer.resize(size, 0);
         }
@@ -152,8 +152,8 @@ impl LineReader {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let read = source.read(room)?;
-        self.filled = read == room.len();
-        self.at_end = read == 0;
+        self.has_filled_room = read == room.len();
+        self.is_at_end = read == 0;
         self.end += read;
         Ok(read)
     }
@@ -174,8 +174,8 @@ impl LineReader {
             let lf = self.scanned + offset;
             self.start = lf + 1;
             self.scanned = lf + 1;
-            if self.over_limit {
-                self.over_limit = false;
+            if self.is_over_limit {
+                self.is_over_limit = false;
                 return Some(Line::TooLong);
             }
             return Some(Line::Whole(&self.buffer[begin..lf]));
@@ -183,10 +183,10 @@ impl LineReader {
 
         self.scanned = self.end;
         if self.end - begin == self.max_size {
-            self.over_limit = true;
+            self.is_over_limit = true;
         }
-        if !self.at_end {
-            if self.over_limit {
+        if !self.is_at_end {
+            if self.is_over_limit {
                 self.start = self.end;
             }
             return None;
@@ -194,8 +194,8 @@ impl LineReader {
 
         // The end of the stream ends the line, too.
         self.start = self.end;
-        if self.over_limit {
-            self.over_limit = false;
+        if self.is_over_limit {
+            self.is_over_limit = false;
             return Some(Line::TooLong);
         }
         if begin == self.end {
@@ -212,7 +212,7 @@ impl LineReader {
         let here = &self.buffer[self.start..self.end];
         let rest = here.strip_prefix(parts[0])?.strip_prefix(parts[1])?;
         // Of a line over the limit, only the end is here. It may look like a whole line.
-        if self.over_limit {
+        if self.is_over_limit {
             return None;
         }
         let line = self.start..self.end - rest.len();
@@ -224,13 +224,13 @@ impl LineReader {
     /// Whether the last read filled all its room and the buffer can still grow: the next
     /// [`fill`](Self::fill) may find more that is here already.
     pub fn may_read_more(&self) -> bool {
-        self.filled && self.buffer.len() < self.max_size
+        self.has_filled_room && self.buffer.len() < self.max_size
     }
 
     /// Whether the last read left nothing behind in its source: it did not fill all its
     /// room.
     pub fn has_read_all(&self) -> bool {
-        !self.filled
+        !self.has_filled_room
     }
 
     /// Returns the bytes of a line that has begun and not ended; none if the line is over
@@ -243,7 +243,11 @@ impl LineReader {
     /// the last read cut waits for its other bytes, unless the stream has ended.
     pub fn next_read(&mut self) -> Option<&[u8]> {
         let here = &self.buffer[self.start..self.end];
-        let waiting = if self.at_end { 0 } else { cut_character(here) };
+        let waiting = if self.is_at_end {
+            0
+        } else {
+            cut_character(here)
+        };
         let read = self.start..self.end - waiting;
         self.start = read.end;
         self.scanned = read.end;
@@ -255,13 +259,13 @@ impl LineReader {
 
     /// Whether a line has begun that has not ended.
     pub fn is_inside_line(&self) -> bool {
-        self.start < self.end || self.over_limit
+        self.start < self.end || self.is_over_limit
     }
 
     /// Whether the current line is already over the limit, for a caller that does not wait
     /// for its end.
     pub fn is_over_limit(&self) -> bool {
-        self.over_limit
+        self.is_over_limit
     }
 
     /// Returns the buffer to its first size, unless the current line needs more.
@@ -272,10 +276,10 @@ impl LineReader {
             return;
         }
         self.compact();
-        // To shrink the large buffer in place would not help: the allocator returns memory
-        // to the system only from the end of its heap, where the buffer may lie. For
-        // the same reason this is not `vec![0; …]`, which would take the small buffer from
-        // that end. A buffer that is filled by hand can lie in a gap further inside.
+        // To shrink the large buffer in place would not help. The buffer may lie at the end
+        // of the heap, and the allocator returns memory to the system only from there. So a
+        // small buffer must not lie there either: `vec![0; …]` would take it from that end. A
+        // buffer that is filled by hand can lie in a gap further inside.
         let mut buffer = Vec::with_capacity(self.first_size);
         buffer.extend_from_slice(&self.buffer[..self.end]);
         buffer.resize(self.first_size, 0);
@@ -552,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn lets_no_byte_wait_that_begins_no_character() {
+    fn returns_invalid_bytes_at_once() {
         let mut lines = LineReader::raw(8);
         for read in [&b"a\xff"[..], b"\xe4\x28", b"\x80", b"\xc0"] {
             lines.fill(&mut &read[..]).unwrap();

@@ -9,10 +9,10 @@
 
 use std::fmt;
 
-/// Shows control characters as `\u{1b}`, bytes that are not UTF-8 as `\xff`, and all other
-/// text as it is.
+/// Shows some characters as their code, such as `\u{1b}`, and bytes that are not UTF-8 as
+/// `\xff`. All other text stays as it is.
 ///
-/// Control characters are:
+/// The characters shown as their code are:
 ///
 /// - C0, DEL and C1
 /// - the line and paragraph separators
@@ -36,9 +36,9 @@ pub struct Printable<'a>(pub &'a [u8]);
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for run in chunk.valid().split_inclusive(is_control) {
+            for run in chunk.valid().split_inclusive(is_escaped) {
                 match run.chars().next_back() {
-                    Some(last) if is_control(last) => {
+                    Some(last) if is_escaped(last) => {
                         f.write_str(&run[..run.len() - last.len_utf8()])?;
                         write!(f, "{}", last.escape_unicode())?;
                     }
@@ -141,7 +141,7 @@ impl fmt::Display for Excerpt<'_> {
 /// The list is Unicode's: the property Default_Ignorable_Code_Point in the file
 /// DerivedCoreProperties.txt, without the joiners U+200C and U+200D. U+2028, U+2029, U+2800
 /// and U+FFF9 to U+FFFB do not have that property, but are in the list too.
-fn is_control(c: char) -> bool {
+fn is_escaped(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}'

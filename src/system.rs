@@ -71,9 +71,10 @@ pub fn is_timeout(error: &io::Error) -> bool {
     error.kind() == READ_TIMEOUT
 }
 
-/// Whether the stream can be used as before: the time limit of a blocking read or write has
-/// passed, or a signal or a pause of the process has interrupted it. The caller has to check
-/// its deadline by the clock, because the system restarts the time limit with each call.
+/// Whether the stream can be used as before. It can if the time limit of a blocking read or
+/// write has passed, or if a signal or a pause of the process has interrupted it. The caller
+/// has to check its deadline by the clock, because the system restarts the time limit with
+/// each call.
 pub fn is_retryable(error: &io::Error) -> bool {
     is_timeout(error) || error.kind() == ErrorKind::Interrupted
 }

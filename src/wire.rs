@@ -101,12 +101,12 @@
 //! - Silently, if the client does not read its replies in time (by default 30 s). A client
 //!   that does not read would not read a notice either.
 //!
-//! In a shutdown, the server replies to each message that it has taken up, then sends a
+//! In a shutdown, the server replies to each message that it has processed, then sends a
 //! notice:
 //!
-//! - For at most 2 s, it takes up the messages that have arrived. Of a client that sends
-//!   without end, it takes up only the first part.
-//! - It does not take up a line without an end, or with raw framing a cut character.
+//! - For at most 2 s, it processes the messages that have arrived. Of a client that sends
+//!   without end, it processes only the first part.
+//! - It does not process a line without an end, or with raw framing a cut character.
 //! - After the notice, it half-closes, then reads and discards until the client closes. It
 //!   cuts off clients that are still connected 5 s after the shutdown began.
 //!
@@ -124,9 +124,9 @@
 //!
 //! - An acknowledgement means that the server received the whole message.
 //! - Replies come in the order of their messages.
-//! - The server may or may not have taken up a message that has no reply. A client that
+//! - The server may or may not have processed a message that has no reply. A client that
 //!   sends it again loses nothing, but may repeat it.
-//! - After a `Server closed your connection` notice, the server has certainly not taken up
+//! - After a `Server closed your connection` notice, the server has certainly not processed
 //!   a message that has no reply. Sending it again repeats nothing.
 //! - A stream that is cut inside a line looks like one that lacks its last LF. So the
 //!   server's log may show a cut message.
@@ -149,14 +149,14 @@ pub const DEFAULT_PREFIX: &str = "Server received your message: ";
 /// The longest prefix of acknowledgements in bytes.
 pub const MAX_PREFIX: usize = 1024;
 
-/// Reads the prefix of acknowledgements from the command line. The prefix must not contain
+/// Parses the prefix of acknowledgements on the command line. The prefix must not contain
 /// a CR. A reply may keep the CR of its message, so two prefixes that differ by a CR at the
 /// end could not be distinguished.
 ///
 /// # Errors
 ///
 /// Says in one line that the text contains a CR or LF, or is longer than [`MAX_PREFIX`].
-pub fn prefix(text: &str) -> Result<String, String> {
+pub fn parse_prefix(text: &str) -> Result<String, String> {
     if text.contains(['\r', '\n']) {
         return Err("a CR or LF is in it".to_string());
     }
@@ -179,8 +179,8 @@ pub fn prefix(text: &str) -> Result<String, String> {
 ///
 /// let line = b"Server rejected your message: not UTF-8 at byte 2";
 /// let reply = ServerLine::Rejected(b"not UTF-8 at byte 2");
-/// assert_eq!(ServerLine::read(line), Some(reply));
-/// assert_eq!(ServerLine::read(b"220 mail.example ESMTP"), None);
+/// assert_eq!(ServerLine::parse(line), Some(reply));
+/// assert_eq!(ServerLine::parse(b"220 mail.example ESMTP"), None);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerLine<'a> {
@@ -206,8 +206,8 @@ impl<'a> ServerLine<'a> {
         }
     }
 
-    /// Reads a line without its LF. Returns `None` if it is no rejection or notice.
-    pub fn read(line: &'a [u8]) -> Option<Self> {
+    /// Parses a line without its LF. Returns `None` if it is no rejection or notice.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
         if let Some(why) = line.strip_prefix(REJECTED.as_bytes()) {
             return Some(ServerLine::Rejected(why));
         }
@@ -247,12 +247,12 @@ impl fmt::Display for Rejection {
 pub type TextResult<'a> = Result<&'a [u8], Rejection>;
 
 /// Returns the text of the message in a line: removes the CR that belongs to the end of the
-/// line. It does not check that the text is UTF-8; [`reply`] does.
+/// line. It does not check that the text is UTF-8; [`append_reply`] does.
 ///
 /// # Errors
 ///
 /// [`Rejection::TooLong`] if the text has more than [`MAX_MESSAGE`] bytes.
-pub fn text(line: Line<'_>) -> TextResult<'_> {
+pub fn message_text(line: Line<'_>) -> TextResult<'_> {
     let text = match line {
         Line::Whole(line) => line.strip_suffix(b"\r").unwrap_or(line),
         // A CR belongs to the end of the line only if an LF follows it.
@@ -266,23 +266,41 @@ pub fn text(line: Line<'_>) -> TextResult<'_> {
     }
 }
 
-/// Appends the server's reply to a message to `out`, with its LF, and returns the message's
-/// text. An acknowledgement is `prefix` and the text.
+/// Appends the server's reply to the message in a line to `out`, with its LF. Returns the
+/// message's text. An acknowledgement is `prefix` and the text.
 ///
 /// # Errors
 ///
-/// Appends a rejection and returns the reason if `text` is a [`Rejection`] already, or is
-/// not UTF-8.
-pub fn reply<'a>(prefix: &str, text: TextResult<'a>, out: &mut Vec<u8>) -> TextResult<'a> {
-    let checked = text.and_then(check_utf8);
-    match checked {
-        Ok(text) => write_line(prefix, text, out),
-        Err(rejection) => {
-            let why = rejection.to_string();
-            ServerLine::Rejected(why.as_bytes()).write(out);
-        }
+/// If the text is longer than [`MAX_MESSAGE`] or is not UTF-8, appends a rejection and returns
+/// its reason.
+pub fn append_reply<'a>(prefix: &str, line: Line<'a>, out: &mut Vec<u8>) -> TextResult<'a> {
+    match message_text(line) {
+        Ok(text) => append_reply_to_text(prefix, text, out),
+        Err(rejection) => Err(append_rejection(rejection, out)),
     }
-    checked
+}
+
+/// Appends the server's reply to a message with raw framing, like [`append_reply`]. The
+/// message has no more than [`MAX_MESSAGE`] bytes, because a read takes no more.
+///
+/// # Errors
+///
+/// If the text is not UTF-8, appends a rejection and returns its reason.
+pub fn append_reply_to_text<'a>(prefix: &str, text: &'a [u8], out: &mut Vec<u8>) -> TextResult<'a> {
+    match check_utf8(text) {
+        Ok(text) => {
+            write_line(prefix, text, out);
+            Ok(text)
+        }
+        Err(rejection) => Err(append_rejection(rejection, out)),
+    }
+}
+
+/// Appends a rejection to `out`, and returns its reason.
+fn append_rejection(rejection: Rejection, out: &mut Vec<u8>) -> Rejection {
+    let why = rejection.to_string();
+    ServerLine::Rejected(why.as_bytes()).write(out);
+    rejection
 }
 
 fn check_utf8(text: &[u8]) -> TextResult<'_> {
@@ -296,9 +314,9 @@ fn check_utf8(text: &[u8]) -> TextResult<'_> {
     }
 }
 
-/// Whether a line from the server, without its LF, acknowledges the message `sent`, with or
-/// without its LF: the line is `prefix` and the text. The one CR that was sent before the LF
-/// may follow.
+/// Whether `line`, which the server sent, acknowledges `sent`, which the client sent: whether
+/// the line is `prefix` and the text of `sent`. The one CR that was sent before the LF may
+/// follow. `line` has no LF. `sent` may have one.
 pub fn is_acknowledgement(line: &[u8], prefix: &str, sent: &[u8]) -> bool {
     let Some(rest) = line.strip_prefix(prefix.as_bytes()) else {
         return false;
@@ -330,7 +348,7 @@ mod tests {
     fn replies(bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         lines(bytes, |line| {
-            _ = reply(DEFAULT_PREFIX, text(line), &mut out)
+            _ = append_reply(DEFAULT_PREFIX, line, &mut out)
         });
         out
     }
@@ -353,7 +371,7 @@ mod tests {
                 let mut out = Vec::new();
                 written.write(&mut out);
                 let line = out.strip_suffix(b"\n").unwrap();
-                assert_eq!(ServerLine::read(line), Some(written));
+                assert_eq!(ServerLine::parse(line), Some(written));
             }
         }
     }
@@ -367,7 +385,7 @@ mod tests {
             "server rejected your message: a",
             "Server received your message: a",
         ] {
-            assert_eq!(ServerLine::read(line.as_bytes()), None);
+            assert_eq!(ServerLine::parse(line.as_bytes()), None);
         }
     }
 
@@ -384,14 +402,14 @@ mod tests {
 
     #[test]
     fn rejects_a_cut_character_and_a_text_over_the_limit() {
-        let reply_to = |line| reply("", text(line), &mut Vec::new());
+        let reply_to = |line| append_reply("", line, &mut Vec::new());
         for line in [&b"ab\xe4\xb8"[..], b"ab\xe4\xb8\r"] {
             assert_eq!(reply_to(Line::Whole(line)), Err(Rejection::NotUtf8(2)));
         }
         assert_eq!(reply_to(Line::TooLong), Err(Rejection::TooLong));
         let mut out = Vec::new();
         assert_eq!(
-            reply("", Err(Rejection::TooLong), &mut out),
+            append_reply("", Line::TooLong, &mut out),
             Err(Rejection::TooLong)
         );
         assert_eq!(
@@ -405,11 +423,11 @@ mod tests {
         let longest = vec![b'x'; MAX_MESSAGE];
         let with_cr = [&longest[..], b"\r"].concat();
         let over = [&longest[..], b"x"].concat();
-        assert_eq!(text(Line::Whole(&longest)), Ok(&longest[..]));
-        assert_eq!(text(Line::Whole(&with_cr)), Ok(&longest[..]));
-        assert_eq!(text(Line::Cut(&longest)), Ok(&longest[..]));
-        assert_eq!(text(Line::Cut(&with_cr)), Err(Rejection::TooLong));
-        assert_eq!(text(Line::Whole(&over)), Err(Rejection::TooLong));
+        assert_eq!(message_text(Line::Whole(&longest)), Ok(&longest[..]));
+        assert_eq!(message_text(Line::Whole(&with_cr)), Ok(&longest[..]));
+        assert_eq!(message_text(Line::Cut(&longest)), Ok(&longest[..]));
+        assert_eq!(message_text(Line::Cut(&with_cr)), Err(Rejection::TooLong));
+        assert_eq!(message_text(Line::Whole(&over)), Err(Rejection::TooLong));
         // A reader with this limit returns every line that may be a message.
         for (line, found) in [
             (&with_cr, Line::Whole(&with_cr)),
@@ -428,9 +446,9 @@ mod tests {
 
     #[test]
     fn removes_only_the_cr_directly_before_an_lf() {
-        assert_eq!(text(Line::Whole(b"a\r\r")), Ok(&b"a\r"[..]));
-        assert_eq!(text(Line::Whole(b"\ra\0")), Ok(&b"\ra\0"[..]));
-        assert_eq!(text(Line::Cut(b"a\r")), Ok(&b"a\r"[..]));
+        assert_eq!(message_text(Line::Whole(b"a\r\r")), Ok(&b"a\r"[..]));
+        assert_eq!(message_text(Line::Whole(b"\ra\0")), Ok(&b"\ra\0"[..]));
+        assert_eq!(message_text(Line::Cut(b"a\r")), Ok(&b"a\r"[..]));
     }
 
     /// Plays the client: it sends each line of its input unchanged, with an LF, and expects
@@ -461,7 +479,7 @@ mod tests {
                 sent.push(b'\n');
                 write_line(
                     DEFAULT_PREFIX,
-                    text(Line::Whole(line)).unwrap(),
+                    message_text(Line::Whole(line)).unwrap(),
                     &mut expected,
                 );
             });
@@ -478,15 +496,15 @@ mod tests {
             "Server rejected your message: ",
             "\0\u{fc}",
         ] {
-            assert_eq!(prefix(text), Ok(text.to_string()));
+            assert_eq!(parse_prefix(text), Ok(text.to_string()));
         }
         let longest = "x".repeat(MAX_PREFIX);
-        assert_eq!(prefix(&longest).as_ref(), Ok(&longest));
+        assert_eq!(parse_prefix(&longest).as_ref(), Ok(&longest));
         let why = "longer than 1024 bytes";
-        assert_eq!(prefix(&(longest + "x")), Err(why.to_string()));
+        assert_eq!(parse_prefix(&(longest + "x")), Err(why.to_string()));
         for text in ["\r", "a\r", "\na"] {
             let why = "a CR or LF is in it";
-            assert_eq!(prefix(text), Err(why.to_string()), "{text:?}");
+            assert_eq!(parse_prefix(text), Err(why.to_string()), "{text:?}");
         }
     }
 

@@ -198,17 +198,17 @@ pub fn watch(before: impl FnOnce(Signal) + Send + 'static) -> io::Result<()> {
     for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
         // `signal` can report the current action only by replacing it. A signal that comes
         // before the next replacement is lost.
-        let earlier = set_action(signal, IGNORE);
+        let earlier = set_action(signal.0, IGNORE);
         if earlier != IGNORE {
-            set_action(signal, handler);
+            set_action(signal.0, handler);
         }
     }
     Ok(())
 }
 
-/// Sets the action for a signal. Returns the action before.
+/// Sets the action for the signal with this number. Returns the action before.
 #[allow(unsafe_code)]
-fn set_action(Signal(number): Signal, action: usize) -> usize {
+fn set_action(number: c_int, action: usize) -> usize {
     // SAFETY: The action is one of the two numbers that stand for no handler, or a
     // handler that is safe at any instruction of any thread.
     unsafe { signal(number, action) }
@@ -227,21 +227,24 @@ extern "C" fn handle(number: c_int) {
     };
     let now = watch.since.elapsed().as_millis() as u64;
     let this = now << 8 | number as u64;
-    let exchanged = FIRST.compare_exchange(NONE, this, Ordering::Relaxed, Ordering::Relaxed);
-    let Err(first) = exchanged else {
-        let _ = (&watch.pipe).write(&[number as u8]);
-        return;
-    };
-    let first_time = first >> 8;
-    let first_number = (first & 0xff) as c_int;
-    if now >= first_time + REPEATED.as_millis() as u64 {
-        _exit(128 + first_number);
+    match FIRST.compare_exchange(NONE, this, Ordering::Relaxed, Ordering::Relaxed) {
+        // This is the first signal.
+        Ok(_) => {
+            let _ = (&watch.pipe).write(&[number as u8]);
+        }
+        Err(first) => {
+            let first_time = first >> 8;
+            let first_number = (first & 0xff) as c_int;
+            if now >= first_time + REPEATED.as_millis() as u64 {
+                _exit(128 + first_number);
+            }
+        }
     }
 }
 
 /// Ends the program as the signal does by default.
 pub fn end_by(signal: Signal) -> ! {
-    set_action(signal, DEFAULT);
+    set_action(signal.0, DEFAULT);
     raise(signal.0);
     // Still running: this is process 1, as in a container. The kernel gives it no default
     // action.
@@ -252,13 +255,13 @@ pub fn end_by(signal: Signal) -> ! {
 /// ends the process by SIGXFSZ.
 pub fn ignore_file_size_signal() {
     const SIGXFSZ: c_int = 25;
-    set_action(Signal(SIGXFSZ), IGNORE);
+    set_action(SIGXFSZ, IGNORE);
 }
 
 // Threads that wait.
 
 /// The threads that may be blocked in a read or write that [`interrupt`](Self::interrupt)
-/// can end. Each is in the list while it runs [`run`](Self::run).
+/// can end. Each is in the list during [`run_interruptibly`](Self::run_interruptibly).
 #[derive(Default)]
 pub struct Interruptible(Mutex<BTreeSet<usize>>);
 
@@ -270,7 +273,7 @@ impl Interruptible {
     const AT_A_TIME: usize = 64;
 
     /// Runs `act` in the calling thread, which can be interrupted until `act` returns.
-    pub fn run<T>(&self, act: impl FnOnce() -> T) -> T {
+    pub fn run_interruptibly<T>(&self, act: impl FnOnce() -> T) -> T {
         /// Takes the thread off the list when dropped, so also after a panic.
         struct Listed<'a> {
             list: &'a Interruptible,
@@ -296,7 +299,7 @@ impl Interruptible {
         // harms no other thread or program.
         extern "C" fn do_nothing(_: c_int) {}
         let handler = do_nothing as extern "C" fn(c_int) as usize;
-        set_action(Signal(numbers::SIGURG), handler);
+        set_action(numbers::SIGURG, handler);
         siginterrupt(numbers::SIGURG, 1);
 
         // A few threads at a time, because a thread that has noticed needs the lock to leave
@@ -309,8 +312,8 @@ impl Interruptible {
                 .range((lower_bound, Unbounded))
                 .take(Self::AT_A_TIME)
             {
-                // SAFETY: The thread has not ended: it is in `run`, and before it leaves
-                // that, it takes itself off the list, which is locked here.
+                // SAFETY: The thread has not ended. It is in `run_interruptibly`, and before
+                // it leaves that, it takes itself off the list, which is locked here.
                 unsafe { pthread_kill(thread, numbers::SIGURG) };
                 last = Some(thread);
             }
@@ -474,9 +477,10 @@ fn inherited_descriptor() -> io::Result<OwnedFd> {
         let why = format!("LISTEN_FDS is {count:?}, and this serves exactly 1 socket");
         return Err(io::Error::other(why));
     }
-    // SAFETY: It stays open. If a socket was passed, nothing here closes it. If none was,
-    // it is the pipe of signals, which lives as long as the process. If it is closed all
-    // the same, it cannot be cloned.
+    // SAFETY: It stays open. If a socket was passed, nothing here closes it. If none was, it
+    // is the pipe of `watch`, which lives as long as the process: the server calls `watch`
+    // before this function, and opens nothing before `watch`. If it is closed all the same, it
+    // cannot be cloned.
     let passed = unsafe { BorrowedFd::borrow_raw(FIRST_PASSED) };
     passed.try_clone_to_owned()
 }
@@ -571,7 +575,7 @@ impl ResourceLimit {
 
 /// Returns how many files may be open, [`usize::MAX`] if there is no limit or it is unknown.
 /// Before that, raises a limit below `needed` as far as the system allows. Shells and service
-/// managers leave it at 1,024 (macOS: 256) for programs that use `select`; programs that
+/// managers leave it at 1,024 (macOS: 256), because some programs use `select`. Programs that
 /// need more have to raise it.
 pub fn open_file_limit(needed: usize) -> usize {
     /// What every macOS accepts if there is no hard limit. Most accept more, so the first
@@ -608,9 +612,10 @@ mod tests {
     fn a_thread_is_in_the_list_as_long_as_it_runs_even_if_it_panics() {
         let threads = Interruptible::default();
         let listed = || threads.lock().len();
-        assert_eq!(threads.run(|| (listed(), threads.run(listed))), (1, 1));
+        let twice = || (listed(), threads.run_interruptibly(listed));
+        assert_eq!(threads.run_interruptibly(twice), (1, 1));
         thread::scope(|scope| {
-            let panics = || threads.run(|| unreachable!("on purpose"));
+            let panics = || threads.run_interruptibly(|| unreachable!("on purpose"));
             assert!(scope.spawn(panics).join().is_err());
         });
         assert_eq!(listed(), 0);

@@ -44,8 +44,14 @@ unsafe extern "system" {
 /// Takes the first signal to the thread that waits for it.
 static WATCH: OnceLock<Sender<Signal>> = OnceLock::new();
 
-/// The first signal, and when it came.
-static FIRST: OnceLock<(Signal, Instant)> = OnceLock::new();
+static FIRST: OnceLock<First> = OnceLock::new();
+
+/// The first signal.
+struct First {
+    signal: Signal,
+    /// When it came.
+    at: Instant,
+}
 
 /// Makes the first event of the console call `before`, and then end the program. Another
 /// event at least 100 ms later ends the program at once.
@@ -88,14 +94,17 @@ extern "system" fn handle(event: u32) -> i32 {
         // The user logs off, or the system shuts down.
         _ => Signal::TERM,
     };
-    let (first, at) = FIRST.get_or_init(|| {
+    let first = FIRST.get_or_init(|| {
         if let Some(sender) = WATCH.get() {
             let _ = sender.send(signal);
         }
-        (signal, Instant::now())
+        First {
+            signal,
+            at: Instant::now(),
+        }
     });
-    if at.elapsed() >= REPEATED {
-        end_by(*first);
+    if first.at.elapsed() >= REPEATED {
+        end_by(first.signal);
     }
     // At all events but Ctrl-C and Ctrl-Break, the system ends the process when the handler
     // returns.
@@ -119,7 +128,7 @@ impl Interruptible {
     pub const IS_SUPPORTED: bool = false;
 
     /// Runs `act` in the calling thread.
-    pub fn run<T>(&self, act: impl FnOnce() -> T) -> T {
+    pub fn run_interruptibly<T>(&self, act: impl FnOnce() -> T) -> T {
         act()
     }
 
@@ -196,10 +205,14 @@ fn id(file: &impl AsHandle) -> Option<[u32; 3]> {
     Some([data[VOLUME], data[INDEX_HIGH], data[INDEX_LOW]])
 }
 
-/// The errors of a write that nobody can read, unless std knows them as a broken pipe: the
-/// reader of the pipe is gone (`ERROR_PIPE_NOT_CONNECTED`), or the connection is shut down
-/// (`WSAESHUTDOWN`).
-pub(super) const NOBODY_READS: &[i32] = &[233, 10058];
+/// The reader of the pipe is gone.
+const ERROR_PIPE_NOT_CONNECTED: i32 = 233;
+
+/// The connection is shut down.
+const WSAESHUTDOWN: i32 = 10058;
+
+/// The errors of a write that nobody can read, unless std knows them as a broken pipe.
+pub(super) const NOBODY_READS: &[i32] = &[ERROR_PIPE_NOT_CONNECTED, WSAESHUTDOWN];
 
 // The connections.
 

@@ -1,12 +1,12 @@
 //! The naive programs: compiled, started, and shown.
 
+use std::env;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::{env, io};
 
 use crate::util::{Server, command, eventually, run, spawn, temporary_file, unique_ip};
 

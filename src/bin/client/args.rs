@@ -96,7 +96,7 @@ pub(crate) struct Settings {
     /// What an acknowledgement begins with, before the line's text, unless the server is this
     /// project's; may be given more than once, and an empty one is a plain echo
     #[arg(long, value_name = "TEXT", default_value = wire::DEFAULT_PREFIX,
-        value_parser = wire::prefix, allow_hyphen_values = true)]
+        value_parser = wire::parse_prefix, allow_hyphen_values = true)]
     pub(crate) reply_prefix: Vec<String>,
     /// End this side of each stream after its last line, and still require every reply. A server that
     /// answers only then needs --window to be as large as the input, or as --reconnect-every

@@ -20,8 +20,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use log::LevelFilter;
+use tcp_chat::cli::{self, Verbosity};
+use tcp_chat::running_time;
 use tcp_chat::system::{self, Signal};
-use tcp_chat::{cli, running_time};
 
 use crate::args::Args;
 use crate::figures::snapshot::Snapshot;
@@ -85,7 +86,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
 
 /// Starts the logger, which shows panics in the same way as errors.
 fn start_logger(args: &Args) {
-    cli::logger(LevelFilter::Warn, args.quiet, args.verbose)
+    let verbosity = if args.quiet {
+        Verbosity::Quiet
+    } else if args.verbose {
+        Verbosity::Verbose
+    } else {
+        Verbosity::Usual
+    };
+    cli::logger(LevelFilter::Warn, verbosity)
         .format(|line, record| writeln!(line, "client: {}", record.args()))
         .init();
     shared::print_panics_in_one_line();

@@ -7,7 +7,7 @@
 //!                                             └── no slot, or no thread ──▶  drain
 //! ```
 //!
-//! To accept is much faster than to start a thread. So the first thread keeps the kernel's
+//! To accept is much faster than to start a thread. So the thread "accept" keeps the kernel's
 //! queue empty when many clients connect at once. A client that met a full queue would
 //! repeat its SYN only after a second.
 
@@ -24,14 +24,14 @@ use tcp_chat::cli;
 use tcp_chat::wire::ServerLine;
 
 use crate::connection::{self, Settings};
-use crate::drain::{self, Closing};
+use crate::drain::Drain;
 use crate::limits::{Limits, Slot};
 use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 
-/// The stack of a client's thread, in bytes: enough for its handler, and for a panic with
-/// a full backtrace, which needs more than 16 KiB. Only the pages that a thread touches
-/// cost memory.
+/// The stack of a client's thread, in bytes: enough for its handler and for a panic. 16 KiB
+/// are too little for std's own report of a panic with a full backtrace. Only the pages that
+/// a thread touches cost memory.
 const STACK: usize = 64 * 1024;
 
 /// How often there is a warning about the same kind of trouble, at most.
@@ -43,15 +43,15 @@ struct Accepted {
     peer: SocketAddr,
 }
 
-/// The server, which accepts already.
+/// The server, whose threads "accept" and "drain" run.
 pub(crate) struct Server {
-    /// The thread that accepts. It ends with an error if the socket can never accept.
+    /// The thread "accept". It ends with an error if the socket can never accept.
     accepting: JoinHandle<io::Result<()>>,
+    /// The queue of connections from the thread "accept".
     waiting: Receiver<Accepted>,
     settings: Settings,
     limits: Limits,
-    /// The way to the thread that closes connections after a notice.
-    drain: SyncSender<Closing>,
+    drain: Drain,
     refusals: Warnings,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Client {
 }
 
 impl Server {
-    /// Starts the thread that accepts from this socket, and the one that drains.
+    /// Starts the thread "accept", which accepts from this socket, and the thread "drain".
     ///
     /// # Errors
     ///
@@ -77,12 +77,12 @@ impl Server {
         limits: Limits,
         shutdown: &Arc<Shutdown>,
     ) -> io::Result<Self> {
-        let drain = drain::start(limits.drained)?;
-        let (accepted, waiting) = mpsc::sync_channel(limits.waiting);
+        let drain = Drain::start(limits.drained)?;
+        let (to_main, waiting) = mpsc::sync_channel(limits.waiting);
         let shutdown = Arc::clone(shutdown);
         let thread = thread::Builder::new().name("accept".to_string());
         let accepting = thread.spawn(move || {
-            let result = accept(&listener, &shutdown, &accepted);
+            let result = accept(&listener, &shutdown, &to_main);
             drop(listener);
             shutdown.record_end_of_accepting();
             result
@@ -156,7 +156,7 @@ impl Server {
             .settings
             .framing
             .notice(ServerLine::Refused(why.as_bytes()));
-        let _ = self.drain.send(Closing::new(stream, notice));
+        self.drain.close(peer, stream, notice);
     }
 }
 
@@ -169,11 +169,11 @@ impl Server {
 fn accept(
     listener: &TcpListener,
     shutdown: &Arc<Shutdown>,
-    accepted: &SyncSender<Accepted>,
+    to_main: &SyncSender<Accepted>,
 ) -> io::Result<()> {
     let mut failures = 0;
     let mut warnings = Warnings::default();
-    while !shutdown.accept_is_overdue() {
+    while !shutdown.is_accept_overdue() {
         match listener.accept() {
             Ok((tcp, peer)) => {
                 // The server connects to itself to end this loop.
@@ -182,7 +182,7 @@ fn accept(
                 }
                 failures = 0;
                 let stream = Arc::new(Stream::new(tcp, shutdown));
-                if accepted.send(Accepted { stream, peer }).is_err() {
+                if to_main.send(Accepted { stream, peer }).is_err() {
                     break;
                 }
             }
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_warned_of_once_a_second_and_counted_in_between() {
+    fn warns_at_most_once_a_second_and_counts_the_other_cases() {
         let begin = Instant::now();
         let mut warnings = Warnings::default();
         for (millis, expected) in [

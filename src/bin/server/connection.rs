@@ -2,7 +2,7 @@
 //!
 //! One loop serves both the smallest and the largest load: read once, reply to every whole
 //! line that has arrived, write once. A single line costs one read and one write. A thousand
-//! lines in one segment cost no more calls. Nothing here locks, except to log. Once the
+//! lines in one segment cost no more calls. The loop takes no lock, except to log. Once the
 //! buffers are as large as the longest message needs, an acknowledgement allocates nothing.
 //!
 //! # Deadlines
@@ -38,7 +38,6 @@ mod tests;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use tcp_chat::cli::{self, Limit};
@@ -48,7 +47,7 @@ use tcp_chat::system::is_retryable;
 use tcp_chat::wire::{self, ServerLine};
 
 use crate::accept::Client;
-use crate::drain::{self, Closing};
+use crate::drain::{self, Drain};
 use crate::stream::Stream;
 
 /// Replies are sent as soon as they are this many bytes, even if more messages have arrived.
@@ -86,7 +85,7 @@ pub(crate) struct Settings {
     /// What an acknowledgement begins with, before the message's text; an empty one makes a plain
     /// echo
     #[arg(long, value_name = "TEXT", default_value = wire::DEFAULT_PREFIX,
-        value_parser = wire::prefix, allow_hyphen_values = true)]
+        value_parser = wire::parse_prefix, allow_hyphen_values = true)]
     reply_prefix: String,
 }
 
@@ -159,13 +158,14 @@ impl fmt::Display for Deadline {
 
 /// Serves one client until its connection ends, and logs that end. Then closes the
 /// connection, with a notice unless the client has half-closed or is lost.
-pub(crate) fn serve(mut client: Client, settings: Settings, drain: &SyncSender<Closing>) {
+pub(crate) fn serve(mut client: Client, settings: Settings, drain: &Drain) {
     let peer = client.peer;
     let framing = settings.framing;
     log::info!("Accepted connection from {peer}");
     let mut connection = Connection::new(&client.stream, peer, settings);
     // A shutdown interrupts the reads and writes in `run`, and none after it.
-    let mut end = client.stream.shutdown().threads.run(|| connection.run());
+    let threads = &client.stream.server_shutdown().threads;
+    let mut end = threads.run_interruptibly(|| connection.run());
     if let Ok(End::Shutdown) = end {
         end = connection.reply_to_last_messages();
     }
@@ -179,7 +179,7 @@ pub(crate) fn serve(mut client: Client, settings: Settings, drain: &SyncSender<C
         Ok(End::Overdue(deadline)) => {
             let why = deadline.to_string();
             let notice = framing.notice(ServerLine::Closed(why.as_bytes()));
-            let _ = drain.send(Closing::new(client.stream, notice));
+            drain.close(peer, client.stream, notice);
         }
         Ok(End::Shutdown) => {
             let notice = framing.notice(ServerLine::Closed(SHUTTING_DOWN.as_bytes()));
@@ -201,9 +201,9 @@ struct Connection<'a> {
     replies: Vec<u8>,
     /// How many messages were processed.
     messages: u64,
-    /// The value of `messages` when a read was last longer than [`SHORT`], or when
-    /// memory was last freed.
-    short_since: u64,
+    /// The value of `messages` when the current run of short reads began. A read longer than
+    /// [`SHORT`] begins a new run, and so does freeing memory.
+    messages_before_run: u64,
 }
 
 impl<'a> Connection<'a> {
@@ -219,7 +219,7 @@ impl<'a> Connection<'a> {
             lines,
             replies: Vec::new(),
             messages: 0,
-            short_since: 0,
+            messages_before_run: 0,
         }
     }
 
@@ -246,7 +246,7 @@ impl<'a> Connection<'a> {
         let mut quiet_since = now;
         // When the current line was first seen; `None` between lines.
         let mut line_begun: Option<Instant> = None;
-        while !self.stream.shutdown().is_begun() {
+        while !self.stream.server_shutdown().is_begun() {
             // 1. Judge by the time after the last read. Even after a pause of any length, that
             //    leaves one more read for the bytes that arrived in time.
             let overdue = self.overdue(quiet_since, line_begun, now);
@@ -327,9 +327,12 @@ impl<'a> Connection<'a> {
         None
     }
 
-    /// Returns how the connection ends after the client has half-closed. If a shutdown has
-    /// left messages without a reply, the client gets a notice instead of a bare end.
+    /// Returns how the connection ends after the client has half-closed and the messages have
+    /// their replies. If a shutdown has left messages without a reply, the client gets a
+    /// notice instead of a bare end.
     fn client_ended(&self) -> End {
+        // At the end of the stream, even a line without an LF is a message. So bytes are left
+        // only if a shutdown has stopped the processing of messages.
         if self.lines.is_inside_line() {
             End::Shutdown
         } else {
@@ -393,7 +396,7 @@ impl<'a> Connection<'a> {
     }
 
     fn has_stopped_processing(&self) -> bool {
-        self.stream.shutdown().has_stopped_processing()
+        self.stream.server_shutdown().has_stopped_processing()
     }
 
     /// With raw framing, reads the rest of what has arrived, because a read is a message.
@@ -425,9 +428,9 @@ impl<'a> Connection<'a> {
     /// sends long and short ones by turns keeps it.
     fn fit_buffers(&mut self, read: usize) {
         if read > SHORT {
-            self.short_since = self.messages;
-        } else if self.messages - self.short_since >= SHORT_MESSAGES {
-            self.short_since = self.messages;
+            self.messages_before_run = self.messages;
+        } else if self.messages - self.messages_before_run >= SHORT_MESSAGES {
+            self.messages_before_run = self.messages;
             self.lines.shrink();
             if self.replies.capacity() > 4 * SHORT {
                 self.replies = Vec::new();
@@ -444,15 +447,25 @@ impl<'a> Connection<'a> {
     fn reply_to_messages(&mut self) -> io::Result<u64> {
         let peer = self.peer;
         let before = self.messages;
-        let shutdown = self.stream.shutdown();
+        let shutdown = self.stream.server_shutdown();
         while !shutdown.has_stopped_processing() {
-            let text = match self.settings.framing {
-                Framing::Lines => self.lines.next_line().map(wire::text),
-                Framing::Raw => self.lines.next_read().map(Ok),
+            let prefix = &self.settings.reply_prefix;
+            let replied = match self.settings.framing {
+                Framing::Lines => {
+                    let Some(line) = self.lines.next_line() else {
+                        break;
+                    };
+                    wire::append_reply(prefix, line, &mut self.replies)
+                }
+                Framing::Raw => {
+                    let Some(text) = self.lines.next_read() else {
+                        break;
+                    };
+                    wire::append_reply_to_text(prefix, text, &mut self.replies)
+                }
             };
-            let Some(text) = text else { break };
             self.messages += 1;
-            match wire::reply(&self.settings.reply_prefix, text, &mut self.replies) {
+            match replied {
                 Ok(text) => log::info!("{peer}: Received message: {}", Excerpt::start(text)),
                 Err(rejection) => log::info!("{peer}: Rejected message: {rejection}"),
             }

@@ -5,13 +5,16 @@
 //! not read yet. So the server sends the notice and only half-closes. Then it drains: it
 //! reads and discards the bytes that the client still sends.
 //!
-//! Usually one thread does this for all clients, for at most a second each. Its sockets do
-//! not block, so no client delays another one, or the thread that accepts. In a
-//! shutdown each client's own thread does it, and waits until its client closes.
+//! Usually the drain thread does this, for at most a second for each client. Its sockets do
+//! not block, so no client delays another one, or the main thread. In a shutdown each client's
+//! own thread does it, and waits until its client closes.
+//!
+//! If the drain thread panics, the server goes on without it. Each connection that should get
+//! a notice is then closed at once, without one, and an error is logged.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -19,18 +22,28 @@ use std::time::{Duration, Instant};
 
 use crate::stream::Stream;
 
-/// How long the thread for all clients drains each connection at most.
+/// How long the drain thread drains each connection at most.
 const DRAINED_FOR: Duration = Duration::from_secs(1);
 
-/// How often that thread reads from all its connections.
+/// How often the drain thread reads from all its connections.
 const SWEEP: Duration = Duration::from_millis(10);
 
+/// The way to the drain thread. That thread ends after the last clone is dropped.
+#[derive(Clone)]
+pub(crate) struct Drain(SyncSender<Closing>);
+
 /// A connection to be closed after a notice.
-pub(crate) struct Closing {
+struct Closing {
+    stream: Arc<Stream>,
+    notice: Vec<u8>,
+}
+
+/// A connection that the drain thread has taken.
+struct Draining {
     stream: Arc<Stream>,
     /// The rest of the notice, which the socket's buffer has not taken yet.
     unsent: Vec<u8>,
-    /// When the thread for all clients took the connection; until then, when it was made.
+    /// When the drain thread took the connection.
     since: Instant,
 }
 
@@ -42,28 +55,45 @@ enum Progress {
     Over,
 }
 
-/// Starts the thread for all clients. It drains at most `most` connections at once: one
-/// more ends the one that has been drained longest.
-///
-/// # Errors
-///
-/// The system starts no further thread.
-pub(crate) fn start(most: usize) -> io::Result<SyncSender<Closing>> {
-    // Zero capacity: the sender blocks until the thread takes the connection, a few
-    // milliseconds at most. So no more descriptors are open than are counted.
-    let (sender, receiver) = mpsc::sync_channel(0);
-    let thread = thread::Builder::new().name("drain".to_string());
-    thread.spawn(move || run(&receiver, most))?;
-    Ok(sender)
+impl Drain {
+    /// Starts the drain thread. It drains at most `most` connections at once: one more ends
+    /// the one that has been drained longest.
+    ///
+    /// # Errors
+    ///
+    /// The system starts no further thread.
+    pub(crate) fn start(most: usize) -> io::Result<Self> {
+        // Zero capacity: the sender blocks until the thread takes the connection, a few
+        // milliseconds at most. So no more descriptors are open than are counted.
+        let (sender, receiver) = mpsc::sync_channel(0);
+        let thread = thread::Builder::new().name("drain".to_string());
+        thread.spawn(move || run(&receiver, most))?;
+        Ok(Drain(sender))
+    }
+
+    /// Gives the drain thread a connection to `peer`, to be closed after this notice. If that
+    /// thread has panicked, logs an error and closes the connection without the notice.
+    pub(crate) fn close(&self, peer: SocketAddr, stream: Arc<Stream>, notice: Vec<u8>) {
+        if self.0.send(Closing { stream, notice }).is_err() {
+            log::error!("{peer} gets no notice: the thread \"drain\" has panicked");
+        }
+    }
+
+    /// Returns the way to a thread that is gone.
+    #[cfg(test)]
+    pub(crate) fn without_thread() -> Self {
+        Drain(mpsc::sync_channel(0).0)
+    }
 }
 
+/// Drains all connections that come through the channel.
 fn run(closings: &Receiver<Closing>, most: usize) {
     // The first one has been drained longest.
-    let mut drained: VecDeque<Closing> = VecDeque::new();
+    let mut draining: VecDeque<Draining> = VecDeque::new();
     let mut swept = Instant::now();
     let mut scratch = vec![0; 65_536];
     loop {
-        let wait = if drained.is_empty() {
+        let wait = if draining.is_empty() {
             Duration::MAX
         } else {
             SWEEP
@@ -71,43 +101,38 @@ fn run(closings: &Receiver<Closing>, most: usize) {
         match closings.recv_timeout(wait) {
             Ok(closing) => {
                 // A connection that is lost already needs no draining.
-                if let Ok(begun) = closing.begin() {
-                    drained.push_back(begun);
+                if let Ok(begun) = Draining::begin(closing) {
+                    draining.push_back(begun);
                 }
-                if drained.len() > most {
-                    drained.pop_front();
+                if draining.len() > most {
+                    draining.pop_front();
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if swept.elapsed() >= SWEEP {
-            drained.retain_mut(|closing| closing.advance(&mut scratch) == Progress::Open);
+            draining.retain_mut(|connection| connection.advance(&mut scratch) == Progress::Open);
             swept = Instant::now();
         }
     }
 }
 
-impl Closing {
-    pub(crate) fn new(stream: Arc<Stream>, notice: Vec<u8>) -> Self {
-        Closing {
-            stream,
-            unsent: notice,
-            since: Instant::now(),
-        }
-    }
-
+impl Draining {
     /// Sends the beginning of the notice, usually all of it.
     ///
     /// # Errors
     ///
     /// The connection is lost already.
-    fn begin(mut self) -> io::Result<Self> {
-        // The thread may have been busy since the connection was sent to it.
-        self.since = Instant::now();
-        self.stream.tcp.set_nonblocking(true)?;
-        self.send()?;
-        Ok(self)
+    fn begin(closing: Closing) -> io::Result<Self> {
+        let mut draining = Draining {
+            stream: closing.stream,
+            unsent: closing.notice,
+            since: Instant::now(),
+        };
+        draining.stream.tcp.set_nonblocking(true)?;
+        draining.send()?;
+        Ok(draining)
     }
 
     /// Sends as much of the notice as the socket's buffer takes. After the end of the
@@ -183,7 +208,7 @@ mod tests {
     fn a_notice_that_the_buffer_takes_in_part_is_sent_in_whole() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, _) = listener.accept().unwrap();
+        let (stream, peer) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
         let mut filled = 0;
         while let Ok(sent) = (&stream).write(&[b'x'; 65_536]) {
@@ -191,10 +216,9 @@ mod tests {
         }
         client.shutdown(Shutdown::Write).unwrap();
 
-        let drain = start(1).unwrap();
+        let drain = Drain::start(1).unwrap();
         let stream = Arc::new(Stream::new(stream, &Arc::default()));
-        let closing = Closing::new(stream, b"the notice".to_vec());
-        drain.send(closing).unwrap();
+        drain.close(peer, stream, b"the notice".to_vec());
         let mut taken = Vec::new();
         client.read_to_end(&mut taken).unwrap();
         assert_eq!(taken.split_off(filled), b"the notice");

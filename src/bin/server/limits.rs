@@ -33,6 +33,13 @@ const SPARE_FILES: usize = 6;
 /// standard streams, the listener, and the two ends of the pipe for signals.
 const USUALLY_OPEN: usize = 6;
 
+/// The memory mappings of one thread.
+const MAPS_PER_THREAD: usize = 4;
+
+/// How many eighths of the threads that the mappings allow may serve clients. The rest of the
+/// mappings is left to all other uses, and to threads that are about to end.
+const EIGHTHS_FOR_CLIENTS: usize = 7;
+
 /// How many connections there may be at once of each kind.
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -88,10 +95,12 @@ impl Limits {
             );
         }
         let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
-        let others = MOST_DRAINED + MOST_WAITING + SPARE_FILES + open_files(usize::MAX);
-        let file_limit = system::open_file_limit(wanted.saturating_add(others));
+        let not_for_clients = MOST_DRAINED + MOST_WAITING + SPARE_FILES + open_files(usize::MAX);
+        let file_limit = system::open_file_limit(wanted.saturating_add(not_for_clients));
         let machine = Machine {
             file_limit,
+            // Counted again, because the limit is known only now: an inherited descriptor
+            // above it takes no number that a client could have.
             open_files: open_files(file_limit),
             map_limit: max_map_count(),
         };
@@ -122,13 +131,6 @@ struct Machine {
     map_limit: usize,
 }
 
-/// The limit that decides how many clients are served.
-struct Bound {
-    name: String,
-    /// How to raise it; empty if it is the wanted number itself.
-    remedy: &'static str,
-}
-
 impl Machine {
     /// Computes the limits for as many clients as were asked for, or fewer.
     ///
@@ -140,32 +142,29 @@ impl Machine {
         let waiting = MOST_WAITING.min(self.file_limit / 8);
         let not_for_clients = drained + waiting + self.open_files + SPARE_FILES;
         let by_files = self.file_limit.saturating_sub(not_for_clients);
-        // Four mappings for each thread. An eighth is left to all other mappings, and to
-        // threads that are about to end.
-        let by_maps = self.map_limit / 4 / 8 * 7;
+        let threads_by_maps = self.map_limit / MAPS_PER_THREAD;
+        let by_maps = threads_by_maps / 8 * EIGHTHS_FOR_CLIENTS;
 
         let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
         let clients = wanted.min(by_files).min(by_maps);
-        let bound = if clients == wanted {
-            let name = match asked {
+        let cause;
+        // How to raise the limit; empty if it is the wanted number itself.
+        let remedy;
+        if clients == wanted {
+            cause = match asked {
                 Some(asked) => format!("--max-clients {asked}"),
                 None => "the default limit".to_string(),
             };
-            Bound { name, remedy: "" }
+            remedy = "";
         } else if by_files < by_maps {
-            Bound {
-                name: format!("the hard open-file limit of {}", self.file_limit),
-                remedy: "ulimit -Hn raises it",
-            }
+            cause = format!("the hard open-file limit of {}", self.file_limit);
+            remedy = "ulimit -Hn raises it";
         } else {
-            Bound {
-                name: "vm.max_map_count".to_string(),
-                remedy: "sysctl raises it",
-            }
-        };
-        let Bound { name, remedy } = bound;
+            cause = "vm.max_map_count".to_string();
+            remedy = "sysctl raises it";
+        }
         if clients == 0 {
-            bail!("not even one client is allowed because of {name} ({remedy})");
+            bail!("not even one client is allowed because of {cause} ({remedy})");
         }
         if clients < wanted {
             // The default is no promise, so fewer clients than that need no warning.
@@ -177,12 +176,12 @@ impl Machine {
             let served = clients_are(clients);
             log::log!(
                 level,
-                "At most {served} served, not {wanted}, because of {name} ({remedy})"
+                "At most {served} served, not {wanted}, because of {cause} ({remedy})"
             );
         }
         Ok(Limits {
             clients,
-            cause: name,
+            cause,
             drained,
             waiting,
             taken: TakenSlots::default(),

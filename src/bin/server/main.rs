@@ -11,6 +11,17 @@
 //!             drain ◀──────────────────────┘        (one thread for all such clients)
 //! ```
 //!
+//! The threads. A panic of any of them is logged in one line.
+//!
+//! | thread | what it does | what follows from its panic |
+//! |---|---|---|
+//! | main | starts the other threads, and one for each client | The process ends with exit code 101. |
+//! | `accept` | accepts clients | The process ends with exit code 1. |
+//! | `signals` | waits for a signal, times the shutdown, ends the process | A shutdown may never end the process; a second signal does. |
+//! | `shutdown` | carries out the shutdown | The process ends at once: after SIGTERM with exit code 1, otherwise by the signal. |
+//! | `drain` | closes connections after a notice | Later notices are lost. Each is logged as an error. |
+//! | one per client, named by its address | serves the client | Only this client is disconnected. |
+//!
 //! - [`listener`] opens the socket, and this file announces it.
 //! - [`accept`] accepts each client, and gives it a thread if [`limits`] has a slot.
 //! - [`connection`] is what that thread does: it reads lines and sends replies.
@@ -30,6 +41,7 @@ mod stream;
 
 use std::convert::Infallible;
 use std::io::{self, Write};
+use std::panic;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -37,7 +49,8 @@ use std::thread;
 use anyhow::Context;
 use clap::Parser;
 use log::LevelFilter;
-use tcp_chat::cli;
+use tcp_chat::cli::{self, Verbosity};
+use tcp_chat::printable::Printable;
 use tcp_chat::system::{self, Interruptible};
 
 use crate::accept::Server;
@@ -74,15 +87,19 @@ fn main() -> ExitCode {
 ///
 /// The signals, the address, the limits or the threads do not allow it to serve.
 fn run(args: &Args) -> anyhow::Result<Infallible> {
-    cli::logger(LevelFilter::Info, args.quiet, false)
-        .format_target(false)
-        .format_timestamp_millis()
-        .init();
+    let verbosity = if args.quiet {
+        Verbosity::Quiet
+    } else {
+        Verbosity::Usual
+    };
+    start_logger(verbosity);
     // Otherwise, a log that reaches the limit of a file's size (ulimit -f) would end the
     // server.
     system::ignore_file_size_signal();
     let shutdown = Arc::new(Shutdown::default());
-    // On a system that cannot interrupt threads, a signal ends the server at once.
+    // `watch` comes before the listener: its pipe takes descriptor 3 if that is free, which
+    // `system::inherited_listener` relies on. On a system that cannot interrupt threads, a
+    // signal ends the server at once.
     if Interruptible::IS_SUPPORTED {
         let carry_out = shutdown::prepare(&shutdown).context("cannot start a thread")?;
         system::watch(carry_out).context("cannot wait for signals")?;
@@ -108,5 +125,73 @@ fn run(args: &Args) -> anyhow::Result<Infallible> {
     // The thread that waits for signals ends the process.
     loop {
         thread::park();
+    }
+}
+
+/// Starts the logger, and logs each panic from now on.
+fn start_logger(verbosity: Verbosity) {
+    cli::logger(LevelFilter::Info, verbosity)
+        .format_target(false)
+        .format_timestamp_millis()
+        .init();
+    log_panics_in_one_line();
+}
+
+/// Logs each panic from now on as one event, in one line: which thread panicked, where, and
+/// why. std would print several lines.
+fn log_panics_in_one_line() {
+    panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("?");
+        let what = panic.to_string().replace('\n', " ");
+        let what = Printable(what.as_bytes());
+        log::error!("The thread \"{name}\" {what}");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::net::{TcpListener, TcpStream};
+    use std::process::Command;
+
+    use super::*;
+    use crate::drain::Drain;
+    use crate::stream::Stream;
+
+    const VARIABLE: &str = "SERVER_TEST";
+
+    /// Plays a server whose drain thread has panicked, in a process of its own.
+    #[test]
+    fn player() {
+        if env::var_os(VARIABLE).is_none() {
+            return;
+        }
+        start_logger(Verbosity::Quiet);
+        let thread = thread::Builder::new().name("drain".to_string());
+        let drain = thread.spawn(|| panic!("a\nbug")).unwrap();
+        assert!(drain.join().is_err());
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = Arc::new(Stream::new(tcp, &Arc::default()));
+        let peer = "192.0.2.1:7".parse().unwrap();
+        Drain::without_thread().close(peer, stream, b"a notice".to_vec());
+    }
+
+    #[test]
+    fn a_panic_and_each_notice_that_it_prevents_is_one_line_of_the_log() {
+        let mut player = Command::new(env::current_exe().unwrap());
+        player.args(["--exact", "tests::player", "--nocapture"]);
+        player.env(VARIABLE, "1").env_remove("RUST_LOG");
+        let output = player.output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(lines.len(), 2, "{log}");
+        let panic = "ERROR] The thread \"drain\" panicked at src/bin/server/main.rs:";
+        assert!(lines[0].contains(panic), "{log}");
+        assert!(lines[0].ends_with(": a bug"), "{log}");
+        let lost = "ERROR] 192.0.2.1:7 gets no notice: the thread \"drain\" has panicked";
+        assert!(lines[1].ends_with(lost), "{log}");
     }
 }

@@ -1,25 +1,32 @@
 //! The graceful shutdown by a signal: clients lose no message and repeat none.
 //!
-//! ```text
-//!  time   phase            the listener, and each client's thread
+//! Two threads carry it out. The thread "signals" enters each phase at its time, and ends the
+//! process. It never logs, because that may block. The thread "shutdown" does the work:
 //!
-//!  0 s    Begun            The server connects to itself, which wakes `accept`. All clients
-//!    │                     before that connection in the listener's queue are accepted.
-//!    │                     Reads are interrupted. Each thread replies to the messages that
-//!    │                     have arrived (for at most 0.1 s and 1 MiB), sends the notice,
-//!    │                     half-closes, and drains until its client closes.
-//!  0.5 s  AcceptIsOverdue  Nothing waits for `accept` any more. If it wakes later, it brings
-//!    │                     at most one more client.
-//!  2 s    RepliesOnly      No further message is processed. The rest of the time is for the
-//!    │                     replies to messages that were.
-//!  5 s    CutOff           Clients that are still connected are cut off. The log gets its
-//!    │                     last line.
-//!  5.5 s                   The process ends, even if that line could not be written.
+//! ```text
+//!         thread "signals"        thread "shutdown", and what the clients' threads do
+//!         enters a phase
+//!
+//!  0 s    Begun                   Logs "Stopping". Connects to the server itself, which
+//!    │                            wakes `accept`. All clients before that connection in
+//!    │                            the listener's queue are accepted.
+//!    │                            Interrupts the reads. Each client's thread replies to the
+//!    │                            messages that have arrived (for at most 0.1 s and 1 MiB),
+//!    │                            sends the notice, half-closes, and drains until its
+//!    │                            client closes.
+//!  0.5 s  AcceptIsOverdue         Waits for `accept` no longer. If it wakes later, it brings
+//!    │                            at most one more client.
+//!  2 s    RepliesOnly             No further message is processed. The rest of the time is
+//!    │                            for the replies to messages that were.
+//!  5 s    Over                    Waits for clients no longer: those still connected are
+//!    │                            cut off. Logs "Stopped".
+//!  5.5 s  ends the process,       (The log may block.)
+//!         even without that line
 //! ```
 //!
-//! The process ends earlier, as soon as all clients have closed; usually that takes
-//! milliseconds. These times count only while the process runs: a pause of any length
-//! counts as 0.2 s at most.
+//! As soon as all clients have closed, the thread "shutdown" itself enters `Over` and logs
+//! "Stopped"; then the process ends. Usually that takes milliseconds. The times above count
+//! only while the process runs: a pause of any length counts as 0.2 s at most.
 //!
 //! To process a message is to log it and to reply to it. In a shutdown, both happen or
 //! neither does. So a client can send each message without a reply to another server.
@@ -98,8 +105,8 @@ enum Phase {
     AcceptIsOverdue,
     /// No further message is processed.
     RepliesOnly,
-    /// Clients that are still connected are cut off.
-    CutOff,
+    /// All clients have closed, or their time is over and the rest are cut off.
+    Over,
 }
 
 /// Whether the server is shutting down, and what has to end before the process does.
@@ -110,7 +117,8 @@ pub(crate) struct Shutdown {
     /// When the shutdown began.
     begun: OnceLock<Instant>,
     listener: Mutex<Listener>,
-    /// Notified when the server has stopped accepting.
+    /// Notified when the server has stopped accepting, and when a phase begins. Both can end
+    /// the wait for `accept`.
     accept_ended: Condvar,
     /// The clients' threads, each until it has noticed the shutdown.
     pub(crate) threads: Interruptible,
@@ -118,6 +126,26 @@ pub(crate) struct Shutdown {
     open_streams: Mutex<usize>,
     /// Notified when no stream is open any more.
     all_closed: Condvar,
+}
+
+/// How the work of the thread "shutdown" ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Work {
+    Done,
+    /// The thread has panicked, so clients may be cut off.
+    Panicked,
+    /// The thread still logs its last line.
+    Unfinished,
+}
+
+impl Work {
+    /// Returns the exit code of a server that SIGTERM ends.
+    fn exit_code(self) -> i32 {
+        match self {
+            Work::Done | Work::Unfinished => 0,
+            Work::Panicked => 1,
+        }
+    }
 }
 
 /// What is known of the socket that listens.
@@ -145,12 +173,13 @@ impl Drop for OpenStream {
     }
 }
 
-/// Prepares for a shutdown. Returns the function that carries it out after a signal. SIGTERM
-/// is the order to stop, so after it this function ends the process with exit code 0.
-/// After other signals it returns, and its caller ends the process by the signal.
+/// Prepares for a shutdown. Returns the function that the thread "signals" calls after a
+/// signal. SIGTERM is the order to stop, so after it this function ends the process: with exit
+/// code 0, or 1 if the thread "shutdown" panicked. After other signals it returns, and its
+/// caller ends the process by the signal.
 ///
-/// Starts the thread for the shutdown now, because at the time of the signal the system may
-/// have no thread left.
+/// Starts the thread "shutdown" now, because at the time of the signal the system may have no
+/// thread left.
 ///
 /// # Errors
 ///
@@ -158,23 +187,24 @@ impl Drop for OpenStream {
 pub(crate) fn prepare(
     shutdown: &Arc<Shutdown>,
 ) -> io::Result<impl FnOnce(Signal) + Send + 'static> {
-    let (begin, begun) = mpsc::channel();
-    let (end, ended) = mpsc::channel();
-    let in_thread = Arc::clone(shutdown);
+    let (start_sender, start_receiver) = mpsc::channel();
+    let (done_sender, done_receiver) = mpsc::channel();
+    let worker = Arc::clone(shutdown);
     let thread = thread::Builder::new().name("shutdown".to_string());
     thread.spawn(move || {
-        if begun.recv().is_ok() {
-            in_thread.run();
-            let _ = end.send(());
+        if start_receiver.recv().is_ok() {
+            worker.run();
+            let _ = done_sender.send(());
         }
     })?;
     let shutdown = Arc::clone(shutdown);
     Ok(move |signal| {
         shutdown.begin();
-        let _ = begin.send(());
-        shutdown.advance_until(&ended);
+        // Fails only if the thread has panicked, which `advance_until` notices.
+        let _ = start_sender.send(());
+        let work = shutdown.advance_until(&done_receiver);
         if signal == Signal::TERM {
-            process::exit(0);
+            process::exit(work.exit_code());
         }
     })
 }
@@ -204,7 +234,7 @@ impl Shutdown {
     }
 
     /// Whether the server has waited long enough for its own connection.
-    pub(crate) fn accept_is_overdue(&self) -> bool {
+    pub(crate) fn is_accept_overdue(&self) -> bool {
         self.has_reached(Phase::AcceptIsOverdue)
     }
 
@@ -231,28 +261,39 @@ impl Shutdown {
         self.enter(Phase::RepliesOnly);
     }
 
-    /// Enters each phase at its time, until [`run`](Self::run) has ended in the other thread.
-    /// Logs nothing, because to write the log may take any time.
-    fn advance_until(&self, ended: &Receiver<()>) {
-        // A disconnected channel means that the other thread has panicked.
-        let has_ended = |step| ended.recv_timeout(step) != Err(RecvTimeoutError::Timeout);
+    /// Enters each phase at its time, until the thread "shutdown" sends that its work is done.
+    /// Returns how the work ended. Logs nothing, because to write the log may take any time.
+    fn advance_until(&self, done: &Receiver<()>) -> Work {
+        let mut work = Work::Unfinished;
+        let mut has_ended = |step| {
+            work = match done.recv_timeout(step) {
+                Ok(()) => Work::Done,
+                Err(RecvTimeoutError::Timeout) => Work::Unfinished,
+                Err(RecvTimeoutError::Disconnected) => Work::Panicked,
+            };
+            work != Work::Unfinished
+        };
         for (wait, next) in [
             (ACCEPTING, Phase::AcceptIsOverdue),
             (PROCESSING - ACCEPTING, Phase::RepliesOnly),
-            (LONGEST - PROCESSING, Phase::CutOff),
+            (LONGEST - PROCESSING, Phase::Over),
         ] {
-            if running_time::wait_within(wait, has_ended) {
-                return;
+            if running_time::wait_within(wait, &mut has_ended) {
+                return work;
             }
             self.enter(next);
         }
         running_time::wait_within(LAST_LINE, has_ended);
+        work
     }
 
     /// Ends accepting, interrupts the clients' threads, and waits until all clients have
     /// closed or are to be cut off.
     fn run(&self) {
-        log::info!("Stopping: {} connected", clients_are(*self.open_streams()));
+        // Copied, because a log line may block. Under the lock, it would also block `accept`
+        // and each stream that closes.
+        let open = *self.open_streams();
+        log::info!("Stopping: {} connected", clients_are(open));
         self.end_accepting();
         let left = self.await_clients();
         let begun = self.begun.get_or_init(Instant::now);
@@ -274,21 +315,27 @@ impl Shutdown {
     /// - One that goes on logs a client that sends nothing, or one byte.
     fn end_accepting(&self) {
         let mut own = self.connect_to_itself(b"");
-        while self.await_end_of_accepting(LONGEST_PAUSE) && !self.accept_is_overdue() {
+        while self.still_accepts_after(LONGEST_PAUSE) && !self.is_accept_overdue() {
             drop(own);
             own = self.connect_to_itself(NOT_TEXT);
         }
     }
 
-    /// Waits until the server accepts no more, but no longer than this. Returns whether it
-    /// still accepts.
-    fn await_end_of_accepting(&self, limit: Duration) -> bool {
-        let accepts = |listener: &mut Listener| listener.accepts_on.is_some();
+    /// Waits until the server accepts no more, but no longer than `limit`, and not after that
+    /// is overdue. Reports whether the server still accepts.
+    fn still_accepts_after(&self, limit: Duration) -> bool {
+        let must_wait =
+            |listener: &mut Listener| listener.accepts_on.is_some() && !self.is_accept_overdue();
         let waited = self
             .accept_ended
-            .wait_timeout_while(self.listener(), limit, accepts);
-        let listener = waited.unwrap_or_else(PoisonError::into_inner).0;
+            .wait_timeout_while(self.listener(), limit, must_wait);
+        let (listener, _) = waited.unwrap_or_else(PoisonError::into_inner);
         listener.accepts_on.is_some()
+    }
+
+    /// Whether the server still accepts.
+    fn still_accepts(&self) -> bool {
+        self.listener().accepts_on.is_some()
     }
 
     /// Connects to the server's own address, unless the server accepts no more. The caller
@@ -301,14 +348,19 @@ impl Shutdown {
     fn connect_to_itself(&self, bytes: &[u8]) -> Option<TcpStream> {
         loop {
             let mut listener = self.listener();
-            let address = reachable(listener.accepts_on?);
+            let Some(accepts_on) = listener.accepts_on else {
+                return None;
+            };
+            let address = reachable(accepts_on);
             if let Ok(mut own) = TcpStream::connect_timeout(&address, ATTEMPT) {
-                listener.own.extend(own.local_addr());
+                if let Ok(local) = own.local_addr() {
+                    listener.own.push(local);
+                }
                 let _ = own.write_all(bytes);
                 return Some(own);
             }
             drop(listener);
-            if self.accept_is_overdue() {
+            if self.is_accept_overdue() {
                 return None;
             }
             thread::sleep(SHORTEST_PAUSE);
@@ -328,13 +380,13 @@ impl Shutdown {
             let is_open = |open: &mut usize| *open > 0;
             let waited = self.all_closed.wait_timeout_while(open, pause, is_open);
             let left = *waited.unwrap_or_else(PoisonError::into_inner).0;
-            if left == 0 || self.has_reached(Phase::CutOff) {
+            if left == 0 || self.has_reached(Phase::Over) {
                 // If `accept` was never woken, it may still bring a client. In this phase its
                 // messages are not processed: nothing would wait until they have replies.
-                self.enter(Phase::CutOff);
+                self.enter(Phase::Over);
                 return left;
             }
-            if self.await_end_of_accepting(Duration::ZERO) {
+            if self.still_accepts() {
                 drop(own);
                 own = self.connect_to_itself(NOT_TEXT);
             }
@@ -345,6 +397,9 @@ impl Shutdown {
     /// Begins a phase, unless a later one has begun.
     fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::Relaxed);
+        // Without the lock, a thread that has just looked at the phase and is about to wait
+        // would miss the notification.
+        drop(self.listener());
         self.accept_ended.notify_all();
     }
 
@@ -372,4 +427,38 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         _ => {}
     }
     address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_1_only_if_the_thread_panicked() {
+        let shutdown = Shutdown::default();
+        let (done_sender, done_receiver) = mpsc::channel();
+        done_sender.send(()).unwrap();
+        let work = shutdown.advance_until(&done_receiver);
+        assert_eq!((work, work.exit_code()), (Work::Done, 0));
+        // A thread that panics drops its sender.
+        drop(done_sender);
+        let work = shutdown.advance_until(&done_receiver);
+        assert_eq!((work, work.exit_code()), (Work::Panicked, 1));
+        assert_eq!(Work::Unfinished.exit_code(), 0);
+    }
+
+    #[test]
+    fn the_wait_for_accept_ends_as_soon_as_it_is_overdue() {
+        const LIMIT: Duration = Duration::from_secs(60);
+        let shutdown = Shutdown::default();
+        shutdown.record_accepting(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| shutdown.still_accepts_after(LIMIT));
+            thread::sleep(Duration::from_millis(20));
+            shutdown.enter(Phase::AcceptIsOverdue);
+            assert!(waiting.join().unwrap());
+        });
+        assert!(begun.elapsed() < LIMIT);
+    }
 }

@@ -22,8 +22,8 @@ impl Stream {
         }
     }
 
-    /// The shutdown that waits for this stream.
-    pub(crate) fn shutdown(&self) -> &Shutdown {
+    /// Returns the server's shutdown, which waits for this stream.
+    pub(crate) fn server_shutdown(&self) -> &Shutdown {
         &self.counted.shutdown
     }
 }

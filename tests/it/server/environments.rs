@@ -1,14 +1,15 @@
 //! The server as a shell, a container and a service manager start it: limits, process 1,
 //! inherited sockets, systemd units.
 
+use std::fs;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self as unix, UnixListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 use crate::util::{
     Running, Server, announced_address, as_process_1, ask_line, command, connect, eventually,

@@ -314,7 +314,7 @@ impl Conversation {
             self.record_too_long(Rejection::TooLong);
             return;
         };
-        match wire::text(Line::Whole(text)) {
+        match wire::message_text(Line::Whole(text)) {
             Ok(_) => self.outbox.push(self.lines, text, due),
             Err(why) => self.record_too_long(why),
         }

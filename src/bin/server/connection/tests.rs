@@ -4,8 +4,8 @@
 
 use std::io::Read;
 use std::net::{self, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
 
 use super::*;
@@ -80,7 +80,7 @@ fn serve_across_shutdown(
             stream: Arc::clone(&stream),
             peer,
         };
-        let (drain, _) = mpsc::sync_channel(0);
+        let drain = Drain::start(1).unwrap();
         let start_thread = || scope.spawn(move || serve(served, settings, &drain));
         let thread = match start {
             Start::Before => {
@@ -132,7 +132,7 @@ fn cases(bytes: &[u8]) -> Vec<(Start, [&[u8]; 3])> {
 }
 
 #[test]
-fn wherever_a_shutdown_begins_whole_lines_get_replies_and_the_rest_is_left_to_another_server() {
+fn in_a_shutdown_each_whole_line_gets_a_reply_and_a_begun_line_gets_none() {
     let bytes = "a\n\nb\u{e9}\r\nc\nd".as_bytes();
     let whole_lines = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'\n').count();
     for (start, parts) in cases(bytes) {
@@ -152,7 +152,7 @@ fn wherever_a_shutdown_begins_whole_lines_get_replies_and_the_rest_is_left_to_an
 }
 
 #[test]
-fn wherever_a_shutdown_begins_a_character_that_a_read_cut_is_left_to_another_server() {
+fn in_a_shutdown_a_character_that_a_read_cut_gets_no_reply() {
     let bytes = "a\u{e9}\u{1f389}b".as_bytes();
     let whole = |bytes: &[u8]| match str::from_utf8(bytes) {
         Ok(_) => bytes.len(),
@@ -187,7 +187,7 @@ fn a_client_that_had_half_closed_before_a_shutdown_gets_all_replies_and_no_notic
 }
 
 #[test]
-fn once_no_message_is_processed_none_gets_a_reply_and_the_client_gets_the_notice() {
+fn after_processing_has_stopped_a_client_gets_only_the_notice() {
     for framing in [Framing::Lines, Framing::Raw] {
         for client_side in [ClientSide::StaysOpen, ClientSide::HalfCloses] {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -222,7 +222,7 @@ fn once_no_message_is_processed_none_gets_a_reply_and_the_client_gets_the_notice
                 stream,
                 peer,
             };
-            let (drain, _) = mpsc::sync_channel(0);
+            let drain = Drain::start(1).unwrap();
             let thread = thread::spawn(move || serve(served, settings, &drain));
             let mut received = String::new();
             client.read_to_string(&mut received).unwrap();

@@ -60,7 +60,7 @@ impl Conversation {
                 self.record_acknowledged(1, now);
                 continue;
             }
-            match ServerLine::read(line) {
+            match ServerLine::parse(line) {
                 Some(ServerLine::Refused(_)) => {
                     return Err(Loss::Refused(Excerpt::start(line).to_string()));
                 }
@@ -127,7 +127,11 @@ impl Conversation {
             .max_by_key(|prefix| prefix.len());
         let prefix = longest.unwrap_or(&prefixes[self.last_prefix]);
         let sent = Line::Whole(sent.strip_suffix(b"\n").unwrap_or(sent));
-        [prefix.as_bytes(), wire::text(sent).unwrap_or_default()].concat()
+        [
+            prefix.as_bytes(),
+            wire::message_text(sent).unwrap_or_default(),
+        ]
+        .concat()
     }
 
     /// Whether a wrong reply is the message itself.

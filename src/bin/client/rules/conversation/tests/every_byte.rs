@@ -133,7 +133,7 @@ fn replies(bytes: &[u8], is_end: bool) -> Vec<u8> {
     while !source.is_empty() || is_end {
         let read = lines.fill(&mut source).unwrap();
         while let Some(line) = lines.next_line() {
-            let _ = wire::reply(wire::DEFAULT_PREFIX, wire::text(line), &mut out);
+            let _ = wire::append_reply(wire::DEFAULT_PREFIX, line, &mut out);
         }
         if read == 0 {
             break;

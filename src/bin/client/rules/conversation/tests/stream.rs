@@ -143,7 +143,7 @@ impl Connection {
 
     fn answer(&mut self) {
         while let Some(line) = self.messages.next_line() {
-            let _ = wire::reply(wire::DEFAULT_PREFIX, wire::text(line), &mut self.said);
+            let _ = wire::append_reply(wire::DEFAULT_PREFIX, line, &mut self.said);
         }
     }
 }

@@ -348,9 +348,7 @@ impl Shutdown {
     fn connect_to_itself(&self, bytes: &[u8]) -> Option<TcpStream> {
         loop {
             let mut listener = self.listener();
-            let Some(accepts_on) = listener.accepts_on else {
-                return None;
-            };
+            let accepts_on = listener.accepts_on?;
             let address = reachable(accepts_on);
             if let Ok(mut own) = TcpStream::connect_timeout(&address, ATTEMPT) {
                 if let Ok(local) = own.local_addr() {

@@ -169,7 +169,7 @@ mod tests {
         }
         start_logger(Verbosity::Quiet);
         let thread = thread::Builder::new().name("drain".to_string());
-        let drain = thread.spawn(|| panic!("a\nbug")).unwrap();
+        let drain = thread.spawn(|| unreachable!("a\nbug")).unwrap();
         assert!(drain.join().is_err());
 
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

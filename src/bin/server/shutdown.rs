@@ -235,18 +235,21 @@ impl Shutdown {
     /// Logs nothing, because to write the log may take any time.
     fn advance_until(&self, ended: &Receiver<()>) {
         // A disconnected channel means that the other thread has panicked.
-        let has_ended = |step| ended.recv_timeout(step) != Err(RecvTimeoutError::Timeout);
+        let wait_for_end = |step| match ended.recv_timeout(step) {
+            Err(RecvTimeoutError::Timeout) => None,
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => Some(()),
+        };
         for (wait, next) in [
             (ACCEPTING, Phase::AcceptIsOverdue),
             (PROCESSING - ACCEPTING, Phase::RepliesOnly),
             (LONGEST - PROCESSING, Phase::CutOff),
         ] {
-            if running_time::wait_within(wait, has_ended) {
+            if running_time::wait_within(wait, wait_for_end).is_some() {
                 return;
             }
             self.enter(next);
         }
-        running_time::wait_within(LAST_LINE, has_ended);
+        running_time::wait_within(LAST_LINE, wait_for_end);
     }
 
     /// Ends accepting, interrupts the clients' threads, and waits until all clients have

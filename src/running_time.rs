@@ -11,6 +11,7 @@
 //! counted     10 ms     10 ms              200 ms               10 ms
 //! ```
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The longest time that one step may wait.
@@ -20,28 +21,37 @@ const STEP: Duration = Duration::from_millis(10);
 /// does not extend a limit.
 const LONGEST_STEP: Duration = Duration::from_millis(200);
 
-/// Calls `wait_for` until it returns true, or until the process has run for `limit`.
-/// Returns whether it returned true. Each call gets the longest time that it may wait. A
-/// pause of the process counts as 200 ms at most.
-pub fn wait_within(limit: Duration, wait_for: impl FnMut(Duration) -> bool) -> bool {
+/// Calls `wait_for` until it returns a value, and returns that. Returns `None` once the
+/// process has run for `limit`. Each call gets the longest time that it may wait. A pause of
+/// the process counts as 200 ms at most.
+pub fn wait_within<T>(limit: Duration, wait_for: impl FnMut(Duration) -> Option<T>) -> Option<T> {
     wait_by(Instant::now, limit, wait_for)
 }
 
-fn wait_by(
+/// Sleeps until the process has run for this time.
+pub fn sleep(time: Duration) {
+    wait_within(time, |step| -> Option<()> {
+        thread::sleep(step);
+        None
+    });
+}
+
+fn wait_by<T>(
     mut clock: impl FnMut() -> Instant,
     limit: Duration,
-    mut wait_for: impl FnMut(Duration) -> bool,
-) -> bool {
+    mut wait_for: impl FnMut(Duration) -> Option<T>,
+) -> Option<T> {
     let mut left = limit;
     loop {
         let begun = clock();
-        if wait_for(STEP.min(left)) {
-            return true;
+        let value = wait_for(STEP.min(left));
+        if value.is_some() {
+            return value;
         }
         let waited = clock() - begun;
         left = left.saturating_sub(waited.min(LONGEST_STEP));
         if left.is_zero() {
-            return false;
+            return None;
         }
     }
 }
@@ -58,16 +68,16 @@ mod tests {
     fn waits(limit: Duration, late: Duration, over_after: u32) -> (u32, bool) {
         let now = Cell::new(Instant::now());
         let mut waits = 0;
-        let is_over = wait_by(
+        let over = wait_by(
             || now.get(),
             limit,
             |step| {
                 now.set(now.get() + step + late);
                 waits += 1;
-                waits > over_after
+                if waits > over_after { Some(()) } else { None }
             },
         );
-        (waits, is_over)
+        (waits, over.is_some())
     }
 
     #[test]

@@ -49,10 +49,10 @@ pub(crate) struct Args {
 pub(crate) struct Endpoint {
     /// The name or address of the server [default: 127.0.0.1]
     #[arg(value_name = "HOST", value_parser = host, conflicts_with_all = ["host", "port"])]
-    first: Option<String>,
+    host_argument: Option<String>,
     /// The port of the server [default: 12345]
     #[arg(value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
-    second: Option<u16>,
+    port_argument: Option<u16>,
     /// The same as HOST
     #[arg(long, display_order = 100, value_parser = host)]
     host: Option<String>,
@@ -63,12 +63,12 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn host(&self) -> &str {
-        let given = self.first.as_deref().or(self.host.as_deref());
+        let given = self.host_argument.as_deref().or(self.host.as_deref());
         given.unwrap_or(cli::DEFAULT_HOST)
     }
 
     pub(crate) fn port(&self) -> u16 {
-        let given = self.second.or(self.port);
+        let given = self.port_argument.or(self.port);
         given.unwrap_or(cli::DEFAULT_PORT)
     }
 }

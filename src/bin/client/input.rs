@@ -59,7 +59,7 @@ fn wait_for_turn<'a>(
     now: &mut Instant,
 ) -> Turn<'a> {
     loop {
-        let due = schedule.due(*now);
+        let due = schedule.start_or_next_due(*now);
         if let Some(due) = due
             && due <= *now
             && conversation.is_window_open()
@@ -68,7 +68,8 @@ fn wait_for_turn<'a>(
         }
         shared.unlock_after_input(conversation);
         match due {
-            Some(due) => thread::sleep(due.saturating_duration_since(*now)),
+            // `unlock_after_input` logs, which can take any time. So the clock is read again.
+            Some(due) => thread::sleep(due.saturating_duration_since(Instant::now())),
             // The rate is too low for the clock.
             None => thread::sleep(Duration::MAX),
         }

@@ -8,10 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
-use log::Level;
 use tcp_chat::printable::Printable;
 use tcp_chat::running_time;
 use tcp_chat::system::{self, Stdout};
+
+use crate::rules::conversation::News;
 
 /// How long the conclusion waits for other threads that are writing to the terminal.
 const OTHER_WRITES: Duration = Duration::from_millis(100);
@@ -20,12 +21,11 @@ const OTHER_WRITES: Duration = Duration::from_millis(100);
 pub(crate) struct Output {
     stdout: Stdout,
     stdout_is_terminal: bool,
-    /// Whether a user types the input at a terminal and is prompted for it.
+    stderr_is_terminal: bool,
+    /// Whether a user types the input at a terminal and is prompted for it. Then standard
+    /// error is a terminal, too.
     prompts: bool,
-    /// Whether standard error is a terminal at which nobody types: then the line of
-    /// `--progress` is rewritten in place.
-    rewrites: bool,
-    /// Whether the cursor is not at the beginning of a line: it stands after a prompt, a
+    /// Whether the cursor is not at the beginning of a line. It stands after a prompt, a
     /// typed line without its end, or the line of progress.
     is_mid_line: AtomicBool,
     /// Locked while something is written to the terminal.
@@ -39,11 +39,12 @@ impl Output {
     ///
     /// Standard output is not open, or no descriptor is free.
     pub(crate) fn new() -> io::Result<Self> {
+        let stderr_is_terminal = io::stderr().is_terminal();
         Ok(Output {
             stdout: system::stdout()?,
             stdout_is_terminal: io::stdout().is_terminal(),
-            prompts: io::stdin().is_terminal() && io::stderr().is_terminal(),
-            rewrites: io::stderr().is_terminal() && !io::stdin().is_terminal(),
+            stderr_is_terminal,
+            prompts: stderr_is_terminal && io::stdin().is_terminal(),
             is_mid_line: AtomicBool::new(false),
             terminal: Mutex::new(()),
         })
@@ -66,18 +67,20 @@ impl Output {
             stdout.write_all(shown.as_bytes())
         } else {
             if self.prompts {
-                drop(self.begin_line());
+                // The replies go elsewhere, so the terminal need not stay locked.
+                let terminal = self.begin_line();
+                drop(terminal);
             }
             stdout.write_all(replies)
         }
     }
 
     /// Logs these lines, each at its level.
-    pub(crate) fn log(&self, lines: impl IntoIterator<Item = (Level, String)>) {
-        for (level, line) in lines {
-            if log::log_enabled!(level) {
+    pub(crate) fn log(&self, lines: impl IntoIterator<Item = News>) {
+        for news in lines {
+            if log::log_enabled!(news.level) {
                 let _terminal = self.begin_line();
-                log::log!(level, "{line}");
+                log::log!(news.level, "{}", news.line);
             }
         }
     }
@@ -96,6 +99,9 @@ impl Output {
     /// Shows the prompt that [`begin_prompt`](Self::begin_prompt) has recorded.
     pub(crate) fn show_prompt(&self) {
         let _terminal = self.lock();
+        // Another thread may have written a line since `begin_prompt`. Then it has recorded
+        // that the cursor is at the beginning of a line.
+        self.is_mid_line.store(true, Ordering::Relaxed);
         let _ = write!(io::stderr(), "Enter message: ");
     }
 
@@ -107,27 +113,28 @@ impl Output {
         }
     }
 
-    /// Shows how far the run is: in place at a terminal where nobody types, otherwise on a
-    /// line of its own. Shows nothing while the user is to type a message: a prompt must
-    /// not be written over, and nothing could be typed after the line of progress.
+    /// Shows how far the run is. At a terminal where nobody types, each line of progress
+    /// replaces the one before; otherwise each is a line of its own. Shows nothing while the
+    /// cursor stands after a prompt or a typed text, which must not be written over.
     pub(crate) fn show_progress(&self, line: &str) {
         if self.prompts && self.is_mid_line.load(Ordering::Relaxed) {
             return;
         }
+        let is_replaced = self.stderr_is_terminal && !self.prompts;
         let _terminal = self.begin_line();
-        let end = if self.rewrites { "" } else { "\n" };
-        self.is_mid_line.store(self.rewrites, Ordering::Relaxed);
+        let end = if is_replaced { "" } else { "\n" };
+        self.is_mid_line.store(is_replaced, Ordering::Relaxed);
         let _ = write!(io::stderr(), "{line}{end}");
     }
 
     /// Whether standard error is a terminal.
-    pub(crate) fn is_at_terminal(&self) -> bool {
-        self.prompts || self.rewrites
+    pub(crate) fn stderr_is_terminal(&self) -> bool {
+        self.stderr_is_terminal
     }
 
     /// Records a SIGINT: a terminal has shown the Ctrl-C that sent it, as `^C`.
     pub(crate) fn record_ctrl_c(&self) {
-        if self.is_at_terminal() {
+        if self.stderr_is_terminal {
             self.is_mid_line.store(true, Ordering::Relaxed);
         }
     }
@@ -135,8 +142,7 @@ impl Output {
     /// Writes the conclusion of the run to standard error, and keeps the terminal locked:
     /// nothing else is shown after it.
     pub(crate) fn end(&self, conclusion: &str) {
-        // A thread that writes to a terminal or pipe which takes nothing keeps the lock. It
-        // would be useless to wait any longer for that.
+        // A thread that is blocked in a write keeps the lock, perhaps forever.
         if let Some(terminal) = lock_within(&self.terminal, OTHER_WRITES) {
             self.end_line();
             // Without this, the lock would be released here.
@@ -168,19 +174,14 @@ impl Output {
     }
 }
 
-/// Takes a lock, unless that takes too long or a thread has panicked while it held the lock.
+/// Takes a lock, unless that takes longer than `limit`.
 fn lock_within<T>(lock: &Mutex<T>, limit: Duration) -> Option<MutexGuard<'_, T>> {
-    let mut taken = None;
     running_time::wait_within(limit, |_| match lock.try_lock() {
-        Ok(guard) => {
-            taken = Some(guard);
-            true
-        }
+        Ok(guard) => Some(guard),
         Err(TryLockError::WouldBlock) => {
             thread::sleep(Duration::from_millis(1));
-            false
+            None
         }
-        Err(TryLockError::Poisoned(_)) => true,
-    });
-    taken
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+    })
 }

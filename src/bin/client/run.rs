@@ -27,6 +27,7 @@ use tcp_chat::system::{self, Signal};
 use crate::args::Args;
 use crate::figures::snapshot::Snapshot;
 use crate::input;
+use crate::network::connect::Attempts;
 use crate::network::session::Session;
 use crate::output::Output;
 use crate::reports::named_file::NamedFile;
@@ -40,7 +41,7 @@ use crate::shared::{self, End, Shared, start_thread};
 const CONCLUSION: Duration = Duration::from_secs(1);
 
 /// How long the first connect may take before it is logged.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SLOW_CONNECT: Duration = Duration::from_secs(1);
 
 /// Runs until the first end, which any thread may bring about, and concludes the run. Returns
 /// the exit code. If a signal has ended the run, the program ends by that signal instead.
@@ -51,40 +52,38 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// for the report cannot be written.
 pub(crate) fn run(args: &Args) -> anyhow::Result<u8> {
     start_logger(args);
+    shared::print_panics_in_one_line();
     let output = Output::new().context("cannot write to standard output")?;
-    let (end, first_end) = mpsc::channel();
-    end_at_signal(end.clone())?;
-    // A file over the limit of its size (ulimit -f) is an error like any other.
+    let (ends, first_end) = mpsc::channel();
+    end_at_signal(ends.clone())?;
+    // With `ulimit -f`, a write over the limit must be an error, not the end of the process.
     system::ignore_file_size_signal();
     // Only now: if a signal came before it is watched, an empty report would be left behind.
     let file = match &args.report {
         Some(path) => Some(NamedFile::create("report", path)?),
         None => None,
     };
-    let began = SystemTime::now();
+    let began_at = SystemTime::now();
     let server = cli::address(args.server.host(), args.server.port());
     let conversation = Conversation::new(server, args.settings.clone(), Instant::now());
-    let shared = Arc::new(Shared::new(conversation, output, end));
+    let shared = Arc::new(Shared::new(conversation, output, ends));
     let mut series = None;
-    let end = match start(args, file.as_ref(), began, &shared) {
+    let end = match start(args, file.as_ref(), began_at, &shared) {
         Ok(started) => {
             series = started;
             first_end.recv()?
         }
         Err(error) => End::Failed(error),
     };
-    let mut signal = None;
-    if let End::Signalled(by) = end {
-        signal = Some(by);
-    }
-    let code = conclude(args, &shared, began, end, file.as_ref(), series);
+    let signal = end.signal();
+    let code = conclude(args, &shared, began_at, end, file.as_ref(), series);
     if let Some(signal) = signal {
         system::end_by(signal);
     }
     Ok(code)
 }
 
-/// Starts the logger, which shows panics in the same way as errors.
+/// Starts the logger.
 fn start_logger(args: &Args) {
     let verbosity = if args.quiet {
         Verbosity::Quiet
@@ -96,7 +95,6 @@ fn start_logger(args: &Args) {
     cli::logger(LevelFilter::Warn, verbosity)
         .format(|line, record| writeln!(line, "client: {}", record.args()))
         .init();
-    shared::print_panics_in_one_line();
 }
 
 /// Lets a signal end the run. If the conclusion then takes longer than a second, the signal
@@ -105,13 +103,10 @@ fn start_logger(args: &Args) {
 /// # Errors
 ///
 /// Signals cannot be watched.
-fn end_at_signal(end: Sender<End>) -> anyhow::Result<()> {
+fn end_at_signal(ends: Sender<End>) -> anyhow::Result<()> {
     let watched = system::watch(move |signal| {
-        let _ = end.send(End::Signalled(signal));
-        running_time::wait_within(CONCLUSION, |step| {
-            thread::sleep(step);
-            false
-        });
+        let _ = ends.send(End::Signalled(signal));
+        running_time::sleep(CONCLUSION);
     });
     watched.context("cannot watch for signals")
 }
@@ -125,16 +120,16 @@ fn end_at_signal(end: Sender<End>) -> anyhow::Result<()> {
 fn start(
     args: &Args,
     report: Option<&NamedFile>,
-    began: SystemTime,
+    began_at: SystemTime,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<Option<Series>> {
     if args.summary || args.report.is_some() || args.series.is_some() {
-        // The thread may start too late for the first tick, which the shortest run has, too.
+        // Even the shortest run has the first tick. The thread may start too late for it.
         shared.lock().measure_own_delay(Instant::now());
         start_thread("own delay", shared, measure_own_delay)?;
     }
     let series = match &args.series {
-        Some(path) => Some(Series::start(path, report, began, shared)?),
+        Some(path) => Some(Series::start(path, report, began_at, shared)?),
         None => None,
     };
     let stdin = system::stdin().context("cannot read standard input")?;
@@ -145,11 +140,15 @@ fn start(
     if args.progress {
         start_thread("progress", shared, progress::show_progress)?;
     }
-    if shared.output.is_at_terminal() {
-        start_thread("patience", shared, log_slow_connect)?;
+    if shared.output.stderr_is_terminal() {
+        start_thread("slow connect", shared, log_slow_connect)?;
     }
-    let retries = !args.settings.retry_for.is_zero();
-    let mut session = Session::new(args.server.host(), args.server.port(), retries, shared);
+    let attempts = if args.settings.retry_for.is_zero() {
+        Attempts::Single
+    } else {
+        Attempts::Repeated
+    };
+    let mut session = Session::new(args.server.host(), args.server.port(), attempts, shared);
     start_thread("session", shared, move |shared| {
         shared.announce_end(session.run())
     })?;
@@ -158,6 +157,7 @@ fn start(
 
 /// Measures the client's own delay at each tick, until the run is over.
 fn measure_own_delay(shared: &Shared) {
+    // There is no way out of the loop: once the run is over, `lock` blocks forever.
     loop {
         let now = Instant::now();
         let next = shared.lock().measure_own_delay(now);
@@ -168,13 +168,12 @@ fn measure_own_delay(shared: &Shared) {
 /// Logs the first connect if it takes long. At a terminal, nothing else would show why
 /// nothing happens.
 fn log_slow_connect(shared: &Shared) {
-    thread::sleep(PATIENCE);
-    let first_attempt = shared.lock().first_attempt();
-    shared.output.log(first_attempt);
+    thread::sleep(SLOW_CONNECT);
+    let news = shared.lock().slow_connect_news();
+    shared.output.log(news);
 }
 
-/// Closes the conversation, and writes what the user is to have of the run. Returns the exit
-/// code.
+/// Closes the conversation, and writes the results of the run. Returns the exit code.
 ///
 /// The order is: last row of the series, report, conclusion on standard error. The report
 /// has the exit code, which depends on the series. The conclusion says if the report could
@@ -186,7 +185,7 @@ fn log_slow_connect(shared: &Shared) {
 fn conclude(
     args: &Args,
     shared: &Shared,
-    began: SystemTime,
+    began_at: SystemTime,
     mut end: End,
     file: Option<&NamedFile>,
     series: Option<Series>,
@@ -196,8 +195,8 @@ fn conclude(
     if let Some(series) = &series {
         series.end(&run);
         if !is_signalled {
-            let written = series.await_last_row();
-            if let Err(error) = written
+            let last_row = series.await_last_row();
+            if let Err(error) = last_row
                 && matches!(end, End::Done)
             {
                 end = End::Failed(error);
@@ -206,22 +205,22 @@ fn conclude(
     }
 
     let exit = end.exit_code();
-    let report = report::to_json(&run, began, args.rate, exit, end.why().as_deref());
+    let report = report::to_json(&run, began_at, args.rate, exit, end.why().as_deref());
     let report_comes_last = file.is_some_and(NamedFile::comes_last);
-    let mut written = Ok(());
+    let mut report_written = Ok(());
     if !report_comes_last {
-        written = write_report(file, &report);
+        report_written = write_report(file, &report);
     }
 
-    let conclusion = conclusion(args, &run, &written, &end);
+    let conclusion = conclusion(args, &run, &report_written, &end);
     if matches!(end, End::Signalled(Signal::INT)) {
         shared.output.record_ctrl_c();
     }
     shared.output.end(&conclusion);
 
     if report_comes_last {
-        written = write_report(file, &report);
-        if let Err(error) = &written {
+        report_written = write_report(file, &report);
+        if let Err(error) = &report_written {
             cli::print_failure("client", error);
         }
     }
@@ -230,7 +229,7 @@ fn conclude(
         let _ = series.await_last_row();
     }
     // A run that was a success has failed without its report.
-    if exit == 0 && written.is_err() {
+    if exit == 0 && report_written.is_err() {
         return 1;
     }
     exit
@@ -281,14 +280,15 @@ mod tests {
 
     const VARIABLE: &str = "PANIC_TEST";
 
-    /// Plays a client with a thread that panics, for the test that starts it.
+    /// Is a client with a thread that panics, in the process that the next test starts.
     #[test]
-    fn player() {
+    fn child_process_role() {
         if env::var_os(VARIABLE).is_none() {
             return;
         }
         let args = Args::parse_from(["client"]);
         start_logger(&args);
+        shared::print_panics_in_one_line();
         let (end, first_end) = mpsc::channel();
         let conversation = Conversation::new(String::new(), args.settings.clone(), Instant::now());
         let shared = Arc::new(Shared::new(conversation, Output::new().unwrap(), end));
@@ -299,10 +299,10 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_one_line_that_tells_where_it_happened_and_exit_code_1() {
-        let mut player = Command::new(env::current_exe().unwrap());
-        player.args(["--exact", "run::tests::player", "--nocapture"]);
-        let output = player
+    fn a_panic_prints_one_line_with_its_place_and_gives_exit_code_1() {
+        let mut child = Command::new(env::current_exe().unwrap());
+        child.args(["--exact", "run::tests::child_process_role", "--nocapture"]);
+        let output = child
             .env(VARIABLE, "1")
             .env_remove("RUST_LOG")
             .output()

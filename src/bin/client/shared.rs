@@ -20,7 +20,19 @@
 //!  own delay  sleeps                   measures              -
 //!  progress,  sleep                    take a snapshot       show it, write it
 //!  series
+//!  slow       sleeps for a second      looks for a first     logs that it takes long
+//!  connect                             connect
 //! ```
+//!
+//! A panic of one of these threads ends the run at once. Three threads are not in the
+//! table:
+//!
+//! - `look-up` resolves the server's name, for the session thread, which waits for it. If it
+//!   has panicked, the session thread ends the run.
+//! - `signals` runs only after a signal: it announces the end of the run. If it has
+//!   panicked before that, only another signal ends the program.
+//! - `main` starts the others, and concludes the run. A panic of it ends the program with
+//!   exit code 1. What was not concluded by then is missing.
 //!
 //! Two condition variables wake the waiting threads:
 //!
@@ -31,9 +43,9 @@
 //! The end of a run has two steps. Any thread that learns how the run ends sends an [`End`]
 //! to the main thread; the first one counts. The main thread then closes the conversation.
 //! From then on, a thread that wants the lock blocks forever, so nothing more is counted, sent
-//! or logged. Two threads go on, because the main thread waits for them for a moment: one that
-//! is printing replies, and the one that writes the series. The main thread joins no thread:
-//! each may be blocked in a system call, or may have panicked.
+//! or logged. The main thread waits for a moment for two of them: one that is printing
+//! replies, and the one that writes the series. It joins no thread, because each may be
+//! blocked in a system call, or may have panicked.
 
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
@@ -96,6 +108,14 @@ impl End {
             End::Failed(_) | End::Panicked(_) => 1,
             End::OutputClosed(_) => OUTPUT_CLOSED,
             End::Signalled(signal) => signal.exit_code(),
+        }
+    }
+
+    /// Returns the signal that ended the run, if one did.
+    pub(crate) fn signal(&self) -> Option<Signal> {
+        match self {
+            End::Signalled(signal) => Some(*signal),
+            _ => None,
         }
     }
 
@@ -178,10 +198,10 @@ impl Shared {
         drop(conversation);
         running_time::wait_within(LAST_REPLIES, |_| {
             if !self.lock_even_if_over().is_printing() {
-                return true;
+                return Some(());
             }
             thread::sleep(Duration::from_millis(1));
-            false
+            None
         });
         self.lock_even_if_over().conclude(now)
     }
@@ -244,7 +264,10 @@ impl Shared {
         }
         // Typed lines are queued under the same lock, so none comes in between.
         let conversation = self.lock();
-        let is_due = conversation.awaits_input() && self.output.begin_prompt();
+        let mut is_due = false;
+        if conversation.awaits_input() {
+            is_due = self.output.begin_prompt();
+        }
         drop(conversation);
         if is_due {
             self.output.show_prompt();
@@ -290,7 +313,14 @@ impl Shared {
     }
 }
 
-/// Starts a thread. If it panics, the run ends, and joining it gives `None`.
+/// How a thread of [`start_thread`] has finished.
+pub(crate) enum Finished<T> {
+    Returned(T),
+    /// The panic ends the run.
+    Panicked,
+}
+
+/// Starts a thread. If it panics, the run ends.
 ///
 /// # Errors
 ///
@@ -299,16 +329,16 @@ pub(crate) fn start_thread<T: Send + 'static>(
     name: &'static str,
     shared: &Arc<Shared>,
     run: impl FnOnce(&Shared) -> T + Send + 'static,
-) -> anyhow::Result<JoinHandle<Option<T>>> {
+) -> anyhow::Result<JoinHandle<Finished<T>>> {
     let shared = Arc::clone(shared);
     let thread = thread::Builder::new().name(name.to_string());
     let body = move || {
         // The thread may leave an inconsistent state behind. Only the conclusion reads it.
         match panic::catch_unwind(AssertUnwindSafe(|| run(&shared))) {
-            Ok(value) => Some(value),
+            Ok(value) => Finished::Returned(value),
             Err(_) => {
                 shared.announce_end(End::Panicked(name));
-                None
+                Finished::Panicked
             }
         }
     };

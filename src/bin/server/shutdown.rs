@@ -264,27 +264,22 @@ impl Shutdown {
     /// Enters each phase at its time, until the thread "shutdown" sends that its work is done.
     /// Returns how the work ended. Logs nothing, because to write the log may take any time.
     fn advance_until(&self, done: &Receiver<()>) -> Work {
-        let mut work = Work::Unfinished;
-        let mut has_ended = |step| {
-            work = match done.recv_timeout(step) {
-                Ok(()) => Work::Done,
-                Err(RecvTimeoutError::Timeout) => Work::Unfinished,
-                Err(RecvTimeoutError::Disconnected) => Work::Panicked,
-            };
-            work != Work::Unfinished
+        let wait_for_end = |step| match done.recv_timeout(step) {
+            Ok(()) => Some(Work::Done),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Work::Panicked),
         };
         for (wait, next) in [
             (ACCEPTING, Phase::AcceptIsOverdue),
             (PROCESSING - ACCEPTING, Phase::RepliesOnly),
             (LONGEST - PROCESSING, Phase::Over),
         ] {
-            if running_time::wait_within(wait, &mut has_ended) {
+            if let Some(work) = running_time::wait_within(wait, wait_for_end) {
                 return work;
             }
             self.enter(next);
         }
-        running_time::wait_within(LAST_LINE, has_ended);
-        work
+        running_time::wait_within(LAST_LINE, wait_for_end).unwrap_or(Work::Unfinished)
     }
 
     /// Ends accepting, interrupts the clients' threads, and waits until all clients have

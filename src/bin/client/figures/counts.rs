@@ -10,7 +10,7 @@ use crate::figures::own_delay::OwnDelays;
 /// All that the client counts.
 #[derive(Clone, Default)]
 pub(crate) struct Counts {
-    pub(crate) answers: ReplyCounts,
+    pub(crate) replies: ReplyCounts,
     /// Lines over the size limit. They are not sent, so they are no messages.
     pub(crate) too_long: u64,
     /// How many messages were resent. A message that was resent twice counts twice.
@@ -61,9 +61,9 @@ impl Counts {
     ///
     /// If some lines were not acknowledged: one line of text that counts them, by reason.
     pub(crate) fn verdict(&self) -> Result<(), String> {
-        let acknowledged = self.answers.acknowledged;
-        let rejected = self.answers.rejected;
-        let wrong = self.answers.wrong;
+        let acknowledged = self.replies.acknowledged;
+        let rejected = self.replies.rejected;
+        let wrong = self.replies.wrong;
         let too_long = self.too_long;
         let failed = too_long + rejected + wrong;
         if failed == 0 {

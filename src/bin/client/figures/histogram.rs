@@ -24,15 +24,21 @@ pub(crate) struct Histogram {
     max: Duration,
 }
 
-/// The figures that are shown: the name of each, and its share for
-/// [`quantile`](Histogram::quantile).
-const FIGURES: [(&str, f64); 5] = [
+/// The names of the figures that are shown, each with its share of all durations.
+const SHARES: [(&str, f64); 5] = [
     ("p50", 0.5),
     ("p90", 0.9),
     ("p99", 0.99),
     ("p99.9", 0.999),
     ("max", 1.0),
 ];
+
+/// A figure that is shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) milliseconds: f64,
+}
 
 impl Histogram {
     /// Counts a duration, `times` times.
@@ -51,22 +57,24 @@ impl Histogram {
     pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
         let wanted = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
-        let bucket = self.counts.iter().position(|count| {
+        for (bucket, count) in self.counts.iter().enumerate() {
             seen += count;
-            seen >= wanted
-        })?;
-        Some(Duration::from_nanos(last_of(bucket)).min(self.max))
+            if seen >= wanted {
+                return Some(Duration::from_nanos(last_of(bucket)).min(self.max));
+            }
+        }
+        None
     }
 
-    /// Returns the figures that are shown, each with its name, in milliseconds. Returns
-    /// `None` if nothing was recorded.
-    pub(crate) fn figures(&self) -> Option<[(&'static str, f64); 5]> {
+    /// Returns the figures that are shown; `None` if nothing was recorded.
+    pub(crate) fn figures(&self) -> Option<[Figure; 5]> {
         if self.total == 0 {
             return None;
         }
-        Some(FIGURES.map(|(name, share)| {
+        Some(SHARES.map(|(name, share)| {
             let time = self.quantile(share).unwrap_or(self.max);
-            (name, milliseconds(time))
+            let milliseconds = milliseconds(time);
+            Figure { name, milliseconds }
         }))
     }
 
@@ -75,8 +83,10 @@ impl Histogram {
     pub(crate) fn since(&self, earlier: &Histogram) -> Histogram {
         let mut counts = self.counts.clone();
         // The earlier state has more buckets only if this histogram was emptied since.
-        for (count, before) in counts.iter_mut().zip(&earlier.counts) {
-            *count -= before;
+        for (bucket, before) in earlier.counts.iter().enumerate() {
+            if let Some(count) = counts.get_mut(bucket) {
+                *count -= before;
+            }
         }
         Histogram {
             counts,
@@ -90,7 +100,8 @@ pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// Returns the number of the bucket for a duration in nanoseconds.
+/// Returns the number of the bucket for a duration in nanoseconds. Each value of `shift`
+/// has `1 << BITS` buckets; a shift of 0 has twice as many.
 fn bucket(nanos: u64) -> usize {
     let shift = nanos.max(1).ilog2().saturating_sub(BITS);
     ((shift as usize) << BITS) + (nanos >> shift) as usize
@@ -98,6 +109,8 @@ fn bucket(nanos: u64) -> usize {
 
 /// Returns the longest duration of a bucket, in nanoseconds.
 fn last_of(bucket: usize) -> u64 {
+    // If `shift` is not 0, `nanos >> shift` is from `1 << BITS` to `(2 << BITS) - 1`. So it
+    // adds exactly 1 to the upper bits of the bucket's number.
     let shift = (bucket >> BITS).saturating_sub(1);
     let first = (bucket - (shift << BITS)) as u64;
     (first << shift) + ((1 << shift) - 1)
@@ -153,8 +166,12 @@ mod tests {
             ("max", 10.0),
         ];
         for (shown, exact) in times.figures().unwrap().iter().zip(exact) {
-            assert_eq!(shown.0, exact.0);
-            assert!(shown.1 >= exact.1 && shown.1 < exact.1 * 1.02, "{shown:?}");
+            let (name, exact) = exact;
+            assert_eq!(shown.name, name);
+            assert!(
+                shown.milliseconds >= exact && shown.milliseconds < exact * 1.02,
+                "{shown:?}"
+            );
         }
     }
 
@@ -168,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_came_since_an_earlier_state() {
+    fn counts_only_durations_since_an_earlier_state() {
         let mut times = Histogram::default();
         times.record(Duration::from_secs(9), 99);
         let earlier = times.clone();

@@ -52,7 +52,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn knows_the_longest_after_any_time_in_every_order() {
+    fn finds_the_longest_after_any_time_for_every_order_of_lengths() {
         let begin = Instant::now();
         // Each digit is how long one of five was.
         for order in 0..5_u32.pow(5) {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_few_of_many() {
+    fn keeps_few_of_many_durations() {
         let begin = Instant::now();
         let mut longest = Longest::default();
         let mut random = Random::default();

@@ -21,9 +21,18 @@
 //!   The reply counts as noticed when that read began, too.
 //! - The replies that had been asked for before the tick are read. The reply would be next.
 //!
+//! These callers notice ticks:
+//!
+//! | caller | ticks | counted as noticed |
+//! |---|---|---|
+//! | a read that leaves nothing behind | all | when the read began |
+//! | the measuring thread or a snapshot, if a read lasts for a tick or longer | all | when the read began |
+//! | the session thread after each read and before the next one | those whose replies are read | now |
+//! | the end of a connection or of the run | all | when the read began; if there is none, now |
+//!
 //! A tick is never noticed before the thread has seen it, so a pause of the whole process
-//! counts. The server and the path cause only the part of a reply time or of an outage that
-//! exceeds the own delay, to within one tick.
+//! counts. If a reply time or an outage is longer than the own delay, the server and the
+//! path have caused the difference, to within one tick.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -42,7 +51,8 @@ pub(crate) struct OwnDelays {
     /// Ticks that have passed and are not noticed yet, the oldest first.
     waiting: VecDeque<Ticks>,
     pub(crate) all: Histogram,
-    /// Of ticks that were noticed together, it gets only the first, which is the latest.
+    /// Of ticks that were noticed together, it gets only the longest own delay: that of the
+    /// oldest tick.
     pub(crate) longest: Longest,
 }
 
@@ -60,21 +70,45 @@ struct Ticks {
 
 /// How far the run has come with its replies.
 #[derive(Clone, Copy)]
-pub(crate) struct Replies {
+pub(crate) struct ReplyProgress {
     /// How many have been asked for.
     pub(crate) asked: u64,
     /// How many have been read.
     pub(crate) read: u64,
-    /// Since when the thread that reads replies has been ready to notice one; `None` while
-    /// it prints or logs.
+    /// See the field of `Conversation`.
     pub(crate) listening_since: Option<Instant>,
 }
 
 impl OwnDelays {
-    /// Takes each tick up to now, those missed in a pause too: counted as one late tick, a
-    /// pause of 1 s would move no percentile. Returns when the next tick is due.
-    pub(crate) fn measure(&mut self, began: Instant, replies: Replies, now: Instant) -> Instant {
+    /// Takes each tick up to now. The first call starts the grid, at `began`. Returns when
+    /// the next tick is due.
+    pub(crate) fn measure(
+        &mut self,
+        began: Instant,
+        progress: ReplyProgress,
+        now: Instant,
+    ) -> Instant {
         let first = self.next.unwrap_or(began);
+        self.take_ticks_from(first, progress, now)
+    }
+
+    /// Takes each tick up to now, if own delays are measured. After a pause of the client,
+    /// the thread that measures may be late to run again, and a snapshot does not wait for it.
+    pub(crate) fn catch_up(&mut self, progress: ReplyProgress, now: Instant) {
+        if let Some(next) = self.next {
+            self.take_ticks_from(next, progress, now);
+        }
+    }
+
+    /// Takes each tick from `first` up to now, also those that were missed in a pause.
+    /// Counted as a single late tick, a pause of 1 s would move no percentile. Returns when
+    /// the next tick is due.
+    fn take_ticks_from(
+        &mut self,
+        first: Instant,
+        progress: ReplyProgress,
+        now: Instant,
+    ) -> Instant {
         let mut next = first;
         let mut count = 0;
         while next <= now {
@@ -86,25 +120,17 @@ impl OwnDelays {
             self.add(Ticks {
                 first,
                 count,
-                asked: replies.asked,
+                asked: progress.asked,
                 seen: now,
             });
         }
-        if let Some(since) = replies.listening_since {
-            self.record_replies_read(replies.read, now);
+        if let Some(since) = progress.listening_since {
+            self.record_replies_read(progress.read, now);
             if now.saturating_duration_since(since) >= TICK {
                 self.record_empty_read(since, now);
             }
         }
         next
-    }
-
-    /// Takes each tick up to now, if own delays are measured. After a pause of the client,
-    /// the thread that measures may be late to run again, and a snapshot does not wait for it.
-    pub(crate) fn catch_up(&mut self, replies: Replies, now: Instant) {
-        if let Some(next) = self.next {
-            self.measure(next, replies, now);
-        }
     }
 
     /// Records that a read which began at `since` has left nothing behind, so all ticks are
@@ -180,8 +206,8 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// Nothing is asked for, so each tick is noticed when it is seen.
-    fn idle(since: Instant) -> Replies {
-        Replies {
+    fn idle(since: Instant) -> ReplyProgress {
+        ReplyProgress {
             asked: 0,
             read: 0,
             listening_since: Some(since),
@@ -189,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pattern_of_waking_counts_each_tick_once_by_when_it_was_noticed() {
+    fn each_tick_counts_once_whenever_the_thread_wakes() {
         const TIMES: u32 = 10;
         let begin = Instant::now();
         // Halfway between ticks, too, and the last time always.
@@ -231,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_of_a_second_shows_in_the_quantiles_as_it_does_in_those_of_reply_times() {
+    fn a_pause_raises_the_quantiles_as_it_raises_those_of_reply_times() {
         let begin = Instant::now();
         let mut delays = OwnDelays::default();
         for tick in (0..200).chain(300..500) {
@@ -289,7 +315,7 @@ mod tests {
             let asked = read + in_flight.len() as u64;
             delays.measure(
                 begin,
-                Replies {
+                ReplyProgress {
                     asked,
                     read,
                     listening_since,
@@ -301,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_the_output_slowly_all_the_time_shows_as_in_the_reply_times() {
+    fn a_slow_reader_raises_own_delays_and_reply_times_alike() {
         for prints in [20, 50, 100] {
             let (own, replies) = simulate(1000, 100, prints, 100_000);
             for share in [0.5, 0.9, 0.99] {
@@ -326,11 +352,11 @@ mod tests {
     }
 
     #[test]
-    fn one_long_wait_for_whoever_reads_the_output_is_the_clients_own() {
+    fn one_long_wait_for_a_reader_of_the_output_is_own_delay() {
         let begin = Instant::now();
         let mut delays = OwnDelays::default();
         let at = |millis: u32| begin + millis * MS;
-        let busy = Replies {
+        let busy = ReplyProgress {
             asked: 8,
             read: 4,
             listening_since: None,

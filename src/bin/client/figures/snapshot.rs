@@ -38,8 +38,7 @@ pub(crate) struct Snapshot {
     pub(crate) outage: Option<Duration>,
     /// The first outages that are over. Filled in at the end of the run only.
     pub(crate) first_outages: Vec<PastOutage>,
-    /// Since when the thread that reads replies is in a read; `None` while it prints or
-    /// logs.
+    /// See the field of `Conversation`.
     pub(crate) listening_since: Option<Instant>,
 }
 
@@ -62,7 +61,7 @@ impl Snapshot {
 
     /// Returns what has happened since an earlier snapshot.
     pub(crate) fn since(&self, before: &Snapshot) -> Since {
-        let replies = self.counts.answers.total() as i64 - before.counts.answers.total() as i64;
+        let replies = self.counts.replies.total() as i64 - before.counts.replies.total() as i64;
         let seconds = self.now.saturating_duration_since(before.now).as_secs_f64();
         Since {
             replies,
@@ -86,6 +85,6 @@ impl Snapshot {
     /// Returns the replies a second since the run began.
     pub(crate) fn rate(&self) -> f64 {
         let seconds = self.elapsed().as_secs_f64();
-        self.counts.answers.total() as f64 / seconds.max(SHORTEST_SECONDS)
+        self.counts.replies.total() as f64 / seconds.max(SHORTEST_SECONDS)
     }
 }

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 use tcp_chat::cli::Limit;
 use tcp_chat::printable::Printable;
 
+use crate::rules::conversation::Unreachable;
+
 /// The least time for which each of several addresses is tried in the first pass.
 const FIRST_SHARE: Duration = Duration::from_millis(250);
 
@@ -39,11 +41,20 @@ pub(crate) struct Connected {
 
 /// Why an attempt has failed.
 #[derive(Debug)]
-pub(crate) struct Unreachable {
-    /// The reasons, in one line.
-    pub(crate) why: String,
-    /// Whether an address has refused: the machine is there, but nothing listens.
-    pub(crate) is_refused: bool,
+pub(crate) enum NotConnected {
+    Unreachable(Unreachable),
+    /// The thread that looks up the server's name has panicked. Its channel is closed.
+    LookUpPanicked,
+}
+
+/// The name of the thread that looks up the server's name.
+pub(crate) const LOOK_UP: &str = "look-up";
+
+/// Whether a failed attempt is followed by others.
+#[derive(Clone, Copy)]
+pub(crate) enum Attempts {
+    Single,
+    Repeated,
 }
 
 /// Why one address cannot be connected to.
@@ -67,13 +78,17 @@ pub(crate) enum Cause {
 pub(crate) struct Connector {
     host: String,
     port: u16,
-    /// Whether a failed attempt is followed by others.
-    retries: bool,
+    attempts: Attempts,
+    /// Resolves the server's name.
+    resolve: Resolve,
     last: Option<LastConnect>,
     /// The result of a look-up that has taken too long. A new look-up would take no less, so
     /// the next attempt waits for this one again.
     overdue: Option<Receiver<io::Result<Vec<SocketAddr>>>>,
 }
+
+/// Returns the addresses of a host, with the port.
+pub(crate) type Resolve = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
 
 /// The last connect that succeeded.
 struct LastConnect {
@@ -82,11 +97,12 @@ struct LastConnect {
 }
 
 impl Connector {
-    pub(crate) fn new(host: &str, port: u16, retries: bool) -> Self {
+    pub(crate) fn new(host: &str, port: u16, attempts: Attempts) -> Self {
         Connector {
             host: host.to_string(),
             port,
-            retries,
+            attempts,
+            resolve,
             last: None,
             overdue: None,
         }
@@ -97,18 +113,15 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// Either the look-up has failed, or no address could be connected to within the limit.
-    /// Then the error names the reason for each address.
+    /// The look-up has failed or panicked, or no address could be connected to within the
+    /// limit. In the last case, the error names the reason for each address.
     pub(crate) fn connect(
         &mut self,
         begun: Instant,
         limit: Limit,
         on_failure: impl FnMut(&Failure, SocketAddr),
-    ) -> Result<Connected, Unreachable> {
-        let mut addresses = self.look_up(limit).map_err(|error| Unreachable {
-            why: error.to_string(),
-            is_refused: false,
-        })?;
+    ) -> Result<Connected, NotConnected> {
+        let mut addresses = self.look_up(limit)?;
         let mut first_share = FIRST_SHARE;
         if let Some(last) = &self.last {
             move_to_front(&mut addresses, last.address);
@@ -116,17 +129,24 @@ impl Connector {
         }
         let attempt = Attempt {
             first_share,
-            retries: self.retries,
+            attempts: self.attempts,
             begun,
             limit,
         };
-        let connected = attempt.try_all(&addresses, Instant::now, connect_to, on_failure);
-        let (connected, took) = connected.map_err(|failures| unreachable(&failures))?;
-        self.last = Some(LastConnect {
-            address: connected.remote,
-            took,
-        });
-        Ok(connected)
+        match attempt.try_all(&addresses, Instant::now, connect_to, on_failure) {
+            Ok(Reached { value, took }) => {
+                let address = value.remote;
+                self.last = Some(LastConnect { address, took });
+                Ok(value)
+            }
+            Err(failures) => Err(NotConnected::Unreachable(describe_failures(&failures))),
+        }
+    }
+
+    /// Resolves the server's name with this function from now on.
+    #[cfg(test)]
+    pub(crate) fn set_resolve(&mut self, resolve: Resolve) {
+        self.resolve = resolve;
     }
 
     /// Resolves the server's name. A look-up has no time limit and cannot be interrupted, so a
@@ -134,28 +154,29 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// The name cannot be resolved, or not within the limit, or no thread is available.
-    fn look_up(&mut self, limit: Limit) -> io::Result<Vec<SocketAddr>> {
+    /// The name cannot be resolved, or not within the limit; or no thread is available; or
+    /// the thread has panicked.
+    fn look_up(&mut self, limit: Limit) -> Result<Vec<SocketAddr>, NotConnected> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
         let result = match self.overdue.take() {
             Some(result) => result,
-            None => self.start_look_up()?,
+            None => self.start_look_up().map_err(no_look_up)?,
         };
         let received = match limit {
             Some(limit) => result.recv_timeout(limit),
             None => result.recv().map_err(RecvTimeoutError::from),
         };
         match received {
-            Ok(addresses) => addresses,
-            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the look-up failed")),
+            Ok(addresses) => addresses.map_err(no_look_up),
+            Err(RecvTimeoutError::Disconnected) => Err(NotConnected::LookUpPanicked),
             Err(RecvTimeoutError::Timeout) => {
                 self.overdue = Some(result);
                 let host = Printable(self.host.as_bytes());
                 let seconds = limit.unwrap_or_default().as_secs_f64();
                 let why = format!("the look-up of {host} timed out after {seconds:.3} s");
-                Err(io::Error::other(why))
+                Err(no_look_up(why))
             }
         }
     }
@@ -163,17 +184,30 @@ impl Connector {
     /// Starts a look-up, whose result comes through the channel.
     fn start_look_up(&self) -> io::Result<Receiver<io::Result<Vec<SocketAddr>>>> {
         let (sender, result) = mpsc::channel();
-        let name = (self.host.clone(), self.port);
+        let host = self.host.clone();
+        let port = self.port;
+        let resolve = self.resolve;
         let look_up = move || {
-            let addresses = name.to_socket_addrs().map(without_doubles);
             // Once the run is over, nobody waits for the result any more.
-            let _ = sender.send(addresses);
+            let _ = sender.send(resolve(&host, port));
         };
         thread::Builder::new()
-            .name("look-up".to_string())
+            .name(LOOK_UP.to_string())
             .spawn(look_up)?;
         Ok(result)
     }
+}
+
+fn no_look_up(why: impl ToString) -> NotConnected {
+    NotConnected::Unreachable(Unreachable {
+        why: why.to_string(),
+        is_refused: false,
+    })
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let addresses = (host, port).to_socket_addrs()?;
+    Ok(without_doubles(addresses))
 }
 
 fn without_doubles(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
@@ -186,10 +220,11 @@ fn without_doubles(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAdd
     single
 }
 
-/// Swaps this address, if it is there, with the first one.
+/// Moves this address, if it is there, to the front. The others keep the resolver's order,
+/// which has the preferred addresses first.
 fn move_to_front(addresses: &mut [SocketAddr], address: SocketAddr) {
     if let Some(index) = addresses.iter().position(|other| *other == address) {
-        addresses.swap(0, index);
+        addresses[..=index].rotate_right(1);
     }
 }
 
@@ -197,17 +232,24 @@ fn move_to_front(addresses: &mut [SocketAddr], address: SocketAddr) {
 struct Attempt {
     /// How long each of several addresses is tried in the first pass.
     first_share: Duration,
-    /// Whether a failed attempt is followed by others.
-    retries: bool,
+    attempts: Attempts,
     begun: Instant,
     /// How long the attempt may take.
     limit: Limit,
 }
 
+/// An address was reached.
+struct Reached<T> {
+    /// What connecting has returned.
+    value: T,
+    /// How long the connect to this address took.
+    took: Duration,
+}
+
 impl Attempt {
-    /// Tries these addresses in this order, and again in further passes. Returns the
-    /// connection, and how long its connect took. Calls `on_failure` with a failure and the
-    /// address that is tried next, except for the last address of a pass.
+    /// Tries these addresses in this order, and again in further passes. Calls
+    /// `on_failure` with a failure and the address that is tried next, except for the last
+    /// address of a pass.
     ///
     /// # Errors
     ///
@@ -218,7 +260,7 @@ impl Attempt {
         clock: impl Fn() -> Instant,
         mut connect: impl FnMut(SocketAddr, Limit) -> Result<T, Cause>,
         mut on_failure: impl FnMut(&Failure, SocketAddr),
-    ) -> Result<(T, Duration), Vec<Failure>> {
+    ) -> Result<Reached<T>, Vec<Failure>> {
         let mut failures = Vec::new();
         let mut share = self.first_share;
         loop {
@@ -240,7 +282,10 @@ impl Attempt {
                 };
                 let limit = limit.map(|limit| limit.max(SHORTEST_SHARE));
                 let cause = match connect(*address, limit) {
-                    Ok(connected) => return Ok((connected, clock() - began)),
+                    Ok(value) => {
+                        let took = clock() - began;
+                        return Ok(Reached { value, took });
+                    }
                     Err(cause) => cause,
                 };
                 match cause {
@@ -265,7 +310,7 @@ impl Attempt {
                 return Err(failures);
             }
             // The address that has refused is asked again sooner by the next attempt.
-            if has_refusal && self.retries {
+            if has_refusal && matches!(self.attempts, Attempts::Repeated) {
                 return Err(failures);
             }
             share *= 2;
@@ -295,7 +340,7 @@ fn record_failure(failures: &mut Vec<Failure>, failure: Failure) {
 }
 
 /// Describes why all addresses have failed.
-fn unreachable(failures: &[Failure]) -> Unreachable {
+fn describe_failures(failures: &[Failure]) -> Unreachable {
     let is_refused = failures
         .iter()
         .any(|failed| matches!(failed.cause, Cause::Refused(_)));
@@ -399,7 +444,7 @@ mod tests {
     fn attempt(
         does: &[Does],
         first_share: Duration,
-        retries: bool,
+        attempts: Attempts,
         limit: Limit,
     ) -> (u32, Option<usize>) {
         let begun = Instant::now();
@@ -424,13 +469,13 @@ mod tests {
         };
         let attempt = Attempt {
             first_share,
-            retries,
+            attempts,
             begun,
             limit,
         };
         let end = attempt.try_all(&addresses, || now.get(), connect, |_, _| ());
         let took = (now.get() - begun).as_millis() as u32;
-        (took, end.ok().map(|(number, _)| number))
+        (took, end.ok().map(|reached| reached.value))
     }
 
     #[test]
@@ -452,21 +497,34 @@ mod tests {
             (&[Refuses, Refuses], 0, None),
             (&[Refuses, Answers(1)], 1, Some(1)),
         ] {
-            for retries in [false, true] {
-                assert_eq!(attempt(does, FIRST_SHARE, retries, limit), (took, answered));
+            for attempts in [Attempts::Single, Attempts::Repeated] {
+                assert_eq!(
+                    attempt(does, FIRST_SHARE, attempts, limit),
+                    (took, answered)
+                );
             }
         }
+    }
+
+    #[test]
+    fn the_address_that_worked_last_comes_first_and_the_others_keep_their_order() {
+        let address = |number: u8| SocketAddr::from(([192, 0, 2, number], 80));
+        let mut addresses = [1, 2, 3, 4].map(address);
+        move_to_front(&mut addresses, address(3));
+        assert_eq!(addresses, [3, 1, 2, 4].map(address));
+        move_to_front(&mut addresses, address(9));
+        assert_eq!(addresses, [3, 1, 2, 4].map(address));
     }
 
     #[test]
     fn a_refusal_ends_the_attempt_with_its_pass_if_others_follow() {
         for does in [&[Refuses, Nothing], &[Nothing, Refuses]] {
             assert_eq!(
-                attempt(does, FIRST_SHARE, true, Some(5_000 * MS)),
+                attempt(does, FIRST_SHARE, Attempts::Repeated, Some(5_000 * MS)),
                 (250, None)
             );
             assert_eq!(
-                attempt(does, FIRST_SHARE, false, Some(5_000 * MS)),
+                attempt(does, FIRST_SHARE, Attempts::Single, Some(5_000 * MS)),
                 (5_000, None)
             );
         }
@@ -481,11 +539,16 @@ mod tests {
                 &[Nothing, Refuses],
                 &[Nothing, Nothing, Nothing],
             ] {
-                let (took, answered) = attempt(does, FIRST_SHARE, false, limit);
+                let (took, answered) = attempt(does, FIRST_SHARE, Attempts::Single, limit);
                 assert!(took.abs_diff(millis) <= 3, "{took} of {millis} ms");
                 assert_eq!(answered, None);
             }
-            let (took, answered) = attempt(&[Nothing, Answers(1)], FIRST_SHARE, true, limit);
+            let (took, answered) = attempt(
+                &[Nothing, Answers(1)],
+                FIRST_SHARE,
+                Attempts::Repeated,
+                limit,
+            );
             assert!(
                 took <= millis && answered == Some(1),
                 "{took} of {millis} ms"

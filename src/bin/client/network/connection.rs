@@ -13,6 +13,18 @@
 //!  its read fails or ends  <--------------- if a write fails: shuts the socket down
 //!  joins the writer
 //! ```
+//!
+//! Most runs end in another way. Every message has its reply before the end of the input is
+//! known, so the session thread is blocked in a read when the input thread notices that end:
+//!
+//! ```text
+//!  input thread                writer thread              session thread
+//!  ------------                -------------              --------------
+//!                              waits for `changed`        is blocked in a read
+//!  end_input, `changed` -----> take_unsent: Over
+//!                              shuts the socket down ---> the read returns 0 bytes
+//!                              returns                    receive: Received::Done
+//! ```
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -24,7 +36,7 @@ use tcp_chat::lines::LineReader;
 use tcp_chat::system;
 
 use crate::rules::conversation::{Loss, Received, ToSend};
-use crate::shared::{self, End, Shared};
+use crate::shared::{self, End, Finished, Shared};
 
 /// The longest time between two checks of the deadlines.
 const TICK: Duration = Duration::from_secs(1);
@@ -48,11 +60,11 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> Result<Outcom
         return Ok(Outcome::Lost(Loss::Broken(error.to_string())));
     }
     let stream = Arc::new(stream);
-    let written = Arc::clone(&stream);
+    let writer_stream = Arc::clone(&stream);
     let writer = shared::start_thread("writer", shared, move |shared| {
-        let sent = write_messages(shared, &written);
+        let sent = write_messages(shared, &writer_stream);
         // Wakes the session thread, which knows whether this is the end.
-        let _ = written.shutdown(Shutdown::Both);
+        let _ = writer_stream.shutdown(Shutdown::Both);
         sent
     })
     .map_err(End::Failed)?;
@@ -61,10 +73,9 @@ pub(crate) fn converse(shared: &Arc<Shared>, stream: TcpStream) -> Result<Outcom
     // The writer may be blocked because the server does not read.
     let _ = stream.shutdown(Shutdown::Both);
     let write_error = match writer.join() {
-        Ok(Some(Err(error))) => Some(error),
-        Ok(Some(Ok(()))) => None,
-        // The writer has panicked, which ends the run.
-        Ok(None) | Err(_) => None,
+        Ok(Finished::Returned(sent)) => sent.err(),
+        // The panic ends the run.
+        Ok(Finished::Panicked) | Err(_) => None,
     };
     // Only one of the two threads learns what broke the connection.
     if let Ok(Outcome::Lost(Loss::Ended)) = &outcome
@@ -125,7 +136,7 @@ fn write_messages(shared: &Shared, stream: &TcpStream) -> io::Result<()> {
 fn read_replies(shared: &Shared, mut stream: impl Read) -> Result<Outcome, End> {
     let output = &shared.output;
     let mut replies = LineReader::new(shared.lock().longest_reply());
-    let mut printed = Vec::new();
+    let mut to_print = Vec::new();
     // Whether the conversation knows that this thread is about to read. After it has printed
     // or logged, it must say so again.
     let mut listens = false;
@@ -138,11 +149,11 @@ fn read_replies(shared: &Shared, mut stream: impl Read) -> Result<Outcome, End> 
         let now = Instant::now();
         let mut conversation = shared.lock();
         let received = conversation.receive(&mut replies, read, now);
-        conversation.take_output(&mut printed);
+        conversation.take_output(&mut to_print);
         let news = shared.unlock_after_replies(conversation);
-        listens = printed.is_empty() && news.is_empty();
-        if !printed.is_empty() {
-            output.print(&printed).map_err(End::from_output_error)?;
+        listens = to_print.is_empty() && news.is_empty();
+        if !to_print.is_empty() {
+            output.print(&to_print).map_err(End::from_output_error)?;
             shared.end_printing();
         }
         if !news.is_empty() {

@@ -18,13 +18,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::anyhow;
-use log::Level;
 use tcp_chat::cli::{self, Limit};
 
 use crate::figures::outages::Addresses;
-use crate::network::connect::{Cause, Connector, Failure, Unreachable};
+use crate::network::connect::{self, Attempts, Cause, Connector, Failure, NotConnected};
 use crate::network::connection::{self, Outcome};
-use crate::rules::conversation::{Loss, Next};
+use crate::rules::conversation::{Loss, News, Next};
 use crate::shared::{End, Shared};
 
 /// The server, and how to reach it.
@@ -37,11 +36,18 @@ pub(crate) struct Session {
     shared: Arc<Shared>,
 }
 
+/// What the session thread waits for before the next attempt to connect.
+enum Wait {
+    Until(Instant),
+    /// Until there is a line to send.
+    ForLine,
+}
+
 impl Session {
-    pub(crate) fn new(host: &str, port: u16, retries: bool, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(host: &str, port: u16, attempts: Attempts, shared: &Arc<Shared>) -> Self {
         Session {
             server: cli::address(host, port),
-            connector: Connector::new(host, port, retries),
+            connector: Connector::new(host, port, attempts),
             has_warned: false,
             shared: Arc::clone(shared),
         }
@@ -65,17 +71,19 @@ impl Session {
                     Ok(outcome) => outcome,
                     Err(end) => return end,
                 },
-                Err(Unreachable { why, is_refused }) => {
-                    Outcome::Lost(Loss::Unreachable { why, is_refused })
+                Err(NotConnected::Unreachable(unreachable)) => {
+                    Outcome::Lost(Loss::Unreachable(unreachable))
                 }
+                Err(NotConnected::LookUpPanicked) => return End::Panicked(connect::LOOK_UP),
             };
-            // Without a time, the next attempt begins when there is a line to send.
-            let next_attempt = match outcome {
-                Outcome::Done => None,
+            let wait = match outcome {
+                Outcome::Done => Wait::ForLine,
                 Outcome::Lost(loss) => {
                     let now = Instant::now();
-                    match record_loss(&shared, &loss, now) {
-                        Next::RetryIn(pause) => Some(now + pause),
+                    match record_and_log_loss(&shared, &loss, now) {
+                        // The loop begins with the verdict.
+                        Next::Done => continue,
+                        Next::RetryIn(pause) => Wait::Until(now + pause),
                         Next::GiveUp(why) => return End::Failed(anyhow!(why)),
                     }
                 }
@@ -83,31 +91,47 @@ impl Session {
             shared.prompt();
             // The replies of the last connection are printed by now.
             shared.lock().begin_to_listen(Instant::now());
-            shared.wait_until(next_attempt, |conversation| {
-                let has_line = next_attempt.is_none() && conversation.has_unsent();
-                if has_line || conversation.is_done() {
-                    Some(())
-                } else {
-                    None
-                }
-            });
+            self.wait(&wait);
         }
     }
 
+    /// Waits before the next attempt, but no longer than until everything is done.
+    fn wait(&self, wait: &Wait) {
+        let mut deadline = None;
+        if let Wait::Until(time) = wait {
+            deadline = Some(*time);
+        }
+        self.shared.wait_until(deadline, |conversation| {
+            let has_awaited_line = matches!(wait, Wait::ForLine) && conversation.has_unsent();
+            if has_awaited_line || conversation.is_done() {
+                Some(())
+            } else {
+                None
+            }
+        });
+    }
+
+    /// Resolves the server's name with this function from now on.
+    #[cfg(test)]
+    pub(crate) fn set_resolve(&mut self, resolve: connect::Resolve) {
+        self.connector.set_resolve(resolve);
+    }
+
     /// Makes one attempt to connect, and records and logs a success.
-    fn connect(&mut self, begun: Instant, limit: Limit) -> Result<TcpStream, Unreachable> {
+    fn connect(&mut self, begun: Instant, limit: Limit) -> Result<TcpStream, NotConnected> {
         let shared = Arc::clone(&self.shared);
         let log_next = |failed: &Failure, next: SocketAddr| {
             // A refusal is no reason to warn: it costs no time, and is usual. The name of this
             // machine has an IPv4 and an IPv6 address, and servers listen at one of them.
-            let mut level = Level::Info;
-            if matches!(failed.cause, Cause::TimedOut) && !self.has_warned {
-                self.has_warned = true;
-                level = Level::Warn;
-            }
             let address = failed.address;
-            let news = format!("cannot connect to {address}: {failed}; trying {next}");
-            shared.log_in_session([(level, news)]);
+            let line = format!("cannot connect to {address}: {failed}; trying {next}");
+            let news = if matches!(failed.cause, Cause::TimedOut) && !self.has_warned {
+                self.has_warned = true;
+                News::warn(line)
+            } else {
+                News::info(line)
+            };
+            shared.log_in_session([news]);
         };
         let connected = self.connector.connect(begun, limit, log_next)?;
         let now = Instant::now();
@@ -120,7 +144,7 @@ impl Session {
             conversation.record_connect(now);
             conversation.record_addresses(addresses);
         });
-        shared.log_in_session([(Level::Info, self.connected_to(remote))]);
+        shared.log_in_session([News::info(self.connected_to(remote))]);
         Ok(connected.stream)
     }
 
@@ -137,7 +161,8 @@ impl Session {
 }
 
 /// Records a loss, and logs what there is to say of it. Returns what follows.
-fn record_loss(shared: &Shared, loss: &Loss, now: Instant) -> Next {
+fn record_and_log_loss(shared: &Shared, loss: &Loss, now: Instant) -> Next {
+    // Taken under the same lock, so no other thread logs the news.
     let (next, news) = shared.change(|conversation| {
         let next = conversation.record_loss(loss, now);
         (next, conversation.take_news())

@@ -29,16 +29,21 @@ impl NamedFile {
         Ok(NamedFile { file, error })
     }
 
-    /// Whether this file must be written after the conclusion on standard error. If both are
-    /// the same file, the conclusion would overwrite what is written here. If this is the pipe
-    /// or terminal of a standard stream, writing may block, and the conclusion would not come.
+    /// Whether this file must be written after the conclusion on standard error, for one of
+    /// these reasons:
+    ///
+    /// - This file is standard error. The conclusion would overwrite what is written here.
+    /// - This file is the pipe or terminal of a standard stream. Writing to it may block, and
+    ///   the conclusion would not come.
     pub(crate) fn comes_last(&self) -> bool {
-        let is_file = self.file.metadata().is_ok_and(|data| data.is_file());
-        let is_error = system::is_standard_error(&self.file).unwrap_or_default();
-        is_error || !is_file && system::is_standard_stream(&self.file).unwrap_or_default()
+        let is_regular = self.file.metadata().is_ok_and(|data| data.is_file());
+        let is_stderr = system::is_standard_error(&self.file).unwrap_or_default();
+        let is_stream = system::is_standard_stream(&self.file).unwrap_or_default();
+        let may_block = is_stream && !is_regular;
+        is_stderr || may_block
     }
 
-    /// Whether both are the same file, perhaps by two names.
+    /// Whether this file and the other one are the same, perhaps by two names.
     pub(crate) fn is_same(&self, other: &NamedFile) -> bool {
         system::is_same_file(&self.file, &other.file).unwrap_or_default()
     }

@@ -16,6 +16,7 @@ const NOTABLE_WAIT: Duration = Duration::from_millis(100);
 /// Shows each second how far the run is, until it is over.
 pub(crate) fn show_progress(shared: &Shared) {
     let mut shown = shared.lock().snapshot(Instant::now());
+    // There is no way out of the loop: once the run is over, `lock` blocks forever.
     loop {
         thread::sleep((shown.now + INTERVAL).saturating_duration_since(Instant::now()));
         let run = shared.lock().snapshot(Instant::now());
@@ -27,7 +28,7 @@ pub(crate) fn show_progress(shared: &Shared) {
 /// Describes in one line how the run stands, and what has happened since the line before.
 fn describe(run: &Snapshot, before: &Snapshot) -> String {
     let since = run.since(before);
-    let acknowledged = run.counts.answers.acknowledged;
+    let acknowledged = run.counts.replies.acknowledged;
     let mut line = format!("client: {acknowledged} acknowledged, {:.0}/s", since.rate);
     if let Some(p99) = since.times.quantile(0.99) {
         line += &format!(", p99 {:.3} ms", milliseconds(p99));

@@ -3,29 +3,29 @@
 use std::env;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::figures::histogram::{Histogram, milliseconds};
+use crate::figures::histogram::{Figure, Histogram, milliseconds};
 use crate::figures::outages::PastOutage;
 use crate::figures::snapshot::Snapshot;
 
-/// Returns the report on a run: how it went and ended. `rate` is that of the command line.
-/// `exit` is the exit code. `error` is why the run failed, or the signal that ended it.
+/// Returns the report on a run. `rate` is that of the command line. `exit` is the exit code.
+/// `error` is why the run failed, or the signal that ended it.
 pub(crate) fn to_json(
     run: &Snapshot,
-    began: SystemTime,
+    began_at: SystemTime,
     rate: Option<f64>,
     exit: u8,
     error: Option<&str>,
 ) -> String {
     let counts = &run.counts;
-    let answers = &counts.answers;
-    let began = began.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let replies = &counts.replies;
+    let began = began_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let arguments = env::args_os()
         .skip(1)
         .map(|argument| text(&argument.to_string_lossy()));
     let lines = [
-        ("acknowledged", answers.acknowledged),
-        ("rejected", answers.rejected),
-        ("wrong", answers.wrong),
+        ("acknowledged", replies.acknowledged),
+        ("rejected", replies.rejected),
+        ("wrong", replies.wrong),
         ("unacknowledged", run.unacknowledged),
         ("never_sent", run.never_sent),
         ("too_long", counts.too_long),
@@ -35,7 +35,7 @@ pub(crate) fn to_json(
     let answered_by = run
         .prefixes
         .iter()
-        .zip(&answers.by_prefix)
+        .zip(&replies.by_prefix)
         .map(|(prefix, count)| (prefix, count.to_string()));
     let outages = run
         .first_outages
@@ -91,7 +91,10 @@ fn outage(past: &PastOutage, began: Duration) -> String {
 
 /// Returns the figures of some durations as a JSON object; `null` if there are none.
 fn times(times: &Histogram) -> String {
-    let field = |(name, time): (&str, f64)| (name.replace('.', ""), format!("{time:.6}"));
+    let field = |figure: Figure| {
+        let name = figure.name.replace('.', "");
+        (name, format!("{:.6}", figure.milliseconds))
+    };
     or_null(times.figures().map(|figures| object(figures.map(field))))
 }
 
@@ -119,7 +122,7 @@ fn object<N: AsRef<str>>(fields: impl IntoIterator<Item = (N, String)>) -> Strin
 fn text(plain: &str) -> String {
     let escaped = plain.chars().map(|c| match c {
         '"' | '\\' => format!("\\{c}"),
-        ..' ' => format!("\\u{:04x}", u32::from(c)),
+        '\0'..='\x1f' => format!("\\u{:04x}", u32::from(c)),
         _ => c.to_string(),
     });
     format!("\"{}\"", escaped.collect::<String>())

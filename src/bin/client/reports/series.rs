@@ -27,10 +27,10 @@ const LAST_ROW: Duration = Duration::from_secs(1);
 /// The thread that writes the rows, as the main thread sees it.
 pub(crate) struct Series {
     path: PathBuf,
-    /// Takes the final snapshot of the run.
-    end: Sender<Snapshot>,
-    /// Gives whether all rows were written, once.
-    written: Receiver<anyhow::Result<()>>,
+    /// Takes the final snapshot of the run to the thread.
+    final_snapshot: Sender<Snapshot>,
+    /// Brings the result of the thread, once: whether all rows were written.
+    result: Receiver<anyhow::Result<()>>,
 }
 
 /// What the thread does next.
@@ -53,30 +53,17 @@ impl Series {
     pub(crate) fn start(
         path: &Path,
         report: Option<&NamedFile>,
-        began: SystemTime,
+        began_at: SystemTime,
         shared: &Arc<Shared>,
     ) -> anyhow::Result<Self> {
-        let (end, ended) = mpsc::channel();
-        let (done, written) = mpsc::channel();
+        let (final_snapshot, final_snapshots) = mpsc::channel();
+        let (result_sender, result) = mpsc::channel();
         let before = shared.lock().first_snapshot();
-        // Opening a FIFO waits for its reader. The run does not wait, so the thread opens it.
-        let is_special = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
-        // Rows on standard output would be taken for replies.
-        if system::is_standard_input_or_output(path) {
-            let why = "it is standard input or output; name a file, or /dev/stderr";
-            return Err(cannot_write(path, why));
-        }
-        let opened = if is_special {
-            None
-        } else {
-            Some(NamedFile::create("series", path)?)
-        };
-        // In one file, the report and the series would overwrite each other.
-        if let (Some(series), Some(report)) = (&opened, report)
-            && series.is_same(report)
+        let opened = open_unless_special(path)?;
+        if let Some(series) = &opened
+            && let Some(report) = report
         {
-            let why = "it is also the report's file; name another one";
-            return Err(cannot_write(path, why));
+            reject_shared_file(path, series, report)?;
         }
         let to_open = path.to_owned();
         start_thread("series", shared, move |shared| {
@@ -84,23 +71,26 @@ impl Series {
                 Some(file) => Ok(file),
                 None => NamedFile::create("series", &to_open),
             };
-            let result = file.and_then(|file| write_rows(&file, before, began, shared, &ended));
+            let result = match file {
+                Ok(file) => write_rows(&file, before, began_at, shared, &final_snapshots),
+                Err(error) => Err(error),
+            };
             if let Err(error) = &result {
                 shared.announce_end(End::Failed(anyhow!("{error:#}")));
             }
-            let _ = done.send(result);
+            let _ = result_sender.send(result);
         })?;
         Ok(Series {
             path: path.to_owned(),
-            end,
-            written,
+            final_snapshot,
+            result,
         })
     }
 
     /// Hands the thread the final snapshot of the run, for the last row.
     pub(crate) fn end(&self, run: &Snapshot) {
         // Sending fails if the thread has failed or panicked, which ends the run.
-        let _ = self.end.send(run.clone());
+        let _ = self.final_snapshot.send(run.clone());
     }
 
     /// Waits until the last row is written.
@@ -109,26 +99,50 @@ impl Series {
     ///
     /// A row could not be written, or the last one was not written within 1 s.
     pub(crate) fn await_last_row(&self) -> anyhow::Result<()> {
-        let mut result = None;
-        running_time::wait_within(LAST_ROW, |step| match self.written.recv_timeout(step) {
-            Ok(written) => {
-                result = Some(written);
-                true
-            }
-            Err(RecvTimeoutError::Timeout) => false,
-            // The thread has panicked, which is an end of the run of its own.
-            Err(RecvTimeoutError::Disconnected) => {
-                result = Some(Ok(()));
-                true
-            }
-        });
-        result.unwrap_or_else(|| {
-            let seconds = LAST_ROW.as_secs();
-            let why =
-                format!("the last row was not taken within {seconds} s; does anybody read it?");
-            Err(cannot_write(&self.path, &why))
-        })
+        let waited =
+            running_time::wait_within(LAST_ROW, |step| match self.result.recv_timeout(step) {
+                Ok(result) => Some(result),
+                Err(RecvTimeoutError::Timeout) => None,
+                // The thread has panicked, which is an end of the run of its own.
+                Err(RecvTimeoutError::Disconnected) => Some(Ok(())),
+            });
+        if let Some(result) = waited {
+            return result;
+        }
+        let seconds = LAST_ROW.as_secs();
+        let why = format!("the last row was not taken within {seconds} s; does anybody read it?");
+        Err(cannot_write(&self.path, &why))
     }
+}
+
+/// Opens the file for the rows. Returns `None` for a FIFO or a device: opening a FIFO waits
+/// for its reader. The run does not wait for that, so the thread opens such a file.
+///
+/// # Errors
+///
+/// The file cannot be opened, or is also standard input or output.
+fn open_unless_special(path: &Path) -> anyhow::Result<Option<NamedFile>> {
+    let is_special = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
+    // Rows on standard output would be taken for replies.
+    if system::is_standard_input_or_output(path) {
+        let why = "it is standard input or output; name a file, or /dev/stderr";
+        return Err(cannot_write(path, why));
+    }
+    if is_special {
+        return Ok(None);
+    }
+    Ok(Some(NamedFile::create("series", path)?))
+}
+
+/// # Errors
+///
+/// The series and the report have the same file, in which they would overwrite each other.
+fn reject_shared_file(path: &Path, series: &NamedFile, report: &NamedFile) -> anyhow::Result<()> {
+    if series.is_same(report) {
+        let why = "it is also the report's file; name another one";
+        return Err(cannot_write(path, why));
+    }
+    Ok(())
 }
 
 fn cannot_write(path: &Path, why: &str) -> anyhow::Error {
@@ -145,27 +159,27 @@ fn cannot_write(path: &Path, why: &str) -> anyhow::Error {
 fn write_rows(
     file: &NamedFile,
     mut before: Snapshot,
-    began: SystemTime,
+    began_at: SystemTime,
     shared: &Shared,
-    ended: &Receiver<Snapshot>,
+    final_snapshots: &Receiver<Snapshot>,
 ) -> anyhow::Result<()> {
     file.write(HEADER)?;
     loop {
-        match wait_for_next(next_row_due(&before), shared, ended) {
+        match wait_for_next(next_row_due(&before), shared, final_snapshots) {
             Next::Row(run) => {
-                file.write(&row(&run, &before, began))?;
+                file.write(&row(&run, &before, began_at))?;
                 before = run;
             }
-            Next::LastRow(run) => return file.write(&row(&run, &before, began)),
+            Next::LastRow(run) => return file.write(&row(&run, &before, began_at)),
             Next::Nothing => return Ok(()),
         }
     }
 }
 
 /// Waits until the next row is due or the run ends, whichever comes first.
-fn wait_for_next(due: Instant, shared: &Shared, ended: &Receiver<Snapshot>) -> Next {
+fn wait_for_next(due: Instant, shared: &Shared, final_snapshots: &Receiver<Snapshot>) -> Next {
     let pause = due.saturating_duration_since(Instant::now());
-    match ended.recv_timeout(pause) {
+    match final_snapshots.recv_timeout(pause) {
         Ok(run) => return Next::LastRow(run),
         Err(RecvTimeoutError::Disconnected) => return Next::Nothing,
         Err(RecvTimeoutError::Timeout) => {}
@@ -174,7 +188,7 @@ fn wait_for_next(due: Instant, shared: &Shared, ended: &Receiver<Snapshot>) -> N
         return Next::Row(conversation.snapshot(Instant::now()));
     }
     // The run is over, and the main thread is about to send the final snapshot.
-    match ended.recv() {
+    match final_snapshots.recv() {
         Ok(run) => Next::LastRow(run),
         Err(_) => Next::Nothing,
     }
@@ -187,10 +201,10 @@ fn next_row_due(before: &Snapshot) -> Instant {
 }
 
 /// Returns a row: how the run stands, and what has happened since the row before.
-fn row(run: &Snapshot, before: &Snapshot, began: SystemTime) -> String {
-    let time = began.duration_since(UNIX_EPOCH).unwrap_or_default() + run.elapsed();
+fn row(run: &Snapshot, before: &Snapshot, began_at: SystemTime) -> String {
+    let time = began_at.duration_since(UNIX_EPOCH).unwrap_or_default() + run.elapsed();
     let seconds = time.as_secs_f64();
-    let acknowledged = run.counts.answers.acknowledged;
+    let acknowledged = run.counts.replies.acknowledged;
     let since = run.since(before);
     let replies = since.replies;
     let rate = since.rate;
@@ -241,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn each_row_has_what_has_come_about_since_the_one_before() {
+    fn each_row_shows_what_happened_since_the_row_before() {
         let began = Instant::now();
         let at = |tenths: u32| began + tenths * TENTH;
         let mut conversation = conversation(began);
@@ -296,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_in_which_nothing_is_asked_ends_at_the_connect() {
+    fn an_outage_with_nothing_to_send_ends_at_the_connect() {
         let began = Instant::now();
         let at = |tenths: u32| began + tenths * TENTH;
         let mut conversation = conversation(began);
@@ -321,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_due_at_each_whole_second_and_none_for_those_that_were_missed() {
+    fn a_row_is_due_at_each_whole_second_and_missed_rows_are_left_out() {
         let began = Instant::now();
         let mut conversation = conversation(began);
         for (millis, next) in [(0, 1), (1, 1), (999, 1), (1000, 2), (1001, 2), (7500, 8)] {

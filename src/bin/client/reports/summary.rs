@@ -8,9 +8,9 @@ use crate::figures::snapshot::Snapshot;
 /// Returns the lines that `--summary` shows.
 pub(crate) fn to_text(run: &Snapshot) -> String {
     let counts = &run.counts;
-    let acknowledged = counts.answers.acknowledged;
-    let rejected = counts.answers.rejected;
-    let wrong = counts.answers.wrong;
+    let acknowledged = counts.replies.acknowledged;
+    let rejected = counts.replies.rejected;
+    let wrong = counts.replies.wrong;
     let unacknowledged = run.unacknowledged;
     let never_sent = match run.never_sent {
         0 => String::new(),
@@ -54,6 +54,6 @@ pub(crate) fn to_text(run: &Snapshot) -> String {
 /// Returns the figures of some durations as one text, if there are any.
 fn times(times: &Histogram) -> Option<String> {
     let figures = times.figures()?;
-    let shown = figures.map(|(name, time)| format!("{name} {time:.3} ms"));
+    let shown = figures.map(|figure| format!("{} {:.3} ms", figure.name, figure.milliseconds));
     Some(shown.join(", "))
 }

@@ -1,9 +1,9 @@
 //! Every rule about messages, replies and deadlines.
 //!
-//! A [`Conversation`] is all that the client knows of its lines: which are queued, in
-//! flight or replied to, how long it has waited, and whether the server is away. Each event
-//! is a call: a line is queued, bytes arrive, the connection is lost. The conversation
-//! decides what follows: what to send, print and log, how long to wait, when to give up.
+//! A [`Conversation`] holds all that the client knows of its lines. It knows which of them
+//! are queued, in flight or replied to, how long it has waited, and whether the server is
+//! away. Each event is a call: a line is queued, bytes arrive, the connection is lost. The
+//! conversation decides what to send, print and log, how long to wait, and when to give up.
 //!
 //! A line goes this way:
 //!
@@ -15,8 +15,8 @@
 //! counted, never sent
 //! ```
 //!
-//! `connections` has the states of the link and the outages, `replies` checks what the
-//! server sends, and `printing` takes back replies that could not be printed.
+//! `connections` has the states of the link and the outages. `replies` checks the lines of
+//! the server. `printing` takes back replies that could not be printed.
 //!
 //! A conversation knows no socket, thread or clock; each call passes the time. So a test
 //! can try every order of events, and let an hour pass at once.
@@ -29,7 +29,7 @@ mod tests;
 
 use std::io;
 use std::mem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::Level;
 use tcp_chat::cli::{self, Limit};
@@ -37,7 +37,7 @@ use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::system::is_retryable;
 use tcp_chat::wire::{self, MAX_MESSAGE_LINE, Rejection};
 
-pub(crate) use connections::{Loss, Next};
+pub(crate) use connections::{Loss, Next, Unreachable};
 
 use connections::Link;
 use printing::Printing;
@@ -45,7 +45,7 @@ use printing::Printing;
 use crate::args::Settings;
 use crate::figures::counts::Counts;
 use crate::figures::outages::{Addresses, PastOutage};
-use crate::figures::own_delay::Replies;
+use crate::figures::own_delay::ReplyProgress;
 use crate::figures::snapshot::Snapshot;
 use crate::rules::outage::Outage;
 use crate::rules::outbox::Outbox;
@@ -91,15 +91,16 @@ pub(crate) struct Conversation {
     outage: Option<Outage>,
     /// The first [`MOST_OUTAGES`] outages that are over.
     first_outages: Vec<PastOutage>,
-    /// Since when the thread that connects and reads replies would notice a reply at once.
-    /// `None` while that thread prints or logs, which can take any time.
+    /// Since when the session thread, which connects and reads replies, would notice a
+    /// reply at once. `None` while that thread prints or logs, which can take any time.
     listening_since: Option<Instant>,
     /// Replies for the user, each a line, until [`take_output`](Self::take_output).
     output: Vec<u8>,
     printing: Printing,
     /// How many replies to messages came over the current connection.
     replies_here: u64,
-    /// How many of these replies were wrong from their first byte on.
+    /// How many of these replies were wrong, and not even the beginning of an
+    /// acknowledgement.
     wrong_here: u64,
     /// Whether the user knows of `--reply-prefix ''` by now.
     has_hinted_at_echo: bool,
@@ -107,8 +108,29 @@ pub(crate) struct Conversation {
     news: Vec<News>,
 }
 
-/// A line for the log, and how important it is.
-pub(crate) type News = (Level, String);
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct News {
+    pub(crate) level: Level,
+    pub(crate) line: String,
+}
+
+impl News {
+    pub(crate) fn info(line: String) -> Self {
+        let level = Level::Info;
+        News { level, line }
+    }
+
+    pub(crate) fn warn(line: String) -> Self {
+        let level = Level::Warn;
+        News { level, line }
+    }
+
+    pub(crate) fn error(line: String) -> Self {
+        let level = Level::Error;
+        News { level, line }
+    }
+}
 
 /// What is known of the input.
 #[derive(Debug, PartialEq, Eq)]
@@ -150,7 +172,7 @@ impl Conversation {
             settings.window = settings.window.min(every.try_into().unwrap_or(usize::MAX));
         }
         let mut counts = Counts::default();
-        counts.answers.by_prefix = vec![0; settings.reply_prefix.len()];
+        counts.replies.by_prefix = vec![0; settings.reply_prefix.len()];
         Conversation {
             server,
             settings,
@@ -185,7 +207,8 @@ impl Conversation {
 
     /// Returns how the run stands.
     pub(crate) fn snapshot(&mut self, now: Instant) -> Snapshot {
-        self.counts.own_delays.catch_up(self.replies(), now);
+        let progress = self.reply_progress();
+        self.counts.own_delays.catch_up(progress, now);
         let since = |then| now.saturating_duration_since(then);
         Snapshot {
             server: self.server.clone(),
@@ -198,17 +221,17 @@ impl Conversation {
             never_sent: self.outbox.never_sent() as u64,
             waiting: self.outbox.first_due().map(since),
             in_flight: self.outbox.in_flight() as u64,
-            outage: self.outage_so_far(now),
+            outage: self.outage_length(now),
             first_outages: Vec::new(),
             listening_since: self.listening_since,
         }
     }
 
     /// Returns what the own delay depends on.
-    fn replies(&self) -> Replies {
-        let read = self.counts.answers.total();
+    fn reply_progress(&self) -> ReplyProgress {
+        let read = self.counts.replies.total();
         let asked = read + self.outbox.in_flight() as u64;
-        Replies {
+        ReplyProgress {
             asked,
             read,
             listening_since: self.listening_since,
@@ -254,12 +277,12 @@ impl Conversation {
         self.counts.connections > 0 && self.outbox.len() == 0 && self.input != Input::Open
     }
 
-    /// Returns what to log while the first attempt to connect goes on.
-    pub(crate) fn first_attempt(&self) -> Option<News> {
+    /// Returns the news that the first connect takes long; `None` if it is over.
+    pub(crate) fn slow_connect_news(&self) -> Option<News> {
         if self.counts.connections > 0 || self.outage.is_some() {
             return None;
         }
-        Some((Level::Warn, format!("connecting to {}", self.server)))
+        Some(News::warn(format!("connecting to {}", self.server)))
     }
 
     /// Whether everything is done while an attempt to connect goes on, which cannot be
@@ -276,11 +299,11 @@ impl Conversation {
 
     /// Returns the shortest time limit that is judged while a reply is awaited.
     pub(crate) fn shortest_limit(&self) -> Limit {
-        cli::shorter(self.settings.timeout, self.retry_limit())
+        cli::shorter(self.settings.timeout, self.longest_outage())
     }
 
     /// Returns how long an outage may last; `None` if the first loss ends the run.
-    pub(super) fn retry_limit(&self) -> Limit {
+    fn longest_outage(&self) -> Option<Duration> {
         let retry_for = self.settings.retry_for;
         if retry_for.is_zero() {
             None
@@ -400,7 +423,9 @@ impl Conversation {
         }
         if self.is_done() || self.has_done_its_part() {
             // An outage that no reply has ended was ended by this connection.
-            self.end_outage(self.connected_since().unwrap_or(now), now);
+            if let Some(length) = self.outage_length(now) {
+                self.end_outage(length, now);
+            }
             return Ok(Received::Done);
         }
         taken?;
@@ -410,6 +435,7 @@ impl Conversation {
             // There were bytes, or the read has timed out.
             Ok(_) | Err(_) => {}
         }
+        self.end_outage_if_connection_stays(now);
         self.judge_deadlines(replies, since, now)?;
         Ok(Received::More)
     }
@@ -424,22 +450,23 @@ impl Conversation {
     /// before now.
     pub(crate) fn begin_to_listen(&mut self, now: Instant) {
         self.listening_since = Some(now);
-        // A tick that waits for no other reply is noticed at once.
+        // This notices the ticks before which each reply asked for is read. A reply that
+        // arrives now would be the next one.
         self.counts
             .own_delays
-            .record_replies_read(self.counts.answers.total(), now);
+            .record_replies_read(self.counts.replies.total(), now);
     }
 
     /// Measures how late the client itself is. After the first call, each snapshot and each
     /// end of an outage measures it, too. Returns when to measure again.
     pub(crate) fn measure_own_delay(&mut self, now: Instant) -> Instant {
-        let replies = self.replies();
-        self.counts.own_delays.measure(self.began, replies, now)
+        let progress = self.reply_progress();
+        self.counts.own_delays.measure(self.began, progress, now)
     }
 
-    /// Settles all ticks of the own delay that wait for replies, because no reply is awaited
-    /// any more. A thread that listens has noticed them since it began to; otherwise they
-    /// are noticed now.
+    /// Records that all ticks of the own delay are noticed, after the connection or the run
+    /// has ended: the replies that they wait for no longer come. If the session thread
+    /// listens, the ticks count as noticed when it began to; otherwise, as noticed now.
     fn settle_own_delays(&mut self, now: Instant) {
         let noticed = self.listening_since.unwrap_or(now);
         self.counts.own_delays.record_empty_read(noticed, now);
@@ -448,12 +475,12 @@ impl Conversation {
     /// Ends the run. Returns how it stood at its end, without replies that are still being
     /// printed.
     pub(crate) fn conclude(&mut self, now: Instant) -> Snapshot {
-        if self.outage.is_some() {
-            let ended = self.outage_ends_at(now);
-            self.close_outage(ended, now);
+        if let Some(length) = self.outage_length(now) {
+            self.close_outage(length, now);
         }
         // Ticks that came before this moment are as late as they are by now.
-        self.counts.own_delays.catch_up(self.replies(), now);
+        let progress = self.reply_progress();
+        self.counts.own_delays.catch_up(progress, now);
         self.settle_own_delays(now);
         let mut end = self.snapshot(now);
         end.first_outages = mem::take(&mut self.first_outages);

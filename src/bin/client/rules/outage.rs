@@ -17,27 +17,25 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The current outage: a time without a working connection that goes on.
 #[derive(Clone, Debug)]
 pub(crate) struct Outage {
-    /// Since when the first missed reply was awaited. If none was, when the connection was
-    /// lost or the attempt to connect began. Not after `known`.
+    /// See [`PastOutage::began`]. Not after `known`.
     pub(crate) began: Instant,
     /// When the client noticed the outage. From then on it has tried to end it, and
     /// `--retry-for` counts.
     pub(crate) known: Instant,
     /// The error that began it.
     pub(crate) cause: String,
-    /// How many messages were sent again because of it so far. A message that was sent
-    /// again twice counts twice.
+    /// How many messages were resent because of it so far. A message that was resent twice
+    /// counts twice.
     pub(crate) sent_again: u64,
     /// The addresses of the connection that was lost, if the outage began with a loss.
     pub(crate) lost: Option<Addresses>,
 }
 
 impl Outage {
-    /// Ends the outage as of `ended`, which may be before the end became known.
-    pub(crate) fn end(self, ended: Instant, own_delay: Duration) -> PastOutage {
+    /// Ends the outage, which was this long.
+    pub(crate) fn end(self, length: Duration, own_delay: Duration) -> PastOutage {
         // The reports show microseconds. Rounded down to them here, the reported lengths
         // add up to the reported sum.
-        let length = ended.saturating_duration_since(self.began);
         let length = Duration::from_micros(length.as_micros() as u64);
         PastOutage {
             began: self.began,
@@ -100,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_the_time_that_is_left_from_when_it_was_known() {
+    fn the_time_left_counts_from_when_the_outage_became_known() {
         let known = Instant::now();
         let outage = outage(known);
         let time = Duration::from_secs(2);

@@ -17,7 +17,7 @@
 //!                               due at t0    due at t1           at t2
 //! ```
 //!
-//! A lost connection sets `in_flight` to 0, and everything is sent again.
+//! A lost connection sets `in_flight` to 0, and everything is resent.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn sends_everything_unacknowledged_again_after_a_lost_connection() {
+    fn resends_everything_unacknowledged_after_a_lost_connection() {
         let (mut outbox, now) = outbox(&["one", "two", "three"]);
         take(&mut outbox);
         pop(&mut outbox);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_many_messages_at_once_by_when_they_were_due() {
+    fn dropping_many_messages_counts_them_by_due_time() {
         let (mut outbox, now) = outbox(&["one", "two"]);
         let later = now + Duration::from_millis(1);
         outbox.push(3, b"three", later);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_of_each_message_its_line_and_when_it_was_due() {
+    fn keeps_the_line_number_and_the_due_time_of_each_message() {
         let (mut outbox, now) = outbox(&["one", "two"]);
         let later = now + Duration::from_millis(1);
         // Line 3 was not sent, and line 6 was due later than those before it.
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn free_bytes_in_front_are_used_again_once_there_are_enough() {
+    fn frees_acknowledged_bytes_once_there_are_enough() {
         let (mut outbox, now) = outbox(&["waits"]);
         let mut moved_at = Vec::new();
         let mut before = 0;
@@ -365,7 +365,7 @@ mod tests {
     /// Pushes, batches, acknowledgements and lost connections in an order that
     /// looks random, beside a model that is too simple to be wrong.
     #[test]
-    fn behaves_as_a_list_of_texts_and_a_number() {
+    fn behaves_like_a_plain_list_of_texts() {
         let mut texts: VecDeque<(u64, String)> = VecDeque::new();
         let mut sent = 0;
         let mut ever_sent = 0;

@@ -1,8 +1,11 @@
 //! When each line is due, for `--rate`.
 //!
-//! The due times are evenly spaced from the first line on. The whole schedule shifts later
-//! only by time in which a line was overdue, the window was open, and the input had not
-//! delivered the line.
+//! The due times are evenly spaced from the first line on. If the input delivers a line too
+//! late, the whole schedule shifts later. It shifts only by time in which all of this held:
+//!
+//! - the line was due,
+//! - the window was open,
+//! - the input had not delivered the line.
 //!
 //! So an input that is slower than the rate does not make reply times grow. A stall of the
 //! server, on the other hand, is never forgotten, however the input delivers its lines.
@@ -34,9 +37,10 @@ impl Schedule {
         }
     }
 
-    /// Returns when the next line is due, which was read by `now`. The first line is due
-    /// now. `None` means never: the rate is too low for the clock.
-    pub(crate) fn due(&mut self, now: Instant) -> Option<Instant> {
+    /// Returns when the next line is due; the input has delivered it. The first call starts
+    /// the schedule: the first line is due now. `None` means never: the rate is too low for
+    /// the clock.
+    pub(crate) fn start_or_next_due(&mut self, now: Instant) -> Option<Instant> {
         match self.rate {
             Some(rate) => {
                 let start = *self.start.get_or_insert(now);
@@ -96,12 +100,12 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn due_times_are_as_far_apart_as_the_rate_says_and_no_error_adds_up() {
+    fn due_times_are_evenly_spaced_and_errors_do_not_add_up() {
         let now = Instant::now();
         for rate in [1.0, 3.0, 100_000.0] {
             let mut schedule = Schedule::new(Some(rate));
             for line in 0..1_000_000 {
-                let due = schedule.due(now).unwrap();
+                let due = schedule.start_or_next_due(now).unwrap();
                 let exact = f64::from(line) / rate;
                 assert!((due - now).as_secs_f64() - exact < 1e-6, "line {line}");
                 schedule.advance();
@@ -113,16 +117,16 @@ mod tests {
     fn a_line_that_could_not_be_sent_keeps_its_due_time() {
         let now = Instant::now();
         let mut schedule = Schedule::new(Some(100.0));
-        schedule.due(now);
+        schedule.start_or_next_due(now);
         schedule.advance();
         // The window was full for a second. Then the next line was there at once.
         let later = now + 1000 * MS;
-        assert_eq!(schedule.due(later), Some(now + 10 * MS));
+        assert_eq!(schedule.start_or_next_due(later), Some(now + 10 * MS));
         schedule.waited_for_input(later, later, Some(later));
-        assert_eq!(schedule.due(later), Some(now + 10 * MS));
+        assert_eq!(schedule.start_or_next_due(later), Some(now + 10 * MS));
         // The time that the read took is not the server's.
         schedule.waited_for_input(later, later + MS, Some(later));
-        assert_eq!(schedule.due(later + MS), Some(now + 11 * MS));
+        assert_eq!(schedule.start_or_next_due(later + MS), Some(now + 11 * MS));
     }
 
     #[test]
@@ -130,50 +134,53 @@ mod tests {
         for (rate, gap) in [(100.0, 20 * MS), (1000.0, 2 * MS), (10_000.0, MS / 5)] {
             let mut schedule = Schedule::new(Some(rate));
             let now = Instant::now();
-            schedule.due(now);
+            schedule.start_or_next_due(now);
             schedule.advance();
             // The server stalls for a second, and then the lines trickle in.
             let mut now = now + 1000 * MS;
             for _ in 0..rate as u32 {
                 schedule.waited_for_input(now, now + gap, Some(now));
                 now += gap;
-                let late = now - schedule.due(now).unwrap();
+                let late = now - schedule.start_or_next_due(now).unwrap();
                 assert!(late <= 1000 * MS, "{late:?} at {rate} lines a second");
                 schedule.advance();
             }
             schedule.waited_for_input(now, now + gap, Some(now));
-            assert_eq!(schedule.due(now + gap), Some(now + gap));
+            assert_eq!(schedule.start_or_next_due(now + gap), Some(now + gap));
         }
     }
 
     #[test]
-    fn a_line_that_the_input_was_late_with_is_due_when_it_comes() {
+    fn a_line_that_the_input_delivers_late_is_due_when_it_comes() {
         let now = Instant::now();
         let mut schedule = Schedule::new(Some(100.0));
         // Before the first line, there is nothing to be late for.
         schedule.waited_for_input(now - 500 * MS, now, Some(now - 500 * MS));
-        assert_eq!(schedule.due(now), Some(now));
+        assert_eq!(schedule.start_or_next_due(now), Some(now));
         schedule.advance();
         schedule.waited_for_input(now, now + 10 * MS, Some(now));
-        assert_eq!(schedule.due(now + 10 * MS), Some(now + 10 * MS));
+        assert_eq!(
+            schedule.start_or_next_due(now + 10 * MS),
+            Some(now + 10 * MS)
+        );
         for round in 1..100 {
             let (from, to) = (now + round * 50 * MS, now + (round + 1) * 50 * MS);
             schedule.waited_for_input(from - 40 * MS, to, Some(now));
-            assert_eq!(schedule.due(to), Some(to));
+            assert_eq!(schedule.start_or_next_due(to), Some(to));
             schedule.advance();
-            assert_eq!(schedule.due(to), Some(to + 10 * MS));
+            assert_eq!(schedule.start_or_next_due(to), Some(to + 10 * MS));
         }
     }
 
     #[test]
-    fn a_rate_too_low_for_the_clock_is_never() {
+    fn at_a_rate_too_low_for_the_clock_the_second_line_is_never_due() {
         let now = Instant::now();
         let mut schedule = Schedule::new(Some(f64::MIN_POSITIVE));
-        assert_eq!(schedule.due(now), Some(now));
+        assert_eq!(schedule.start_or_next_due(now), Some(now));
         schedule.advance();
-        assert_eq!(schedule.due(now), None);
+        assert_eq!(schedule.start_or_next_due(now), None);
         schedule.waited_for_input(now, now + 9 * MS, Some(now));
-        assert_eq!(schedule.due(now), None);
+        assert_eq!(schedule.start_or_next_due(now), None);
     }
 
     /// Lines with a gap before each, and a server that takes some time for each reply, one
@@ -232,7 +239,7 @@ mod tests {
                     now = to;
                     read = self.there.iter().filter(|there| **there <= now).count();
                 }
-                let due = schedule.due(at(now)).unwrap() - origin;
+                let due = schedule.start_or_next_due(at(now)).unwrap() - origin;
                 assert_eq!(due.subsec_nanos() % 1_000_000, 0);
                 let due = due.as_millis() as u32;
                 now = now.max(due).max(open_since_ms);
@@ -278,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mixture_of_reads_and_waits_keeps_to_the_rule() {
+    fn the_schedule_follows_the_rule_for_every_input_and_server() {
         let (mut mixtures, mut overdue) = (0, 0);
         for gaps in lists(&[0, 1, 3, 9], 4) {
             for reply_times in lists(&[0, 3, 10], 4) {

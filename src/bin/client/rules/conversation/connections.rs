@@ -12,15 +12,17 @@
 //!   |                                    ^                  |
 //!   |                                    | record_disconnect (1)
 //!   |                                    +------------------+
-//!   |                                      record_disconnect (2)
+//!   |                                      record_disconnect (2), then
+//!   |                                      record_loss, unless the run ends
 //!   +-------------------------------------------------------+
 //! ```
 //!
 //! 1. All lines that the connection is for were sent and have replies.
 //! 2. Otherwise.
 //!
-//! After a lost connection, `record_disconnect` comes first, and then `record_loss`, which
-//! leaves the link down.
+//! So `record_loss` follows a failed attempt, when the link is connecting, or a lost
+//! connection, when the link is usually down already. It leaves the link down. A connection
+//! that breaks the protocol after its last reply is lost, too: then the link was resting.
 //!
 //! An outage begins before it is known, and ends before that is known, too:
 //!
@@ -42,12 +44,11 @@
 
 use std::time::{Duration, Instant};
 
-use log::Level;
 use tcp_chat::cli::{self, Limit};
 use tcp_chat::lines::LineReader;
 use tcp_chat::printable::Excerpt;
 
-use super::{Conversation, MOST_OUTAGES};
+use super::{Conversation, MOST_OUTAGES, News};
 use crate::figures::outages::{Addresses, PastOutage};
 use crate::rules::outage::{Outage, SHORTEST_PAUSE};
 
@@ -78,13 +79,9 @@ pub(super) enum Link {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// The server could not be reached.
-    Unreachable {
-        why: String,
-        /// Whether a machine has replied that nothing listens there.
-        is_refused: bool,
-    },
+    Unreachable(Unreachable),
     /// The server sent a notice that it does not serve this client.
-    Refused(String),
+    NotServed(String),
     /// The peer ended the stream between two replies and did not say why. Another error on
     /// the connection may say more.
     Ended,
@@ -94,9 +91,20 @@ pub(crate) enum Loss {
     Violation(String),
 }
 
+/// Why the server could not be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreachable {
+    /// The reasons, in one line.
+    pub(crate) why: String,
+    /// Whether an address has refused: the machine is there, but nothing listens.
+    pub(crate) is_refused: bool,
+}
+
 /// What follows from a loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
+    /// Nothing: everything is done, so nothing is lost.
+    Done,
     /// Another attempt to connect, after this time.
     RetryIn(Duration),
     /// No other attempt; this is why, in one line for the user.
@@ -112,10 +120,12 @@ impl Conversation {
         self.wrong_here = 0;
         let left = match &self.outage {
             Some(outage) => {
+                // The pause before this attempt may have used up the time that was left. The
+                // attempt still gets enough time to reach a server that is nearby.
                 let left = outage.left_of(self.settings.retry_for, now);
                 Some(left.max(SHORTEST_PAUSE))
             }
-            None => self.retry_limit(),
+            None => self.longest_outage(),
         };
         cli::shorter(self.settings.connect_timeout, left)
     }
@@ -157,24 +167,31 @@ impl Conversation {
         }
     }
 
-    /// Judges the deadlines if a reply is awaited. If none is, ends an outage once the
-    /// connection has stayed.
+    /// Ends an outage if no reply is awaited and the connection has stayed.
+    pub(super) fn end_outage_if_connection_stays(&mut self, now: Instant) {
+        let Some(connected) = self.connected_since() else {
+            return;
+        };
+        if self.awaited_since().is_some() || now.saturating_duration_since(connected) < STAYS {
+            return;
+        }
+        if let Some(length) = self.outage_length(now) {
+            self.end_outage(length, now);
+        }
+    }
+
+    /// Judges the deadlines if a reply is awaited.
     ///
     /// # Errors
     ///
     /// No reply came within `--timeout`, or the outage has lasted for `--retry-for`.
     pub(super) fn judge_deadlines(
-        &mut self,
+        &self,
         replies: &LineReader,
         listening_since: Instant,
         now: Instant,
     ) -> Result<(), Loss> {
         let Some(awaited_since) = self.awaited_since() else {
-            if let Some(connected) = self.connected_since()
-                && now.saturating_duration_since(connected) >= STAYS
-            {
-                self.end_outage(connected, now);
-            }
             return Ok(());
         };
         let waited = now.saturating_duration_since(awaited_since.max(listening_since));
@@ -223,7 +240,7 @@ impl Conversation {
         let is_violation = matches!(loss, Loss::Violation(_));
         if self.is_done() && !is_violation {
             // The input has ended since the connection did, so nothing is lost.
-            return Next::RetryIn(Duration::ZERO);
+            return Next::Done;
         }
 
         // Rewinding changes what is in flight. So look at that first.
@@ -262,7 +279,7 @@ impl Conversation {
             let cause = &outage.cause;
             let seconds = retry_for.as_secs_f64();
             let news = format!("{cause}; trying again for up to {seconds} s");
-            self.news.push((Level::Warn, news));
+            self.news.push(News::warn(news));
         }
         Next::RetryIn(outage.pause(now).min(left))
     }
@@ -271,52 +288,49 @@ impl Conversation {
     /// line of the run was ever acknowledged.
     fn is_no_line_echo(&self) -> bool {
         let all_are_wrong = self.wrong_here > 0 && self.wrong_here == self.replies_here;
-        all_are_wrong && self.counts.answers.acknowledged == 0
+        all_are_wrong && self.counts.replies.acknowledged == 0
     }
 
-    /// Returns how long the current outage has lasted, if there is one.
-    pub(super) fn outage_so_far(&self, now: Instant) -> Option<Duration> {
-        let outage = self.outage.as_ref()?;
-        let ended = self.outage_ends_at(now);
-        Some(ended.saturating_duration_since(outage.began))
-    }
-
-    /// Returns as of when the current outage ends, if a reply came now. Without a
-    /// connection, this is now.
+    /// Returns how long the current outage has lasted, if there is one. It is over now if a
+    /// reply has come.
     ///
-    /// The server was back at the connect. Time in which it was not asked for a reply is no
-    /// part of the outage, so that time is subtracted from now.
-    pub(super) fn outage_ends_at(&self, now: Instant) -> Instant {
+    /// The outage has two parts: until the connect, and since a reply is awaited over the
+    /// new connection. In between, the server was not asked.
+    pub(super) fn outage_length(&self, now: Instant) -> Option<Duration> {
+        let outage = self.outage.as_ref()?;
         let Some(connected) = self.connected_since() else {
-            return now;
+            return Some(now.saturating_duration_since(outage.began));
         };
+        let until_connect = connected.saturating_duration_since(outage.began);
         let Some(asked) = self.awaited_since() else {
-            return connected;
+            return Some(until_connect);
         };
-        let not_asked = asked.saturating_duration_since(connected);
-        now - not_asked
+        // The writer may have read the clock after the session thread, so `asked` may be
+        // after `now`.
+        let since_asked = now.saturating_duration_since(asked.max(connected));
+        Some(until_connect + since_asked)
     }
 
-    /// Ends the outage as of `ended` and reports that, if there is an outage.
-    pub(super) fn end_outage(&mut self, ended: Instant, now: Instant) {
-        let Some(past) = self.close_outage(ended, now) else {
+    /// Ends the current outage, if there is one, and reports that.
+    pub(super) fn end_outage(&mut self, length: Duration, now: Instant) {
+        let Some(past) = self.close_outage(length, now) else {
             return;
         };
         let server = &self.server;
         let seconds = past.length.as_secs_f64();
         let lines = cli::counted(past.sent_again, "line");
         let news = format!("connected to {server} again after {seconds:.3} s; {lines} sent again");
-        self.news.push((Level::Warn, news));
+        self.news.push(News::warn(news));
     }
 
     /// Counts the current outage among the past ones, if there is one.
-    pub(super) fn close_outage(&mut self, ended: Instant, now: Instant) -> Option<PastOutage> {
+    pub(super) fn close_outage(&mut self, length: Duration, now: Instant) -> Option<PastOutage> {
         let outage = self.outage.take()?;
-        let replies = self.replies();
+        let progress = self.reply_progress();
         let own_delays = &mut self.counts.own_delays;
-        own_delays.catch_up(replies, now);
-        let own_delay = own_delays.longest_after(outage.began, replies.listening_since, now);
-        let past = outage.end(ended, own_delay);
+        own_delays.catch_up(progress, now);
+        let own_delay = own_delays.longest_after(outage.began, progress.listening_since, now);
+        let past = outage.end(length, own_delay);
         self.counts.record_outage(&past, now);
         if self.first_outages.len() < MOST_OUTAGES {
             self.first_outages.push(past.clone());
@@ -330,22 +344,19 @@ impl Conversation {
     fn describe(&self, loss: &Loss) -> String {
         let server = &self.server;
         match loss {
-            Loss::Unreachable { why, .. } => format!("cannot connect to {server}: {why}"),
-            Loss::Refused(why) | Loss::Violation(why) => format!("{server}: {why}"),
+            Loss::Unreachable(Unreachable { why, .. }) => {
+                format!("cannot connect to {server}: {why}")
+            }
+            Loss::NotServed(why) | Loss::Violation(why) => format!("{server}: {why}"),
             Loss::Ended | Loss::Broken(_) => self.describe_lost_connection(loss.why()),
         }
     }
 
     fn describe_lost_connection(&self, why: &str) -> String {
         let server = &self.server;
-        let answered = self.counts.answers.total();
+        let answered = self.counts.replies.total();
         let Some(oldest) = self.outbox.oldest_in_flight() else {
-            if answered == 0 {
-                return format!("connection to {server} lost before anything was sent: {why}");
-            }
-            return format!(
-                "connection to {server} closed; all messages so far have replies: {why}"
-            );
+            return self.describe_connection_lost_idle(why);
         };
         let in_flight = self.outbox.in_flight() as u64;
         let messages = cli::counted(in_flight, "message");
@@ -360,6 +371,27 @@ impl Conversation {
         format!(
             "connection to {server} lost with {messages} in flight{waiting}, \
              from line {line}: {why} ({sent} sent, {answered} answered)"
+        )
+    }
+
+    /// Describes a connection that was lost while nothing was in flight.
+    fn describe_connection_lost_idle(&self, why: &str) -> String {
+        let server = &self.server;
+        let unacknowledged = self.outbox.len();
+        // Unacknowledged messages may have been sent over an earlier connection.
+        let is_anything_sent =
+            self.counts.replies.total() > 0 || self.outbox.never_sent() < unacknowledged;
+        if !is_anything_sent {
+            return format!("connection to {server} lost before anything was sent: {why}");
+        }
+        if unacknowledged == 0 {
+            return format!(
+                "connection to {server} closed; all messages so far have replies: {why}"
+            );
+        }
+        format!(
+            "connection to {server} lost with nothing in flight \
+             ({unacknowledged} unacknowledged): {why}"
         )
     }
 
@@ -379,7 +411,7 @@ impl Conversation {
                 let messages = cli::counted(self.outbox.len() as u64, "message");
                 format!("{messages} unacknowledged, from line {line}")
             }
-            None if self.counts.answers.total() == 0 => "nothing was sent".to_string(),
+            None if self.counts.replies.total() == 0 => "nothing was sent".to_string(),
             None => "all messages so far have replies".to_string(),
         }
     }
@@ -410,17 +442,17 @@ impl Loss {
     pub(super) fn why(&self) -> &str {
         match self {
             Loss::Ended => "closed by the server",
-            Loss::Unreachable { why, .. } => why,
-            Loss::Refused(why) | Loss::Broken(why) | Loss::Violation(why) => why,
+            Loss::Unreachable(Unreachable { why, .. }) => why,
+            Loss::NotServed(why) | Loss::Broken(why) | Loss::Violation(why) => why,
         }
     }
 
     /// What the user can check, once the client gives up; empty if there is no hint.
     fn hint(&self) -> &'static str {
         match self {
-            Loss::Unreachable {
+            Loss::Unreachable(Unreachable {
                 is_refused: true, ..
-            } => "; is the server running there?",
+            }) => "; is the server running there?",
             _ => "",
         }
     }

@@ -25,14 +25,15 @@ use crate::figures::counts::ReplyCounts;
 use crate::figures::histogram::Histogram;
 use crate::figures::snapshot::Snapshot;
 
-/// Whether replies are being printed, and what counted before them.
+/// Whether replies are being printed, and what counted before them. One value serves the
+/// whole run, because its memory is used again at each read.
 #[derive(Default)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Printing {
-    pub(super) is_under_way: bool,
-    /// The counts without these replies. Valid only while they are being printed; kept
-    /// after that, because its memory is used again.
-    pub(super) answers_before: ReplyCounts,
+    /// Whether replies are counted that are not printed yet.
+    pub(super) has_unprinted: bool,
+    /// The counts without these replies. Valid only while they are being printed.
+    pub(super) replies_before: ReplyCounts,
     /// When the oldest message was due that had no reply before them. Valid only while they
     /// are being printed.
     first_due_before: Option<Instant>,
@@ -51,16 +52,16 @@ impl Conversation {
         now: Instant,
     ) -> Result<(), Loss> {
         self.printing
-            .answers_before
-            .clone_from(&self.counts.answers);
+            .replies_before
+            .clone_from(&self.counts.replies);
         self.printing.first_due_before = self.outbox.first_due();
-        self.printing.is_under_way = true;
+        self.printing.has_unprinted = true;
         let taken = self.take_replies(replies, now);
         self.counts
             .own_delays
-            .record_replies_read(self.counts.answers.total(), now);
+            .record_replies_read(self.counts.replies.total(), now);
         if self.output.is_empty() {
-            self.printing.is_under_way = false;
+            self.printing.has_unprinted = false;
         } else {
             self.stop_listening();
         }
@@ -75,12 +76,12 @@ impl Conversation {
 
     /// Records that the replies are printed: they count from now on.
     pub(crate) fn end_printing(&mut self) {
-        self.printing.is_under_way = false;
+        self.printing.has_unprinted = false;
     }
 
     /// Whether replies are being printed.
     pub(crate) fn is_printing(&self) -> bool {
-        self.printing.is_under_way
+        self.printing.has_unprinted
     }
 
     /// Takes replies that are still being printed out of the counts at the end of the run.
@@ -88,14 +89,14 @@ impl Conversation {
         if !self.is_printing() {
             return;
         }
-        let printed = self.printing.answers_before.clone();
+        let printed = self.printing.replies_before.clone();
         let due = self.printing.first_due_before;
         end.waiting = due.map(|due| end.now.saturating_duration_since(due));
-        end.unacknowledged += end.counts.answers.total() - printed.total();
-        end.counts.answers = printed;
+        end.unacknowledged += end.counts.replies.total() - printed.total();
+        end.counts.replies = printed;
         // The histogram still holds the times of the replies that were taken back. It is
         // emptied only if no reply is left.
-        if end.counts.answers.total() == 0 {
+        if end.counts.replies.total() == 0 {
             end.counts.reply_times = Histogram::default();
         }
     }

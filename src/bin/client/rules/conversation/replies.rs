@@ -1,16 +1,15 @@
-//! Checks each line that the server sends, prints the replies and counts them.
+//! Checks each line that the server sends, counts the replies and queues them for printing.
 
 use std::time::Instant;
 
-use log::Level;
 use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::printable::Excerpt;
 use tcp_chat::wire::{self, ServerLine};
 
-use super::{Conversation, Loss, MOST_REPORTED};
+use super::{Conversation, Loss, MOST_REPORTED, News};
 
 impl Conversation {
-    /// Checks every line that is here, and prints each reply to a message.
+    /// Checks every line that is here, and queues each reply to a message for printing.
     ///
     /// # Errors
     ///
@@ -56,13 +55,13 @@ impl Conversation {
             };
             if let Some(prefix) = self.acknowledging_prefix(line) {
                 self.last_prefix = prefix;
-                self.print(line);
+                self.queue_for_printing(line);
                 self.record_acknowledged(1, now);
                 continue;
             }
             match ServerLine::parse(line) {
                 Some(ServerLine::Refused(_)) => {
-                    return Err(Loss::Refused(Excerpt::start(line).to_string()));
+                    return Err(Loss::NotServed(Excerpt::start(line).to_string()));
                 }
                 Some(ServerLine::Closed(_)) => {
                     return Err(Loss::Broken(Excerpt::start(line).to_string()));
@@ -87,9 +86,9 @@ impl Conversation {
             return Err(unexpected(line));
         };
         let report = format!("line {}: rejected: {}", message.line, Excerpt::start(why));
-        self.counts.answers.rejected += 1;
-        self.report(self.counts.answers.rejected, "rejections", report);
-        self.print(line);
+        self.counts.replies.rejected += 1;
+        self.report(self.counts.replies.rejected, "rejections", report);
+        self.queue_for_printing(line);
         self.record_replies(1, now);
         Ok(())
     }
@@ -101,16 +100,16 @@ impl Conversation {
         };
         let difference = difference(&self.expected(line, message.sent), line);
         let mut report = format!("line {}: wrong reply: {difference}", message.line);
-        if self.is_plain_echo(line, message.sent) && !self.has_hinted_at_echo {
+        if is_plain_echo(line, message.sent) && !self.has_hinted_at_echo {
             self.has_hinted_at_echo = true;
             report += " (a plain echo? --reply-prefix '')";
         }
         if !self.is_beginning_of_acknowledgement(line, message.sent) {
             self.wrong_here += 1;
         }
-        self.counts.answers.wrong += 1;
-        self.report(self.counts.answers.wrong, "wrong replies", report);
-        self.print(line);
+        self.counts.replies.wrong += 1;
+        self.report(self.counts.replies.wrong, "wrong replies", report);
+        self.queue_for_printing(line);
         self.record_replies(1, now);
         Ok(())
     }
@@ -134,21 +133,22 @@ impl Conversation {
         .concat()
     }
 
-    /// Whether a wrong reply is the message itself.
-    fn is_plain_echo(&self, line: &[u8], sent: &[u8]) -> bool {
-        wire::is_acknowledgement(line, "", sent)
-    }
-
     /// Whether a wrong reply acknowledges the beginning of the message. If the path cuts a
     /// message, an honest server sends that.
     fn is_beginning_of_acknowledgement(&self, line: &[u8], sent: &[u8]) -> bool {
+        // With an empty prefix, an empty line is the beginning of any acknowledgement. It
+        // does not show that the server echoes lines.
+        if line.is_empty() {
+            return false;
+        }
         self.settings.reply_prefix.iter().any(|prefix| {
             let text = line.strip_prefix(prefix.as_bytes());
-            !line.is_empty() && text.is_some_and(|text| sent.starts_with(text))
+            text.is_some_and(|text| sent.starts_with(text))
         })
     }
 
-    fn print(&mut self, line: &[u8]) {
+    /// Appends a reply to the output that the session thread prints.
+    fn queue_for_printing(&mut self, line: &[u8]) {
         self.output.extend_from_slice(b"Server: ");
         self.output.extend_from_slice(line);
         self.output.push(b'\n');
@@ -157,8 +157,8 @@ impl Conversation {
     /// Counts acknowledgements of the oldest `count` messages in flight, all with the last
     /// prefix.
     fn record_acknowledged(&mut self, count: usize, now: Instant) {
-        self.counts.answers.acknowledged += count as u64;
-        self.counts.answers.by_prefix[self.last_prefix] += count as u64;
+        self.counts.replies.acknowledged += count as u64;
+        self.counts.replies.by_prefix[self.last_prefix] += count as u64;
         self.record_replies(count, now);
     }
 
@@ -169,7 +169,7 @@ impl Conversation {
             return;
         }
         // Both depend on the messages that are removed below.
-        let outage_ended = self.outage_ends_at(now);
+        let outage_length = self.outage_length(now);
         if !self.is_window_open() {
             self.window_open_since = now;
         }
@@ -179,17 +179,19 @@ impl Conversation {
         });
         self.replies_here += count as u64;
         self.reply_awaited_since = Some(now);
-        self.end_outage(outage_ended, now);
+        if let Some(length) = outage_length {
+            self.end_outage(length, now);
+        }
     }
 
     /// Reports an error of a single line, unless too many of its kind were reported. This is
     /// the error number `count` of its kind.
     pub(super) fn report(&mut self, count: u64, kind: &str, report: String) {
         if count <= MOST_REPORTED {
-            self.news.push((Level::Error, report));
+            self.news.push(News::error(report));
         } else if count == MOST_REPORTED + 1 {
             let news = format!("further {kind} are only counted");
-            self.news.push((Level::Error, news));
+            self.news.push(News::error(news));
         }
     }
 
@@ -197,6 +199,11 @@ impl Conversation {
         let limit = self.longest_reply();
         Loss::Violation(format!("a reply of more than {limit} bytes"))
     }
+}
+
+/// Whether a wrong reply is the message itself.
+fn is_plain_echo(line: &[u8], sent: &[u8]) -> bool {
+    wire::is_acknowledgement(line, "", sent)
 }
 
 /// A line that came while no message was in flight.
@@ -211,12 +218,60 @@ fn unexpected(line: &[u8]) -> Loss {
 fn difference(wanted: &[u8], got: &[u8]) -> String {
     let pairs = wanted.iter().zip(got);
     let same = pairs.take_while(|(wanted, got)| wanted == got).count();
+    let column = column(wanted, same);
     let wanted = Excerpt::around(wanted, same);
     let got = Excerpt::around(got, same);
-    let column = if wanted.is_cut() || got.is_cut() {
-        format!("from column {} on ", same + 1)
+    let from = if wanted.is_cut() || got.is_cut() {
+        format!("from column {column} on ")
     } else {
         String::new()
     };
-    format!("{column}expected \"{wanted}\", got \"{got}\"")
+    format!("{from}expected \"{wanted}\", got \"{got}\"")
+}
+
+/// Returns the column, counted in characters from 1, that holds the byte at this offset.
+/// Bytes that are not UTF-8 count as they are shown: each sequence as one character.
+fn column(text: &[u8], offset: usize) -> usize {
+    let mut column = 1;
+    let mut end = 0;
+    for chunk in text.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            end += character.len_utf8();
+            if end > offset {
+                return column;
+            }
+            column += 1;
+        }
+        if !chunk.invalid().is_empty() {
+            end += chunk.invalid().len();
+            if end > offset {
+                return column;
+            }
+            column += 1;
+        }
+    }
+    column
+}
+
+#[cfg(test)]
+mod tests {
+    use super::column;
+
+    #[test]
+    fn a_column_counts_characters_and_not_bytes() {
+        for (text, offset, expected) in [
+            (&b"abc"[..], 0, 1),
+            (b"abc", 2, 3),
+            // At the end of the text.
+            (b"abc", 3, 4),
+            (b"", 0, 1),
+            ("aéb".as_bytes(), 1, 2),
+            // In the middle of the \u{e9}.
+            ("aéb".as_bytes(), 2, 2),
+            ("aéb".as_bytes(), 3, 3),
+            (b"a\xffb", 2, 3),
+        ] {
+            assert_eq!(column(text, offset), expected, "{text:?}, {offset}");
+        }
+    }
 }

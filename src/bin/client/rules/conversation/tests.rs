@@ -61,7 +61,7 @@ impl Conversation {
     /// Sets every count. There is one prefix.
     pub(crate) fn set_counts(&mut self, counts: Counts) {
         self.counts = counts;
-        self.counts.answers.by_prefix = vec![0];
+        self.counts.replies.by_prefix = vec![0];
     }
 
     /// Takes the result of a read that began at `since`, and prints the replies.
@@ -89,6 +89,7 @@ impl Next {
     fn reason(self) -> String {
         match self {
             Next::GiveUp(why) => why,
+            Next::Done => panic!("nothing is lost"),
             Next::RetryIn(pause) => panic!("another attempt in {pause:?}"),
         }
     }
@@ -101,8 +102,8 @@ fn received(is_done: bool) -> Received {
 
 /// A server that could not be reached.
 fn unreachable(why: &str) -> Loss {
-    Loss::Unreachable {
+    Loss::Unreachable(Unreachable {
         why: why.to_string(),
         is_refused: false,
-    }
+    })
 }

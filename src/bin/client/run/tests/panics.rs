@@ -13,6 +13,7 @@ use tcp_chat::lines::Line;
 use crate::args::Args;
 use crate::figures::counts::{Counts, ReplyCounts};
 use crate::input;
+use crate::network::connect::Attempts;
 use crate::network::session;
 use crate::output::Output;
 use crate::reports::progress;
@@ -70,7 +71,8 @@ fn connect(without_reply: usize, shared: &Arc<Shared>) {
             }
         }
     });
-    let mut session = session::Session::new("127.0.0.1", address.port(), false, shared);
+    let mut session =
+        session::Session::new("127.0.0.1", address.port(), Attempts::Repeated, shared);
     start_thread("session", shared, move |shared| {
         shared.announce_end(session.run())
     })
@@ -97,6 +99,18 @@ fn a_panic_of_the_thread_that_connects_ends_the_run() {
 }
 
 #[test]
+fn a_panic_of_the_thread_that_looks_up_the_name_ends_the_run() {
+    assert_ends_by_panic("look-up", Counts::default(), |shared| {
+        let mut session = session::Session::new("localhost", 9, Attempts::Repeated, shared);
+        session.set_resolve(|_, _| panic!("no look-up"));
+        start_thread("session", shared, move |shared| {
+            shared.announce_end(session.run())
+        })
+        .unwrap();
+    });
+}
+
+#[test]
 fn a_panic_of_the_thread_that_writes_ends_the_run() {
     let counts = Counts {
         sent_again: u64::MAX,
@@ -107,12 +121,12 @@ fn a_panic_of_the_thread_that_writes_ends_the_run() {
 
 #[test]
 fn a_panic_of_the_thread_that_reads_replies_ends_the_run() {
-    let answers = ReplyCounts {
+    let replies = ReplyCounts {
         acknowledged: u64::MAX,
         ..ReplyCounts::default()
     };
     let counts = Counts {
-        answers,
+        replies,
         ..Counts::default()
     };
     assert_ends_by_panic("session", counts, |shared| connect(0, shared));
@@ -120,13 +134,13 @@ fn a_panic_of_the_thread_that_reads_replies_ends_the_run() {
 
 #[test]
 fn a_panic_of_the_thread_that_shows_progress_ends_the_run() {
-    let answers = ReplyCounts {
+    let replies = ReplyCounts {
         acknowledged: u64::MAX,
         rejected: 1,
         ..ReplyCounts::default()
     };
     let counts = Counts {
-        answers,
+        replies,
         ..Counts::default()
     };
     assert_ends_by_panic("progress", counts, |shared| {

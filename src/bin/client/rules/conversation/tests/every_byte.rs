@@ -253,6 +253,7 @@ fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome
             continue;
         };
         match conversation.record_loss(&end, now) {
+            Next::Done => {}
             Next::RetryIn(pause) => now += pause,
             Next::GiveUp(why) => {
                 missing = CAUSES.into_iter().find(|cause| why.contains(cause));
@@ -263,13 +264,13 @@ fn run(settings: Settings, input: &[u8], damage: Damage, part: usize) -> Outcome
     }
     assert_eq!(missing.is_none(), conversation.is_done());
     let counts = &conversation.counts;
-    let failed = counts.answers.rejected + counts.answers.wrong > 0;
+    let failed = counts.replies.rejected + counts.replies.wrong > 0;
     assert_eq!(conversation.verdict().is_err(), failed);
     Outcome {
         printed: String::from_utf8(printed).unwrap(),
-        acknowledged: counts.answers.acknowledged,
-        rejected: counts.answers.rejected,
-        wrong: counts.answers.wrong,
+        acknowledged: counts.replies.acknowledged,
+        rejected: counts.replies.rejected,
+        wrong: counts.replies.wrong,
         missing,
     }
 }

@@ -21,7 +21,7 @@ struct Covered {
 }
 
 #[test]
-fn in_every_order_of_events_each_answer_is_printed_once_and_success_means_all_acknowledged() {
+fn in_every_order_of_events_each_reply_is_printed_once() {
     let hour = 3600 * SECOND;
     let zero = Duration::ZERO;
     // window, retry_for, half_close, most_lost, reconnect_every
@@ -101,7 +101,7 @@ fn end_of(event: Event, world: &World) -> Option<&'static str> {
         None if matches!(event, Event::FailToConnect | Event::GiveUp) => Some("unreachable"),
         None => None,
         Some(Loss::Unreachable { .. }) => Some("not of a connection"),
-        Some(Loss::Refused(_)) => Some("refused"),
+        Some(Loss::NotServed(_)) => Some("refused"),
         Some(Loss::Ended) => Some("closed"),
         Some(Loss::Broken(_)) => Some("broken"),
         Some(Loss::Violation(_)) => Some("violation"),
@@ -126,11 +126,11 @@ impl World {
         let model = &self.model;
         let counts = &conversation.counts;
         assert_eq!(self.printed, model.printed);
-        assert_eq!(counts.answers.acknowledged, model.acknowledged());
+        assert_eq!(counts.replies.acknowledged, model.acknowledged());
         let by_prefix = [Answer::Acknowledged, Answer::Echoed].map(|had| model.count(had));
-        assert_eq!(counts.answers.by_prefix, by_prefix);
-        assert_eq!(counts.answers.rejected, model.count(Answer::Rejected));
-        assert_eq!(counts.answers.wrong, model.count(Answer::Wrong));
+        assert_eq!(counts.replies.by_prefix, by_prefix);
+        assert_eq!(counts.replies.rejected, model.count(Answer::Rejected));
+        assert_eq!(counts.replies.wrong, model.count(Answer::Wrong));
         assert_eq!(counts.too_long, model.too_long);
         assert_eq!(counts.sent_again, model.sent_again);
         assert_eq!(counts.outages, model.outages);
@@ -162,16 +162,16 @@ impl World {
         }
 
         let warnings = |text: &str| {
-            let is_it = |news: &&News| news.0 == Level::Warn && news.1.contains(text);
+            let is_it = |news: &&News| news.level == Level::Warn && news.line.contains(text);
             self.news.iter().filter(is_it).count() as u64
         };
         let began = model.outages + u64::from(model.is_outage);
         assert_eq!(warnings("; trying again for up to 3600 s"), began);
         assert_eq!(warnings("connected to server again after "), model.outages);
-        let errors = self.news.iter().filter(|news| news.0 == Level::Error);
+        let errors = self.news.iter().filter(|news| news.level == Level::Error);
         assert_eq!(
             errors.count() as u64,
-            counts.too_long + counts.answers.rejected + counts.answers.wrong
+            counts.too_long + counts.replies.rejected + counts.replies.wrong
         );
 
         self.check_end();
@@ -190,14 +190,14 @@ impl World {
         let model = &self.model;
         for is_printing in [false, true] {
             let mut conversation = self.conversation.clone();
-            conversation.printing.is_under_way = is_printing;
+            conversation.printing.has_unprinted = is_printing;
             let printed = if is_printing {
-                conversation.printing.answers_before.total()
+                conversation.printing.replies_before.total()
             } else {
                 model.answers.len() as u64
             };
             let end = conversation.conclude(self.now);
-            assert_eq!(end.counts.answers.total(), printed);
+            assert_eq!(end.counts.replies.total(), printed);
             let messages = model.messages.len() as u64;
             assert_eq!(end.unacknowledged, messages - printed);
             assert_eq!(end.never_sent, messages - model.ever_sent as u64);

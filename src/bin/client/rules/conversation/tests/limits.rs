@@ -50,9 +50,9 @@ fn acknowledgement(text: &str) -> String {
 /// Takes the news, and returns the errors among them.
 fn take_errors(conversation: &mut Conversation) -> Vec<String> {
     let mut errors = Vec::new();
-    for (level, line) in conversation.take_news() {
-        if level == Level::Error {
-            errors.push(line);
+    for news in conversation.take_news() {
+        if news.level == Level::Error {
+            errors.push(news.line);
         }
     }
     errors
@@ -85,7 +85,7 @@ fn the_window_is_open_for_its_size_in_messages_and_for_half_a_mebibyte() {
 }
 
 #[test]
-fn a_full_window_is_open_since_the_first_reply() {
+fn a_reply_reopens_a_full_window() {
     let settings = Settings {
         window: 3,
         ..settings()
@@ -107,7 +107,7 @@ fn a_full_window_is_open_since_the_first_reply() {
 }
 
 #[test]
-fn what_was_read_and_not_sent_does_not_count_as_sent_on_a_lost_connection() {
+fn queued_lines_do_not_count_as_sent_on_a_lost_connection() {
     let (mut conversation, now) = in_flight(without_retry(), &["one", "two"]);
     conversation.enqueue(Line::Whole(b"three"), now);
     conversation.record_disconnect();
@@ -145,7 +145,7 @@ fn no_reply_is_missed_until_the_whole_timeout_has_passed() {
 }
 
 #[test]
-fn a_connection_that_is_not_used_ends_an_outage_when_it_has_stayed_for_a_second() {
+fn an_unused_connection_ends_an_outage_after_a_second() {
     let (mut conversation, now) = connected(settings());
     assert!(conversation.record_loss(&Loss::Ended, now).is_retry());
     let back = now + 3 * SECOND;
@@ -158,11 +158,11 @@ fn a_connection_that_is_not_used_ends_an_outage_when_it_has_stayed_for_a_second(
     assert_eq!(outage(&mut conversation, last), None);
     let news = conversation.take_news();
     let back = "connected to server again after 3.000 s; 0 lines sent again";
-    assert_eq!(news.last().unwrap(), &(Level::Warn, back.to_string()));
+    assert_eq!(news.last().unwrap(), &News::warn(back.to_string()));
 }
 
 #[test]
-fn a_connection_in_an_outage_has_no_longer_for_its_first_reply_than_is_left() {
+fn in_an_outage_the_first_reply_must_come_within_retry_for() {
     let (mut conversation, now) = in_flight(
         Settings {
             retry_for: 12 * SECOND,
@@ -218,7 +218,7 @@ fn an_outage_begins_with_the_first_reply_that_is_missed() {
              closed by the server (2 sent, 1 answered); trying again for up to 3600 s",
             "connected to server again after 4.000 s; 1 line sent again",
         ]
-        .map(|line| (Level::Warn, line.to_string()))
+        .map(|line| News::warn(line.to_string()))
     );
 }
 
@@ -235,7 +235,8 @@ fn an_outage_at_the_start_begins_with_the_first_attempt() {
         Next::RetryIn(3 * SECOND / 16)
     );
     assert_eq!(outage(&mut conversation, later), Some(3 * SECOND));
-    let outage = conversation.close_outage(later, later).unwrap();
+    let length = conversation.outage_length(later).unwrap();
+    let outage = conversation.close_outage(length, later).unwrap();
     assert_eq!((outage.began, outage.length), (now, 3 * SECOND));
 }
 
@@ -301,7 +302,7 @@ fn a_reply_time_counts_from_when_the_line_was_due() {
 }
 
 #[test]
-fn ten_errors_of_a_kind_are_logged_and_then_that_there_are_more() {
+fn ten_errors_of_a_kind_are_logged_and_further_ones_only_counted() {
     let (mut conversation, now) = connected(settings());
     for _ in 0..14 {
         conversation.enqueue(Line::TooLong, now);
@@ -393,7 +394,7 @@ fn without_retries_the_end_says_what_is_missing() {
             Loss::Ended,
             "connection to server lost before anything was sent: closed by the server",
         ),
-        (&[], 0, Loss::Refused("full".to_string()), "server: full"),
+        (&[], 0, Loss::NotServed("full".to_string()), "server: full"),
         (
             &[],
             0,
@@ -415,8 +416,66 @@ fn without_retries_the_end_says_what_is_missing() {
     }
 }
 
+/// Lines that were sent over an earlier connection have no reply, though nothing is in flight.
 #[test]
-fn a_reply_of_more_than_the_longest_is_no_reply_before_its_end_and_after_it() {
+fn a_connection_lost_with_nothing_in_flight_does_not_hide_unacknowledged_lines() {
+    let cause = |conversation: &mut Conversation, now| {
+        assert!(conversation.record_loss(&Loss::Ended, now).is_retry());
+        let outage = conversation.outage.take().unwrap();
+        outage.cause
+    };
+    // Nothing was acknowledged, and then: one line was.
+    for answered in [0, 1] {
+        let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
+        for line in &["one", "two"][..answered] {
+            let received = read(&mut conversation, &acknowledgement(line), now);
+            assert_eq!(received, Ok(More));
+        }
+        cause(&mut conversation, now);
+        conversation.record_connect(now);
+        let missing = 2 - answered;
+        assert_eq!(
+            cause(&mut conversation, now),
+            format!(
+                "connection to server lost with nothing in flight ({missing} unacknowledged): \
+                 closed by the server"
+            )
+        );
+    }
+    // A line that is queued and was never sent.
+    let (mut conversation, now) = in_flight(settings(), &["one"]);
+    let received = read(&mut conversation, &acknowledgement("one"), now);
+    assert_eq!(received, Ok(More));
+    conversation.enqueue(Line::Whole(b"two"), now);
+    assert_eq!(
+        cause(&mut conversation, now),
+        "connection to server lost with nothing in flight (1 unacknowledged): \
+         closed by the server"
+    );
+    let (mut conversation, now) = connected(settings());
+    conversation.enqueue(Line::Whole(b"one"), now);
+    assert_eq!(
+        cause(&mut conversation, now),
+        "connection to server lost before anything was sent: closed by the server"
+    );
+}
+
+#[test]
+fn the_column_of_a_difference_counts_characters() {
+    let text = "\u{e9}".repeat(100);
+    let (mut conversation, now) = in_flight(settings(), &[&(text.clone() + "x")]);
+    let wrong = acknowledgement(&(text + "y"));
+    assert_eq!(read(&mut conversation, &wrong, now), Ok(More));
+    let errors = take_errors(&mut conversation);
+    // The prefix has 30 characters.
+    assert!(
+        errors[0].starts_with("line 1: wrong reply: from column 131 on expected "),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn a_reply_over_the_limit_is_a_violation_with_and_without_its_end() {
     for end in ["", "\n"] {
         let (mut conversation, now) = in_flight(settings(), &["one"]);
         let bytes = "x".repeat(MAX_REPLY + 1) + end;
@@ -434,11 +493,11 @@ fn a_reply_of_more_than_the_longest_is_no_reply_before_its_end_and_after_it() {
 }
 
 #[test]
-fn a_notice_is_the_end_though_it_comes_with_replies() {
+fn a_notice_after_replies_ends_the_connection() {
     let refused = "Server refused your connection: full";
     let closed = "Server closed your connection: idle";
     for (notice, end) in [
-        (refused, Loss::Refused(refused.to_string())),
+        (refused, Loss::NotServed(refused.to_string())),
         (closed, Loss::Broken(closed.to_string())),
     ] {
         let (mut conversation, now) = in_flight(settings(), &["one", "two"]);
@@ -461,10 +520,10 @@ fn replies_that_could_not_be_printed_do_not_count() {
     for (is_printing, acknowledged, unacknowledged, waiting) in
         [(false, 3, 0, None), (true, 1, 2, Some(3 * SECOND))]
     {
-        conversation.printing.is_under_way = is_printing;
+        conversation.printing.has_unprinted = is_printing;
         let end = conversation.conclude(at(3));
         assert_eq!(
-            (end.counts.answers.acknowledged, end.unacknowledged),
+            (end.counts.replies.acknowledged, end.unacknowledged),
             (acknowledged, unacknowledged)
         );
         assert_eq!(end.waiting, waiting);
@@ -477,16 +536,16 @@ fn replies_that_could_not_be_printed_do_not_count() {
         read(&mut conversation, &acknowledgement("one"), now),
         Ok(More)
     );
-    conversation.printing.is_under_way = true;
+    conversation.printing.has_unprinted = true;
     let end = conversation.conclude(now);
-    assert_eq!((end.counts.answers.total(), end.unacknowledged), (0, 1));
+    assert_eq!((end.counts.replies.total(), end.unacknowledged), (0, 1));
     assert_eq!(end.counts.reply_times.figures(), None);
 }
 
 /// The client prints replies, and its output is not read for five seconds. In that time the
 /// server is away for a moment.
 #[test]
-fn the_time_that_the_output_took_of_an_outage_is_the_clients_own() {
+fn a_blocked_output_in_an_outage_is_own_delay() {
     const TICK: Duration = Duration::from_millis(10);
     let (mut conversation, began) = in_flight(settings(), &["one", "two"]);
     let at = |millis| began + Duration::from_millis(millis);
@@ -556,7 +615,7 @@ fn a_silent_server_is_no_delay_of_the_client() {
 
 /// Replies and a notice come together. While the replies are printed, ticks come.
 #[test]
-fn ticks_that_wait_when_a_connection_is_lost_do_not_hold_up_those_of_the_outage() {
+fn ticks_before_a_lost_connection_do_not_delay_those_of_the_outage() {
     let (mut conversation, began) = in_flight(settings(), &["one", "two"]);
     let at = |millis: u64| began + Duration::from_millis(millis);
     let measure = |conversation: &mut Conversation, from: u64, to: u64| {
@@ -594,7 +653,7 @@ fn ticks_that_wait_when_a_connection_is_lost_do_not_hold_up_those_of_the_outage(
 
 /// Standard error takes nothing for a while, and a line is logged.
 #[test]
-fn the_time_that_logging_takes_is_the_clients_own() {
+fn blocked_logging_is_own_delay() {
     for in_flight in [false, true] {
         let (mut conversation, began) = connected(settings());
         let at = |millis: u64| began + Duration::from_millis(millis);

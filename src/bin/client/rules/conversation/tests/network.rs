@@ -102,6 +102,7 @@ impl Network {
             let next = self.conversation.record_loss(&end, self.now);
             self.news.extend(self.conversation.take_news());
             match next {
+                Next::Done => {}
                 Next::RetryIn(pause) => self.now += pause,
                 Next::GiveUp(why) => return Err(why),
             }

@@ -139,18 +139,18 @@ fn assert_outages(network: &Network) {
         );
         assert_eq!(
             news.next(),
-            Some(&(
-                Level::Warn,
-                format!("{}; trying again for up to 3600 s", outage.cause)
-            ))
+            Some(&News::warn(format!(
+                "{}; trying again for up to 3600 s",
+                outage.cause
+            )))
         );
-        assert_eq!(news.next(), Some(&(Level::Warn, back)));
+        assert_eq!(news.next(), Some(&News::warn(back)));
     }
     assert_eq!(news.next(), None);
 }
 
 #[test]
-fn an_outage_is_reported_as_long_as_it_was_where_each_connection_is_for_a_few_lines() {
+fn outages_are_reported_as_long_as_they_were_with_reconnects() {
     let mut simulated = Simulated::default();
     let mut random = Random::default();
     for run in 0..60 {
@@ -181,8 +181,8 @@ fn an_outage_is_reported_as_long_as_it_was_where_each_connection_is_for_a_few_li
         let counts = &network.conversation.counts;
         assert_eq!(counts.outages as usize, network.absences.len());
         assert_eq!(counts.connections, network.connections);
-        assert!(counts.connections >= counts.answers.total().div_ceil(every));
-        let most = counts.answers.total().div_ceil(every) + network.losses.len() as u64;
+        assert!(counts.connections >= counts.replies.total().div_ceil(every));
+        let most = counts.replies.total().div_ceil(every) + network.losses.len() as u64;
         assert!(counts.connections <= most + 1, "run {run}");
         for (outage, absence) in network
             .conversation
@@ -212,7 +212,7 @@ fn an_outage_is_reported_as_long_as_it_was_where_each_connection_is_for_a_few_li
 }
 
 #[test]
-fn it_gives_up_when_the_time_for_it_has_passed_and_not_before() {
+fn it_gives_up_exactly_at_retry_for() {
     let mut simulated = Simulated::default();
     let mut random = Random::default();
     for run in 0..400 {
@@ -260,7 +260,7 @@ fn it_gives_up_when_the_time_for_it_has_passed_and_not_before() {
 }
 
 #[test]
-fn a_server_that_is_back_shortly_before_it_would_give_up_is_found() {
+fn a_server_that_is_back_shortly_before_retry_for_is_found() {
     let mut random = Random::default();
     for run in 0..200 {
         let retry_for = random.time(SECOND / 5, 1800 * SECOND);

@@ -140,7 +140,7 @@ impl World {
             Event::SendTooLongReply => self.read_bad(&vec![b'x'; LONGEST_REPLY + 1]),
             Event::Refuse => {
                 let line = "Server refused your connection: full";
-                let expected = self.unless_done(Loss::Refused(line.to_string()));
+                let expected = self.unless_done(Loss::NotServed(line.to_string()));
                 self.read(format!("{line}\n").as_bytes(), expected);
             }
             Event::Close => {
@@ -231,7 +231,8 @@ impl World {
                 || self.model.is_no_line_echo()
                 || self.is_waited_out);
         let next = self.conversation.record_loss(end, self.now);
-        assert_eq!(!next.is_retry(), is_final, "{end:?}: {next:?}");
+        assert_eq!(next == Next::Done, is_done, "{end:?}: {next:?}");
+        assert_eq!(next.is_retry(), !is_final && !is_done, "{end:?}: {next:?}");
         self.model.is_outage |= !is_final && !is_done;
         self.model.is_resting = false;
         if is_done {

@@ -97,7 +97,9 @@
 //!
 //! - After a notice. To lose no reply or notice, it first half-closes, then reads and
 //!   discards what the client still sends, for at most 1 s. A client that reads to the end
-//!   of the stream in that time gets everything.
+//!   of the stream in that time gets everything. If the client has sent bytes, but never an
+//!   LF, the notice after a deadline ends in `(end each message with LF, or start the server
+//!   with --framing raw)`.
 //! - Silently, if the client does not read its replies in time (by default 30 s). A client
 //!   that does not read would not read a notice either.
 //!

@@ -64,8 +64,8 @@ pub use signalled_client::{
     SignalledClient, assert_conclusion, ending_signals, fill_pipe, full_pipe,
 };
 pub use sockets::{
-    accept, accept_unless, acknowledgement, ask, ask_line, connect, exchange, peek, printed,
-    read_line, read_once, read_rest, uninterrupted,
+    LF_HINT, accept, accept_unless, acknowledgement, ask, ask_line, connect, exchange, peek,
+    printed, read_line, read_once, read_rest, uninterrupted,
 };
 pub use terminal::{PROMPT, at_terminal, client_at_terminal};
 use test_threads::restart_with_more_test_threads;

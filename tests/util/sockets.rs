@@ -140,6 +140,9 @@ pub fn read_rest(mut stream: TcpStream) -> String {
     text
 }
 
+/// The end of the reason in a notice to a client that has sent bytes, but never an LF.
+pub const LF_HINT: &str = " (end each message with LF, or start the server with --framing raw)";
+
 /// Returns the acknowledgement of this text, with its LF.
 pub fn acknowledgement(text: &str) -> String {
     format!("Server received your message: {text}\n")

@@ -70,6 +70,9 @@ const LAST_BYTES: usize = 1 << 20;
 /// The reason in the notice to clients that a shutdown closes.
 const SHUTTING_DOWN: &str = "the server is stopping";
 
+/// The end of the reason for a client that has sent bytes, but never an LF.
+const HINT: &str = " (end each message with LF, or start the server with --framing raw)";
+
 /// What all clients have in common, as the command line says it.
 #[derive(Clone, clap::Args)]
 pub(crate) struct Settings {
@@ -170,6 +173,7 @@ pub(crate) fn serve(mut client: Client, settings: Settings, drain: &Drain) {
         end = connection.reply_to_last_messages();
     }
     connection.log_end(&end);
+    let ends_no_line = connection.ends_no_line();
     drop(connection);
 
     // Before the notice and the end of the stream: a client that sees either and connects
@@ -177,7 +181,10 @@ pub(crate) fn serve(mut client: Client, settings: Settings, drain: &Drain) {
     client.slot = None;
     match end {
         Ok(End::Overdue(deadline)) => {
-            let why = deadline.to_string();
+            let mut why = deadline.to_string();
+            if ends_no_line {
+                why += HINT;
+            }
             let notice = framing.notice(ServerLine::Closed(why.as_bytes()));
             drain.close(peer, client.stream, notice);
         }
@@ -376,23 +383,17 @@ impl<'a> Connection<'a> {
             Ok(End::Shutdown) => format!(": {SHUTTING_DOWN}"),
             Err(error) => format!(": {error}"),
         };
-        log::info!(
-            "{peer} disconnected after {messages}{why}{}",
-            self.hint(end)
-        );
+        // After a deadline, the hint is in the notice, where the client's user sees it.
+        let hint = match end {
+            Err(_) if self.ends_no_line() => HINT,
+            _ => "",
+        };
+        log::info!("{peer} disconnected after {messages}{why}{hint}");
     }
 
-    /// Returns the end of the log line about the connection: a hint, if the client has sent
-    /// text but no LF. To forget the LF is a tutorial's first bug.
-    fn hint(&self, end: &io::Result<End>) -> &'static str {
-        if self.settings.framing == Framing::Raw || matches!(end, Ok(End::Shutdown)) {
-            return "";
-        }
-        if self.messages == 0 && self.lines.is_inside_line() {
-            " (a client that ends no line needs --framing raw)"
-        } else {
-            ""
-        }
+    /// Whether the client has sent bytes, but never an LF: a tutorial's first bug.
+    fn ends_no_line(&self) -> bool {
+        self.settings.framing == Framing::Lines && self.messages == 0 && self.lines.is_inside_line()
     }
 
     fn has_stopped_processing(&self) -> bool {

@@ -5,8 +5,9 @@ use std::io::Write;
 use std::thread;
 
 use crate::util::{
-    Running, Server, acknowledgement, announced_address, ask_line, connect, exchange,
-    may_start_threads, peek, printed, read_line, read_once, run, server, strace, temporary_file,
+    LF_HINT, Running, Server, acknowledgement, announced_address, ask_line, connect, exchange,
+    installed, may_start_threads, os_error, peek, printed, read_line, read_once, read_rest, run,
+    server, strace, temporary_file,
 };
 
 #[test]
@@ -172,25 +173,54 @@ fn each_log_line_is_one_event_without_control_characters() {
 }
 
 #[test]
-fn the_log_suggests_raw_framing_to_a_client_without_line_ends() {
-    let server = Server::start(&["--timeout", "0.2"]);
-    let silent = server.connect();
-    silent.shutdown(std::net::Shutdown::Write).unwrap();
-    let some = server.connect();
-    (&some).write_all(b"hello\nbegun").unwrap();
-    let none = server.connect();
-    (&none).write_all(b"hello").unwrap();
-    let why = "a line was not ended within 0.2 s";
-    for (stream, end) in [
-        (silent, "0 messages\n".to_string()),
-        (some, format!("1 message: {why}\n")),
-        (
-            none,
-            format!("0 messages: {why} (a client that ends no line needs --framing raw)\n"),
-        ),
+fn a_client_that_never_ends_a_line_gets_a_hint_in_its_notice() {
+    let server = Server::start(&["--timeout", "0.2", "--idle-timeout", "2"]);
+    let late = "a line was not ended within 0.2 s";
+    for (sent, messages, hint) in [
+        ("hello", "0 messages", LF_HINT),
+        ("hello\nbegun", "1 message", ""),
+        ("\nbegun", "1 message", ""),
     ] {
+        let stream = server.connect();
+        (&stream).write_all(sent.as_bytes()).unwrap();
         let address = stream.local_addr().unwrap();
-        server.log_with(&format!("{address} disconnected after {end}"));
+        let notice = format!("Server closed your connection: {late}{hint}\n");
+        let came = read_rest(stream);
+        println!("sent {sent:?}, and got {came:?}");
+        assert!(came.ends_with(&notice), "{came:?}");
+        // Who has the notice needs no hint in the log.
+        let end = format!("{address} disconnected after {messages}: {late}\n");
+        server.log_with(&end);
+    }
+}
+
+#[test]
+fn the_log_has_the_hint_for_a_client_that_gets_no_notice() {
+    let server = Server::start(&[]);
+    // Only a client that asks for it resets a connection without an unread reply, and std
+    // cannot ask.
+    let script = "import socket, struct, sys\n\
+        client = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
+        client.sendall(sys.argv[3].encode())\n\
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))\n\
+        client.close()\n";
+    let (ip, port) = (
+        server.address.ip().to_string(),
+        server.address.port().to_string(),
+    );
+    for (sent, messages, hint) in [
+        ("hello", "0 messages", LF_HINT),
+        ("hello\nbegun", "1 message", ""),
+        ("", "0 messages", ""),
+    ] {
+        let Some(mut python) = installed("python3") else {
+            return;
+        };
+        run(python.args(["-c", script, &ip, &port, sent]), "").assert(0, "", "");
+        let log = server.log_with(&format!("disconnected after {messages}: {}", os_error(104)));
+        let line = log.lines().last().unwrap();
+        println!("sent {sent:?} and a reset: {line}");
+        assert!(line.ends_with(&(os_error(104) + hint)), "{log}");
     }
 }
 

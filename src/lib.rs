@@ -82,6 +82,17 @@
 //! cargo test --test it replies_do_not_depend_on_how_the_bytes_are_split
 //! ```
 //!
+//! ## An empty line
+//!
+//! Somebody presses Enter without a text, and the naive client hangs forever. It sends
+//! nothing, because it leaves the end of line out, and then waits for a reply. Or a server
+//! takes an empty line for the end of the conversation. With framing, an empty line is a
+//! message of no bytes, and has a reply like any other.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture an_empty_line_hangs_the_client
+//! ```
+//!
 //! ## A character can be cut
 //!
 //! `from_utf8` fails on text that is fine, or `from_utf8_lossy` puts a `�` into
@@ -183,6 +194,18 @@
 //! cargo test --test it a_refusal_arrives_although_the_client_sent_a_mebibyte
 //! ```
 //!
+//! ## A dead thread keeps its connection open
+//!
+//! A client waits forever for a reply, and the server's log ends in a traceback. An
+//! exception has ended the client's thread, but something else still holds the socket: here a
+//! list of all clients. In Rust, the thread's own stream is closed when it unwinds. The
+//! real server rejects what is no text ([`server/connection.rs`]). If a client's thread
+//! panics all the same, it frees the slot and closes the stream ([`accept.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_dead_thread_keeps_its_connection_open
+//! ```
+//!
 //! ## Silence is not an end
 //!
 //! A machine loses its power, a cable is pulled, a firewall forgets a connection:
@@ -253,6 +276,17 @@
 //! ```text
 //! cargo test --test tutorial -- --nocapture nagle_waits_for_a_delayed_acknowledgement
 //! cargo test --test it a_message_does_not_wait_for_the_tcp_ack_of_the_last_one
+//! ```
+//!
+//! ## One client holds up all others
+//!
+//! Nobody is served while the first client says nothing. A server that accepts, serves, and
+//! only then accepts again serves one client at a time. The others can connect, because the
+//! kernel does that, and then wait. A thread for each client is the simplest repair
+//! ([`accept.rs`]).
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture one_client_holds_up_all_others
 //! ```
 //!
 //! ## Slowloris: a client that drips
@@ -353,6 +387,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture the_queue_of_new_connections_overflows
+//! cargo test --test tutorial -- --nocapture a_queue_of_five_is_soon_full
 //! cargo test --test it a_thousand_simultaneous_connects_wait_in_the_queue
 //! ```
 //!
@@ -439,6 +474,17 @@
 //! cargo test --test it a_shutdown_at_full_speed_logs_exactly_what_has_a_reply
 //! ```
 //!
+//! ## Address already in use
+//!
+//! The server is restarted, and cannot listen: `Address already in use`. Its side of a
+//! connection had closed first, so the system keeps that pair of addresses for a minute
+//! (*TIME-WAIT*), and with it the port. SO_REUSEADDR says that this is fine. On Unix, std
+//! of Rust sets it for each listener, and Python's `socket` does not.
+//!
+//! ```text
+//! cargo test --test tutorial -- --nocapture a_restart_finds_the_address_in_use
+//! ```
+//!
 //! ## A reply that is cut looks whole
 //!
 //! The stream ends in the middle of `Server received your message: 1000`, and
@@ -510,6 +556,50 @@
 //! ```text
 //! cargo test --test tutorial -- --nocapture escapes_and_forged_lines_reach_the_log
 //! cargo test --test it each_log_line_is_one_event_without_control_characters
+//! ```
+//!
+//! # Your own server
+//!
+//! What is wrong with *your* server? Let the cases of this book judge it, in any language:
+//!
+//! ```text
+//! YOURS="python3 my_server.py" cargo test --test tutorial yours
+//! YOURS=127.0.0.1:12345 cargo test --test tutorial yours
+//! ```
+//!
+//! The first form runs the command with `IP:PORT` as its last argument, anew for each case.
+//! It is ready as soon as it listens. The second form judges a server that runs already, and
+//! leaves out the cases that pause or kill it, or look at its process.
+//!
+//! There is one line for each case: a verdict, what was done, and what came of it.
+//!
+//! - `holds`, `BREAKS`: what every client expects, and no harm to others or to the machine
+//! - `choice`: you may do so or otherwise
+//! - `kept`, `not kept`: promises that ordinary servers do not make
+//! - `figure`: a number of this run, which is not judged
+//! - `not judged`: the case presupposes something that your server lacks, such as lines
+//! - `left out`: the case needs the server's command, or a program that this machine lacks
+//!
+//! The end of the output names the entry of this book for each case that breaks. No verdict
+//! depends on speed. Try it first on `tests/tutorial/naive.py`, the tutorial's server in
+//! Python.
+//!
+//! ```text
+//! YOURS="python3 tests/tutorial/naive.py" cargo test --test tutorial yours
+//! cargo test --test tutorial -- --nocapture the_judge_finds_in_known_servers_what_the_book_says
+//! ```
+//!
+//! # Your own client
+//!
+//! What does *your* client do when its server misbehaves? `tests/tutorial/bad_server.rs` is
+//! a server that does so in eleven ways. There is no verdict: start a mode, connect your
+//! client, and watch.
+//!
+//! ```text
+//! rustc --edition 2024 -o /tmp/bad_server tests/tutorial/bad_server.rs
+//! /tmp/bad_server
+//! /tmp/bad_server cut 127.0.0.1:12345
+//! cargo test --test tutorial -- --nocapture the_client_says_what_is_wrong_with_each_bad_server
 //! ```
 //!
 //! # What each promise costs, and a way through the source

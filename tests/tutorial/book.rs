@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::cases::CASES;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The names of the tests in a folder and below.
@@ -61,7 +63,7 @@ fn the_book_names_each_tutorial_test_and_nothing_that_is_missing() {
     }
     for test in of_the_tutorial
         .iter()
-        .filter(|test| !test.starts_with("the_book_"))
+        .filter(|test| !test.starts_with("the_book_") && *test != "yours")
     {
         let command = format!("--test tutorial -- --nocapture {test}");
         assert!(commands.contains(&&*command), "{command}");
@@ -112,4 +114,15 @@ fn the_book_counts_the_lines_of_each_promise_to_a_quarter() {
         promises += 1;
     }
     assert!(promises > 10);
+}
+
+#[test]
+fn the_book_has_the_entry_of_each_case_of_the_judge() {
+    let book = fs::read_to_string(Path::new(ROOT).join("src/lib.rs")).unwrap();
+    for case in CASES {
+        let is_entry = |line: &str| {
+            line.trim_start_matches("//! ").trim_start_matches('#') == format!(" {}", case.entry)
+        };
+        assert!(book.lines().any(is_entry), "{}: {}", case.name, case.entry);
+    }
 }

@@ -30,13 +30,24 @@ mod util;
 // The naive programs, and how to start them.
 mod programs;
 
+// A server that a case is tried on.
+mod subject;
+
+// The judge of the reader's own server, and its cases.
+mod cases;
+mod judge;
+
 // What the book names is there.
 mod book;
 
+// The client against servers that misbehave.
+mod bad_servers;
+
 // One module for each chapter of the book.
-mod connections;
+mod closing;
+mod deployment;
 mod framing;
-mod machine;
-mod nothing_is_lost;
-mod places;
-mod time;
+mod limits;
+mod measuring;
+mod peers;
+mod restarts;

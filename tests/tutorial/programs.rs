@@ -3,12 +3,14 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use crate::util::{Server, command, eventually, run, spawn, temporary_file, unique_ip};
+use crate::judge::Target;
+use crate::subject::Subject;
+use crate::util::{Server, command, eventually, installed, run, spawn, temporary_file, unique_ip};
 
 /// A program whose source is beside this file, compiled unless that was done already.
 fn compiled(name: &str) -> Command {
@@ -38,13 +40,39 @@ pub fn naive() -> Command {
 }
 
 /// The naive server on a free port.
-pub fn naive_server() -> Server {
-    serve(&mut naive())
+pub fn naive_server() -> Subject {
+    serve(&mut naive()).into()
+}
+
+/// The repaired server, which lacks an address yet.
+pub fn repaired() -> Command {
+    compiled("repaired")
 }
 
 /// The naive server after the repairs that come to mind first.
-pub fn repaired_server() -> Server {
-    serve(&mut compiled("repaired"))
+pub fn repaired_server() -> Subject {
+    serve(&mut repaired()).into()
+}
+
+/// The server that misbehaves in this way, which lacks an address yet.
+pub fn bad_server(mode: &str) -> Command {
+    let mut server = compiled("bad_server");
+    server.arg(mode);
+    server
+}
+
+/// The server of this crate.
+pub fn real_server(args: &[&str]) -> Subject {
+    Server::start(args).into()
+}
+
+/// The tutorial's program in Python, which fails in some ways that std of Rust prevents.
+/// `None` if there is no Python.
+#[track_caller]
+pub fn naive_server_in_python() -> Option<Target> {
+    installed("python3")?;
+    let path = format!("{}/tests/tutorial/naive.py", env!("CARGO_MANIFEST_DIR"));
+    Some(Target::Command(format!("python3 {path}")))
 }
 
 /// Runs a command that becomes a server once it is told an address. All that it
@@ -74,19 +102,6 @@ pub fn naive_client(address: SocketAddr) -> Command {
     client
 }
 
-/// Sends these pieces while the server stands still, so that all are there when it
-/// reads. Half-closes, and returns what comes back.
-pub fn send_at_once(server: &Server, pieces: &[&[u8]]) -> String {
-    server.pause();
-    let mut stream = server.connect();
-    for piece in pieces {
-        stream.write_all(piece).unwrap();
-    }
-    stream.shutdown(Shutdown::Write).unwrap();
-    server.resume();
-    read_to_end(stream)
-}
-
 /// All that comes, and the error that it ends with, if there is one.
 pub fn read_to_end(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
@@ -109,12 +124,13 @@ pub fn write_until_error(mut stream: &TcpStream, bytes: &[u8]) -> io::Error {
 
 /// Shows what went into a program and what came out.
 pub fn show(program: &str, sent: impl AsRef<[u8]>, came: impl AsRef<[u8]>) {
-    println!("{program} <- {}", shown(sent.as_ref()));
-    println!("{program} -> {}", shown(came.as_ref()));
+    println!("{program} <- {}", shown(sent));
+    println!("{program} -> {}", shown(came));
 }
 
 /// A text in quotes, without the middle of a long one.
-fn shown(bytes: &[u8]) -> String {
+pub fn shown(text: impl AsRef<[u8]>) -> String {
+    let bytes = text.as_ref();
     let text = format!("{:?}", String::from_utf8_lossy(bytes));
     let length = text.chars().count();
     if length <= 200 {

@@ -1,54 +1,77 @@
-//! How a connection begins and ends.
+//! How a connection ends, and silence.
 
 use std::io::Write;
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::Command;
+use std::net::{Shutdown, TcpListener};
 
 use tcp_chat::system;
 
 use crate::programs::{
-    naive_client, naive_server, read_to_end, send_at_once, show, show_log, write_until_error,
+    naive_client, naive_server, naive_server_in_python, read_to_end, real_server, show, show_log,
+    write_until_error,
 };
+use crate::subject::{Came, End, Subject, contains};
 use crate::util::{
-    Running, Server, accept, acknowledgement, ask_line, await_refusal, client, command, connect,
-    installed, os_error, peek, peer, printed, read_once, run, skip, unique_ip,
+    Running, Server, accept, acknowledgement, ask_line, client, connect, peek, peer,
 };
+
+/// Three lines as long as the naive server's buffer, which so tells them apart, and a text
+/// without an end of line.
+pub fn lines_as_long_as_a_buffer() -> String {
+    let line = "x".repeat(1023);
+    format!("{line}\n{line}\n{line}\nbye")
+}
+
+/// Closes as soon as all is sent, before the server reads.
+pub fn close_at_once(subject: &Subject) {
+    subject.pause();
+    let mut stream = subject.connect();
+    let lines = lines_as_long_as_a_buffer();
+    stream.write_all(lines.as_bytes()).unwrap();
+    drop(stream);
+    subject.resume();
+}
+
+/// Sends a line that is no UTF-8, and then one that is.
+pub fn send_what_is_no_text(subject: &Subject) -> Came {
+    let mut stream = subject.connect();
+    stream.write_all(b"\xff\xfe\n").unwrap();
+    let mut came = subject.read_until(&stream, |bytes| bytes.ends_with(b"\n"));
+    if came.end == End::Open {
+        // The server may close in this moment.
+        let _ = stream.write_all(b"hello\n");
+        came.extend(subject.read_until(&stream, |bytes| contains(bytes, "hello")));
+    }
+    came
+}
 
 #[test]
 fn closing_at_once_gives_up_the_replies() {
-    // Lines as long as the naive server's buffer, which so tells them apart.
     let line = "x".repeat(1023);
-    let sent = format!("{line}\n{line}\n{line}\nbye");
-    let close_at_once = |server: &Server| {
-        server.pause();
-        server.connect().write_all(sent.as_bytes()).unwrap();
-        server.resume();
-    };
+    let sent = lines_as_long_as_a_buffer();
     let replies = acknowledgement(&line).repeat(3) + acknowledgement("bye").trim_end();
 
-    println!("After a close:");
+    println!("sent {} bytes, then closed:", sent.len());
     let naive = naive_server();
     close_at_once(&naive);
-    // The first reply came to a socket that is gone, and what follows fails: by the
+    // The first reply comes to a socket that is gone, and what follows fails: by the
     // first of these, unless the reset was quicker than the end of the stream.
-    let log = naive.log_with(", message: ");
+    let log = naive.server().log_with(", message: ");
     let fails = ["kind: BrokenPipe", "kind: ConnectionReset"];
     assert!(fails.iter().any(|error| log.contains(error)), "{log}");
-    show_log(&naive);
-    let real = Server::start(&[]);
+    show_log(naive.server());
+    let real = real_server(&[]);
     close_at_once(&real);
-    let log = real.log_with(" disconnected after ");
+    let log = real.server().log_with(" disconnected after ");
     assert!(!log.contains("panicked"), "{log}");
-    show_log(&real);
+    show_log(real.server());
 
-    // Who ends only the own direction still has all replies to come.
-    println!("After a half-close:");
-    let came = send_at_once(&naive, &[sent.as_bytes()]);
+    println!("sent {} bytes, then half-closed:", sent.len());
+    let came = naive.send_and_half_close(&[sent.as_bytes()]);
     show("naive", &sent, &came);
-    assert_eq!(came, replies);
-    let came = send_at_once(&real, &[sent.as_bytes()]);
+    assert_eq!(came.to_string(), replies);
+    let came = real.send_and_half_close(&[sent.as_bytes()]);
     show("real ", &sent, &came);
-    assert_eq!(came, replies + "\n");
+    assert_eq!(came.to_string(), replies + "\n");
 }
 
 #[test]
@@ -56,29 +79,50 @@ fn a_reset_breaks_a_client_that_is_still_sending() {
     // The second read of the naive server is no text, and its thread ends.
     let first = "x".repeat(1023);
     let no_text = [0xff; 1 << 20];
-    let begin = |server: &Server| {
-        server.pause();
-        let mut stream = server.connect();
+    let begin = |subject: &Subject| {
+        subject.pause();
+        let mut stream = subject.connect();
         stream.write_all(format!("{first}\n").as_bytes()).unwrap();
         stream.write_all(&no_text[..2000]).unwrap();
-        server.resume();
+        subject.resume();
         stream
     };
-    let server = naive_server();
-    let stream = begin(&server);
-    server.log_with("panicked");
+    println!(
+        "sent a line of {} bytes, and 1 MiB that is no text",
+        first.len()
+    );
+    let naive = naive_server();
+    let stream = begin(&naive);
+    naive.server().log_with("panicked");
     let error = write_until_error(&stream, &no_text);
     println!("naive: the client that is still sending fails: {error}");
     assert!(!system::is_timeout(&error), "{error}");
 
-    let server = Server::start(&[]);
-    let mut stream = begin(&server);
+    let real = real_server(&[]);
+    let mut stream = begin(&real);
     stream.write_all(&no_text).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let replies = read_to_end(stream);
     println!("real:  it sends all, and reads {} bytes", replies.len());
     let rejected = "Server rejected your message: longer than 65536 bytes\n";
     assert_eq!(replies, acknowledgement(&first) + rejected);
+}
+
+#[test]
+fn a_dead_thread_keeps_its_connection_open() {
+    let Some(naive) = naive_server_in_python() else {
+        return;
+    };
+    let naive = send_what_is_no_text(&naive.start().unwrap());
+    let real = send_what_is_no_text(&real_server(&[]));
+    println!(r"sent \xff\xfe\n, and then hello\n");
+    println!("naive: {}, while the connection is open", naive.shown());
+    println!("real:  {}", real.shown());
+    assert_eq!(naive.end, End::Open);
+    assert!(naive.bytes.is_empty());
+    let rejected = "Server rejected your message: not UTF-8 at byte 0\n";
+    let replies = rejected.to_string() + &acknowledgement("hello");
+    assert_eq!(real.text(), replies);
 }
 
 #[test]
@@ -111,40 +155,10 @@ fn a_client_that_is_still_sending_misses_its_refusal() {
 }
 
 #[test]
-fn a_client_can_connect_to_itself() {
-    // A machine of its own, as it were, where 40000 is the only port that the system
-    // gives to outgoing connections, and nothing listens there.
-    let alone = |client: &Command| {
-        let script = "ip link set lo up && \
-            echo 40000 40000 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$0\" \"$@\"";
-        installed("ip")?;
-        let mut unshare = installed("unshare")?;
-        unshare.args(["--map-root-user", "--net", "sh", "-c", script]);
-        unshare.arg(client.get_program()).args(client.get_args());
-        Some(run(&mut unshare, "hello\n"))
-    };
-    let Some(tried) = alone(&command("true")) else {
-        return;
-    };
-    if !tried.status.success() {
-        return skip(tried.stderr.trim_end());
-    }
-    let address = "127.0.0.1:40000".parse().unwrap();
-    let naive = alone(&naive_client(address)).unwrap();
-    let real = alone(&client(address, &[])).unwrap();
-    show("naive", "hello\n", &naive.stdout);
-    show("real ", "hello\n", &real.stderr);
-    // It has answered itself, and is content.
-    naive.assert(0, "Enter message: Server: hello\nEnter message: ", "");
-    let why = "nothing listens there, and the connection met itself";
-    assert!(real.stderr.contains(why), "{real}");
-    real.assert_code(1);
-}
-
-#[test]
 fn silence_is_not_an_end() {
     // As if the cable were cut: the connection stays, and nothing comes.
-    let server = naive_server();
+    let subject = naive_server();
+    let server = subject.server();
     server.pause();
     let mut naive = Running::start(&mut naive_client(server.address));
     naive.send("hello\n");
@@ -186,42 +200,4 @@ fn a_write_is_not_a_delivery() {
     print!("real:  {}", real.stderr);
     assert!(real.stderr.contains(" in flight, from line 1: "), "{real}");
     real.assert_code(1);
-}
-
-#[test]
-fn a_long_connection_hides_refusals() {
-    // Takes what it reads for a message, as the naive server does.
-    let answer = |mut stream: &TcpStream| {
-        let mut message = [0; 1024];
-        let length = read_once(stream, &mut message).unwrap();
-        let reply = [b"Server received your message: ", &message[..length]].concat();
-        stream.write_all(&reply).unwrap();
-    };
-    let listener = TcpListener::bind((unique_ip(), 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut naive = Running::start(&mut naive_client(address));
-    let stays = accept(&listener);
-    let mut real = Running::start(&mut client(address, &["--reconnect-every", "1"]));
-    real.send("one\n");
-    answer(&accept(&listener));
-    assert_eq!(real.read_line(), printed(["one"]));
-
-    // As a balancer does that is reloaded: what is there goes on.
-    drop(listener);
-    await_refusal(address);
-    naive.send("two\n");
-    answer(&stays);
-    real.send("two\n");
-    let line = naive.read_line();
-    println!("naive: {line:?}, and nothing is wrong");
-    assert_eq!(
-        line,
-        format!("Enter message: Server: {}", acknowledgement("two"))
-    );
-    naive.stdin.take();
-    naive.finish().assert(0, "Enter message: ", "");
-    let real = real.finish();
-    print!("real:  {}", real.stderr);
-    assert!(real.stderr.contains(&os_error(111)), "{real}");
-    real.assert(1, "", &real.stderr);
 }

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture NAME
-//! cargo test --test it NAME
+//! cargo test --test it -- --nocapture NAME
 //! ```
 //!
 //! The tutorial's chat server reads from a socket, answers `Server received your
@@ -79,7 +79,7 @@
 //! cargo test --test tutorial -- --nocapture messages_merge
 //! cargo test --test tutorial -- --nocapture a_long_message_becomes_several
 //! cargo test --test tutorial -- --nocapture after_a_long_reply_every_reply_is_one_message_late
-//! cargo test --test it replies_do_not_depend_on_how_the_bytes_are_split
+//! cargo test --test it -- --nocapture replies_do_not_depend_on_how_the_bytes_are_split
 //! ```
 //!
 //! ## An empty line
@@ -103,7 +103,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_character_is_cut
-//! cargo test --test it a_cut_character_waits_for_its_other_bytes
+//! cargo test --test it -- --nocapture a_cut_character_waits_for_its_other_bytes
 //! ```
 //!
 //! ## A line without end
@@ -115,7 +115,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_line_without_an_end_uses_up_memory
-//! cargo test --test it a_line_of_32_mebibytes_costs_one_rejection_and_no_memory
+//! cargo test --test it -- --nocapture a_line_of_32_mebibytes_costs_one_rejection_and_no_memory
 //! ```
 //!
 //! ## `read_line` with a timeout loses bytes
@@ -127,7 +127,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture read_line_with_a_timeout_loses_bytes
-//! cargo test --lib a_cut_character_survives_an_interrupted_read_and_a_timeout
+//! cargo test --lib -- --nocapture a_cut_character_survives_an_interrupted_read_and_a_timeout
 //! ```
 //!
 //! # Connections
@@ -160,7 +160,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture closing_at_once_gives_up_the_replies
-//! cargo test --test it after_a_half_close_the_server_replies_to_all_then_closes
+//! cargo test --test it -- --nocapture after_a_half_close_the_server_replies_to_all_then_closes
 //! ```
 //!
 //! ## Closing resets, and the reset destroys replies
@@ -191,7 +191,7 @@
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_reset_breaks_a_client_that_is_still_sending
 //! cargo test --test tutorial -- --nocapture a_client_that_is_still_sending_misses_its_refusal
-//! cargo test --test it a_refusal_arrives_although_the_client_sent_a_mebibyte
+//! cargo test --test it -- --nocapture a_refusal_arrives_although_the_client_sent_a_mebibyte
 //! ```
 //!
 //! ## A dead thread keeps its connection open
@@ -217,7 +217,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture silence_is_not_an_end
-//! cargo test --test it an_idle_client_gets_a_notice_and_is_not_closed_early
+//! cargo test --test it -- --nocapture an_idle_client_gets_a_notice_and_is_not_closed_early
 //! ```
 //!
 //! ## A write is not a delivery
@@ -231,7 +231,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_write_is_not_a_delivery
-//! cargo test --test it a_close_before_the_last_reply_is_a_lost_connection
+//! cargo test --test it -- --nocapture a_close_before_the_last_reply_is_a_lost_connection
 //! ```
 //!
 //! ## What one connection does not see
@@ -246,7 +246,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_long_connection_hides_refusals
-//! cargo test --test it reconnecting_every_n_lines_prints_every_reply_once
+//! cargo test --test it -- --nocapture reconnecting_every_n_lines_prints_every_reply_once
 //! ```
 //!
 //! ## The client that meets itself
@@ -275,7 +275,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture nagle_waits_for_a_delayed_acknowledgement
-//! cargo test --test it a_message_does_not_wait_for_the_tcp_ack_of_the_last_one
+//! cargo test --test it -- --nocapture a_message_does_not_wait_for_the_tcp_ack_of_the_last_one
 //! ```
 //!
 //! ## One client holds up all others
@@ -299,7 +299,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_client_that_sends_slowly_holds_a_thread
-//! cargo test --test it sending_byte_by_byte_does_not_extend_a_lines_deadline
+//! cargo test --test it -- --nocapture sending_byte_by_byte_does_not_extend_a_lines_deadline
 //! ```
 //!
 //! ## A peer that does not read
@@ -312,7 +312,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_peer_that_does_not_read_holds_a_thread
-//! cargo test --test it a_client_that_reads_too_slowly_is_closed_and_costs_little
+//! cargo test --test it -- --nocapture a_client_that_reads_too_slowly_is_closed_and_costs_little
 //! ```
 //!
 //! ## Both write, nobody reads: deadlock
@@ -342,8 +342,8 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture both_sides_write_and_neither_reads
-//! cargo test --test it the_window_limits_the_messages_in_flight
-//! cargo test --test it more_data_than_all_buffers_hold_passes_without_a_deadlock
+//! cargo test --test it -- --nocapture the_window_limits_the_messages_in_flight
+//! cargo test --test it -- --nocapture more_data_than_all_buffers_hold_passes_without_a_deadlock
 //! ```
 //!
 //! ## Coordinated omission: a stall that no figure shows
@@ -356,7 +356,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture waiting_for_each_reply_hides_a_stall
-//! cargo test --test it reply_times_show_a_stall_with_every_window
+//! cargo test --test it -- --nocapture reply_times_show_a_stall_with_every_window
 //! ```
 //!
 //! ## Whose fault is the latency?
@@ -372,8 +372,8 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_paused_client_looks_like_a_paused_server
-//! cargo test --test it own_delays_show_a_paused_client_but_not_a_paused_server
-//! cargo test --test it own_delays_show_a_slow_reader_of_the_output
+//! cargo test --test it -- --nocapture own_delays_show_a_paused_client_but_not_a_paused_server
+//! cargo test --test it -- --nocapture own_delays_show_a_slow_reader_of_the_output
 //! ```
 //!
 //! # Limits of the machine
@@ -388,7 +388,7 @@
 //! ```text
 //! cargo test --test tutorial -- --nocapture the_queue_of_new_connections_overflows
 //! cargo test --test tutorial -- --nocapture a_queue_of_five_is_soon_full
-//! cargo test --test it a_thousand_simultaneous_connects_wait_in_the_queue
+//! cargo test --test it -- --nocapture a_thousand_simultaneous_connects_wait_in_the_queue
 //! ```
 //!
 //! ## Descriptors run out
@@ -405,7 +405,7 @@
 //! ```text
 //! cargo test --test tutorial -- --nocapture without_descriptors_the_loop_dies
 //! cargo test --test tutorial -- --nocapture without_descriptors_the_repaired_loop_spins
-//! cargo test --test it without_free_descriptors_the_server_waits_and_recovers
+//! cargo test --test it -- --nocapture without_free_descriptors_the_server_waits_and_recovers
 //! ```
 //!
 //! ## Threads run out
@@ -418,7 +418,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture without_threads_spawn_panics
-//! cargo test --test it without_a_free_thread_a_client_is_refused_with_the_reason
+//! cargo test --test it -- --nocapture without_a_free_thread_a_client_is_refused_with_the_reason
 //! ```
 //!
 //! ## What a thread costs
@@ -429,7 +429,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_thread_reserves_two_mebibytes_of_address_space
-//! cargo test --test it a_client_takes_little_address_space
+//! cargo test --test it -- --nocapture a_client_takes_little_address_space
 //! ```
 //!
 //! # Nothing is lost
@@ -454,7 +454,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_lost_connection_loses_messages
-//! cargo test --test it despite_kills_each_line_is_printed_once_and_in_order
+//! cargo test --test it -- --nocapture despite_kills_each_line_is_printed_once_and_in_order
 //! ```
 //!
 //! ## Exactly once needs both ends
@@ -470,8 +470,8 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_line_arrives_twice_unless_both_ends_take_care
-//! cargo test --test it across_graceful_restarts_each_line_arrives_exactly_once
-//! cargo test --test it a_shutdown_at_full_speed_logs_exactly_what_has_a_reply
+//! cargo test --test it -- --nocapture across_graceful_restarts_each_line_arrives_exactly_once
+//! cargo test --test it -- --nocapture a_shutdown_at_full_speed_logs_exactly_what_has_a_reply
 //! ```
 //!
 //! ## Address already in use
@@ -493,7 +493,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_reply_that_is_cut_looks_whole
-//! cargo test --test it an_incomplete_reply_is_never_printed
+//! cargo test --test it -- --nocapture an_incomplete_reply_is_never_printed
 //! ```
 //!
 //! ## Standard output is closed
@@ -507,8 +507,8 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_closed_output_panics
-//! cargo test --test it a_closed_output_ends_quietly_with_exit_code_141
-//! cargo test --test it an_output_not_open_for_writing_is_an_error
+//! cargo test --test it -- --nocapture a_closed_output_ends_quietly_with_exit_code_141
+//! cargo test --test it -- --nocapture an_output_not_open_for_writing_is_an_error
 //! ```
 //!
 //! # Places
@@ -522,7 +522,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture as_process_1_a_program_ignores_sigterm
-//! cargo test --test it as_process_1_the_server_ends_on_a_signal
+//! cargo test --test it -- --nocapture as_process_1_the_server_ends_on_a_signal
 //! ```
 //!
 //! ## A server that cannot be stopped
@@ -536,8 +536,8 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture a_shutdown_loses_messages_that_have_arrived
-//! cargo test --test it a_shutdown_serves_the_queue_and_refuses_later_clients
-//! cargo test --test it on_shutdown_thousands_of_idle_clients_get_the_notice
+//! cargo test --test it -- --nocapture a_shutdown_serves_the_queue_and_refuses_later_clients
+//! cargo test --test it -- --nocapture on_shutdown_thousands_of_idle_clients_get_the_notice
 //! ```
 //!
 //! ## Terminal escapes in a log
@@ -555,7 +555,7 @@
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture escapes_and_forged_lines_reach_the_log
-//! cargo test --test it each_log_line_is_one_event_without_control_characters
+//! cargo test --test it -- --nocapture each_log_line_is_one_event_without_control_characters
 //! ```
 //!
 //! # Your own server
@@ -665,7 +665,7 @@
 //! [`unix.rs`]: ../src/tcp_chat/system/unix.rs.html
 //! [`wire.rs`]: ../src/tcp_chat/wire.rs.html
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::print_stdout))]
 
 pub mod cli;
 pub mod lines;

@@ -47,10 +47,14 @@ fn the_book_names_each_tutorial_test_and_nothing_that_is_missing() {
         .filter_map(|line| line.strip_prefix("//! cargo test "));
     let commands: Vec<&str> = commands.filter(|line| !line.ends_with(" NAME")).collect();
     let of_the_tutorial = tests(&Path::new(ROOT).join("tests/tutorial"));
+    let mut checked = 0;
     for (target, names) in [
         ("--test tutorial -- --nocapture", &of_the_tutorial),
-        ("--test it", &tests(&Path::new(ROOT).join("tests/it"))),
-        ("--lib", &tests(&Path::new(ROOT).join("src"))),
+        (
+            "--test it -- --nocapture",
+            &tests(&Path::new(ROOT).join("tests/it")),
+        ),
+        ("--lib -- --nocapture", &tests(&Path::new(ROOT).join("src"))),
     ] {
         let named = commands
             .iter()
@@ -59,8 +63,12 @@ fn the_book_names_each_tutorial_test_and_nothing_that_is_missing() {
             let is_run = |test: &String| test.contains(name.trim());
             let why = "src/lib.rs names a test that is not there";
             assert!(names.iter().any(is_run), "{why}: {target}{name}");
+            checked += 1;
         }
     }
+    // Any other command would run a test without its output, or one of another target.
+    let why = "src/lib.rs has a command of another form";
+    assert_eq!(checked, commands.len(), "{why}");
     for test in of_the_tutorial
         .iter()
         .filter(|test| !test.starts_with("the_book_") && *test != "yours")

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Server, ask_line};
+use super::{Server, ask_line, rounded};
 
 /// A client that sends a line every 50 ms and has nothing to do with the others.
 pub struct Bystander {
@@ -38,7 +38,10 @@ impl Bystander {
     pub fn assert_served(self) {
         let _ = self.end.send(());
         let longest = self.thread.join().expect("the bystander was not served");
-        println!("the bystander's longest wait: {longest:?}");
+        println!(
+            "another client waited at most {} for a reply",
+            rounded(longest)
+        );
         assert!(longest < Duration::from_secs(5), "a reply took {longest:?}");
     }
 }

@@ -29,6 +29,7 @@ mod json;
 mod kernel;
 mod leaks;
 mod report_files;
+mod shown;
 
 // The machine on which the tests run, and what else runs there.
 mod needs;
@@ -60,6 +61,7 @@ pub use program::{
 pub use random::Random;
 pub use report_files::{Row, read_series, take_report};
 pub use server_process::{Server, announced_address, server};
+pub use shown::{count_lines, quoted, rounded, rounded_seconds};
 pub use signalled_client::{
     SignalledClient, assert_conclusion, ending_signals, fill_pipe, full_pipe,
 };

@@ -1,7 +1,7 @@
 //! Addresses, names, files and users that no other test uses, in this run of the tests or
 //! in another one on this machine.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -64,12 +64,12 @@ pub fn unused_address() -> SocketAddr {
 }
 
 /// Waits until connects to this address are refused: a program that another test is
-/// starting has a copy of each socket for a moment.
-pub fn await_refusal(address: SocketAddr) {
+/// starting has a copy of each socket for a moment. Returns the error of the connect.
+pub fn await_refusal(address: SocketAddr) -> io::Error {
     eventually(|| match TcpStream::connect(address) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(error),
         other => Err(format!("{address}: {other:?}")),
-    });
+    })
 }
 
 /// Returns a name that no other test uses.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{
     HANG_LIMIT, Json, Probe, Running, Server, acknowledgement, client, despite_load, peer, printed,
-    read_once, replying_peer, run, signal, take_report, temporary_file,
+    read_once, replying_peer, rounded_seconds, run, signal, take_report, temporary_file,
 };
 
 /// By how many seconds a busy machine may falsify a figure. If it is more, the test
@@ -17,7 +17,6 @@ use crate::util::{
 const SLACK: f64 = 0.15;
 
 fn check_near(what: &str, reported: f64, truth: f64) -> Result<(), String> {
-    println!("{what}: {truth:.3} s, reported: {reported:.3} s");
     let right = truth - SLACK..truth * 1.07 + 0.03 + SLACK;
     match right.contains(&reported) {
         true => Ok(()),
@@ -70,6 +69,7 @@ fn an_outage_is_reported_as_long_as_it_was() {
         let longest = reported.iter().copied().fold(0.0, f64::max);
         assert_eq!(report["longest_outage_seconds"].number(), longest);
         for (reported, truth) in reported.iter().zip(truths) {
+            println!("away: {truth:.3} s, reported: {reported:.3} s");
             check_near("away", *reported, truth)?;
         }
         Ok(())
@@ -101,6 +101,12 @@ fn start_stalling() -> (SocketAddr, mpsc::Receiver<Duration>) {
 /// Checks that the replies have the times of one stall.
 fn check_shows_stall(what: &str, report: &Json, truth: Duration) -> Result<(), String> {
     let truth = truth.as_secs_f64();
+    let [max, p90, p50] =
+        ["max", "p90", "p50"].map(|name| rounded_seconds(reply_time(report, name)));
+    println!(
+        "{what} for {}: reply times max {max}, p90 {p90}, p50 {p50}",
+        rounded_seconds(truth)
+    );
     check_near(what, reply_time(report, "max"), truth)?;
     // The longest times are one interval apart, and p90 of 80 is the ninth.
     let ninth = truth - 8.0 / RATE_WITH_STALL;
@@ -128,7 +134,8 @@ fn reply_times_show_a_stall_with_every_window() {
                     assert_eq!(report["outage_count"].number(), 0.0);
                     assert_eq!(stderr, "");
                     let truth = stall.recv_timeout(HANG_LIMIT).unwrap();
-                    check_shows_stall("stalled", &report, truth)
+                    let what = format!("window {window}, a server that stalled");
+                    check_shows_stall(&what, &report, truth)
                 })
             });
             scope.spawn(move || {
@@ -146,7 +153,8 @@ fn reply_times_show_a_stall_with_every_window() {
                     probe.await_replies(after);
                     let (report, _) = probe.interrupt();
                     assert_eq!(report["outage_count"].number(), 1.0);
-                    check_shows_stall("killed", &report, truth)
+                    let what = format!("window {window}, no server");
+                    check_shows_stall(&what, &report, truth)
                 })
             });
         }

@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Running, acknowledgement, client, despite_load, fill_queue, number_in_proc, os_error, peer,
-    printed, read_once, replying_peer, run, take_report, temporary_file, unique_ip,
+    Running, acknowledgement, client, count_lines, despite_load, fill_queue, number_in_proc,
+    os_error, peer, printed, quoted, read_once, replying_peer, run, take_report, temporary_file,
+    unique_ip,
 };
 
 #[test]
@@ -175,12 +176,17 @@ fn a_long_wrong_reply_is_shown_where_it_differs() {
 fn a_close_before_the_last_reply_is_a_lost_connection() {
     let address = peer(|mut stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        let mut received = 0;
         for _ in 0..5 {
             lines.next().unwrap().unwrap();
+            received += 1;
         }
-        for line in ["1", "2", "3"] {
+        let replies = ["1", "2", "3"];
+        for line in replies {
             stream.write_all(acknowledgement(line).as_bytes()).unwrap();
         }
+        let sent = replies.len();
+        println!("the server received {received} messages, sent {sent} replies and closed");
     });
     let outcome = run(&mut client(address, &[]), "1\n2\n3\n4\n5\n");
     let why =
@@ -190,13 +196,24 @@ fn a_close_before_the_last_reply_is_a_lost_connection() {
         printed(1..=3),
         &format!("client: connection to {address} {why}\n"),
     );
+    let replies = count_lines(&outcome.stdout);
+    println!(
+        "the client printed {replies} of 5 replies ({})",
+        outcome.status
+    );
+    println!("and on standard error {}", quoted(&outcome.stderr));
 }
 
 #[test]
 fn an_incomplete_reply_is_never_printed() {
     let address = peer(|mut stream| {
         let _ = read_once(&stream, &mut [0; 9]);
-        let _ = stream.write_all(acknowledgement("hello").trim_end().as_bytes());
+        let reply = acknowledgement("hello");
+        let _ = stream.write_all(reply.trim_end().as_bytes());
+        println!(
+            "the server sent {} without a LF, and closed",
+            quoted(reply.trim_end())
+        );
     });
     let outcome = run(&mut client(address, &[]), "hello\n");
     let why =
@@ -206,6 +223,12 @@ fn an_incomplete_reply_is_never_printed() {
         "",
         &format!("client: connection to {address} {why} (1 sent, 0 answered)\n"),
     );
+    println!(
+        "the client printed {} ({})",
+        quoted(&outcome.stdout),
+        outcome.status
+    );
+    println!("and on standard error {}", quoted(&outcome.stderr));
 }
 
 #[test]
@@ -356,6 +379,9 @@ fn the_window_limits_the_messages_in_flight() {
             }
         }
         let lines = read.iter().filter(|&&byte| byte == b'\n').count();
+        println!(
+            "with --window 7, the server received {lines} of 100 lines before the first reply"
+        );
         let _ = writeln!(stream, "{lines} lines");
     });
     let outcome = run(&mut client(address, &["--window", "7"]), "x\n".repeat(100));

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    PROMPT, Random, Running, Server, acknowledgement, client, client_at_terminal, eventually,
-    os_error, peer, printed, run, spawn, temporary_file, unused_address,
+    PROMPT, Random, Running, Server, acknowledgement, client, client_at_terminal, count_lines,
+    eventually, os_error, peer, printed, run, spawn, temporary_file, unused_address,
 };
 
 #[test]
@@ -60,6 +60,16 @@ fn despite_kills_each_line_is_printed_once_and_in_order() {
         )),
         "{outcome}"
     );
+    println!(
+        "the server was killed {KILLS} times; the client printed {} of {lines} replies, each \
+         once and in order",
+        count_lines(&printed_lines)
+    );
+    let summary = outcome
+        .stderr
+        .lines()
+        .find(|line| line.contains(" acknowledged, "));
+    println!("it reported: {}", summary.unwrap());
     fs::remove_file(output).unwrap();
 }
 

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Json, Probe, Running, Server, despite_load, pause, read_series, signal, take_report,
-    temporary_file,
+    Json, Probe, Running, Server, despite_load, pause, read_series, rounded_seconds, signal,
+    take_report, temporary_file,
 };
 
 /// By how many seconds a busy machine may falsify a figure. If it is more, the test
@@ -41,6 +41,16 @@ fn pause_for_a_second(id: u32, during: impl FnOnce()) -> f64 {
     truth
 }
 
+/// Prints the longest times of a run in which one side was paused.
+fn show(paused: &str, truth: f64, report: &Json) {
+    let [own, reply] = ["own_delay_ms", "reply_time_ms"]
+        .map(|times| rounded_seconds(seconds(report, times, "max")));
+    println!(
+        "{paused} was paused for {}: own delay up to {own}, reply time up to {reply}",
+        rounded_seconds(truth)
+    );
+}
+
 fn check_paused_client() -> Result<(), String> {
     let server = Server::start(&["-q"]);
     let path = temporary_file();
@@ -51,9 +61,8 @@ fn check_paused_client() -> Result<(), String> {
     let truth = pause_for_a_second(probe.id(), || ());
     probe.await_replies(150);
     let (report, stderr) = probe.interrupt();
-    let own_delays = &report["own_delay_ms"];
-    println!("the client was paused for {truth:.3} s: {own_delays:?}");
     let longest = seconds(&report, "own_delay_ms", "max");
+    show("the client", truth, &report);
     check(
         (truth - 0.02..truth + 0.05 + SLACK).contains(&longest),
         longest,
@@ -94,8 +103,7 @@ fn check_paused_server() -> Result<(), String> {
     let truth = pause_for_a_second(server.id(), || ());
     probe.await_replies(100);
     let (report, _) = probe.interrupt();
-    let own_delays = &report["own_delay_ms"];
-    println!("the server was paused for {truth:.3} s: {own_delays:?}");
+    show("the server", truth, &report);
     assert!(seconds(&report, "reply_time_ms", "max") > truth - 0.02);
     let longest = seconds(&report, "own_delay_ms", "max");
     check(longest < SLACK, longest)
@@ -119,13 +127,17 @@ fn check_client_paused_in_an_outage() -> Result<(), String> {
     }
     let (report, _) = probe.interrupt();
     let outages = report["outages"].list();
-    println!("a client paused in the first of two outages: {outages:?}");
     let own_delays = outages
         .iter()
         .map(|outage| outage["own_delay_ms"].number() / 1000.0);
     let [first, second] = own_delays.collect::<Vec<f64>>()[..] else {
         panic!("{outages:?}");
     };
+    println!(
+        "the client was paused in the first of two outages: own delay {} in it, {} in the second",
+        rounded_seconds(first),
+        rounded_seconds(second)
+    );
     check((0.98..1.05 + SLACK).contains(&first), first)?;
     assert!(
         first <= outages[0]["seconds"].number() + 0.02,
@@ -161,7 +173,14 @@ fn check_slow_reader() -> Result<(), String> {
     let report = take_report(&path);
     let [own, reply] =
         ["own_delay_ms", "reply_time_ms"].map(|times| seconds(&report, times, "max"));
-    println!("own {own:.3} s, reply {reply:.3} s");
+    println!(
+        "nobody read the client's output for 2 s: reply time up to {}",
+        rounded_seconds(reply)
+    );
+    println!(
+        "the client's own delay was up to {} (near 0 if the server were slow)",
+        rounded_seconds(own)
+    );
     check(reply > 1.5, format!("the longest reply time is {reply}"))?;
     check(
         (own - reply).abs() < reply * 0.05,

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    Server, accept, client, eventually, fill_queue, installed, printed, run, spawn, take_report,
-    temporary_file, unique_ip,
+    Server, accept, client, count_lines, eventually, fill_queue, installed, printed, run, spawn,
+    take_report, temporary_file, unique_ip,
 };
 
 #[test]
@@ -18,6 +18,9 @@ fn reconnecting_every_n_lines_prints_every_reply_once() {
     let lines: String = (0..300).map(|line| format!("{line}\n")).collect();
     let mut connections = 0;
     for every in [1, 2, 7, 1000] {
+        let mut runs = 0;
+        let mut replies = 0;
+        let mut reported = 0.0;
         for window in ["1", "8192"] {
             for more in [&[][..], &["--half-close"], &["--rate", "3000"]] {
                 let report = temporary_file();
@@ -35,8 +38,16 @@ fn reconnecting_every_n_lines_prints_every_reply_once() {
                 assert_eq!(report["outage_count"].number(), 0.0);
                 assert_eq!(report["lines"]["sent_again"].number(), 0.0);
                 connections += needed as usize;
+                runs += 1;
+                replies += count_lines(&outcome.stdout);
+                reported += report["connections"].number();
             }
         }
+        println!(
+            "--reconnect-every {every}: {runs} clients printed {replies} of {} replies, on \
+             {reported} connections",
+            runs * 300
+        );
     }
     let log = server.log_with("");
     assert_eq!(log.matches("Accepted connection").count(), connections);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::util::{
     PROMPT, Running, Server, accept, acknowledgement, client, client_at_terminal, client_to,
-    command, eventually, fill_pipe, fill_queue, has_ipv6, os_error, peer, printed, read_once,
-    replying_peer, run, spawn,
+    command, eventually, fill_pipe, fill_queue, has_ipv6, os_error, peer, printed, quoted,
+    read_once, replying_peer, run, spawn,
 };
 
 /// Returns a command for a shell's script, in which the word `client` runs the client of
@@ -30,6 +30,9 @@ fn an_output_not_open_for_writing_is_an_error() {
     let outcome = run(&mut shell(server.address, "client 1</dev/null"), "hello\n");
     let why = format!("cannot write to standard output: {}", os_error(9));
     outcome.assert(1, "", &format!("client: {why}\n"));
+    let shown = quoted(&outcome.stderr);
+    println!("with an output open only for reading, the client printed the error {shown}");
+    println!("and ended with {}", outcome.status);
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
-    HANG_LIMIT, PROMPT, Running, Server, acknowledgement, client, client_at_terminal, fill_queue,
-    is_signal_ignored, os_error, peer, printed, replying_peer, run, run_from, spawn, unique_ip,
-    unused_address,
+    HANG_LIMIT, PROMPT, Running, Server, acknowledgement, client, client_at_terminal, count_lines,
+    fill_queue, is_signal_ignored, os_error, peer, printed, quoted, replying_peer, rounded, run,
+    run_from, spawn, unique_ip, unused_address,
 };
 
 #[test]
@@ -34,7 +34,17 @@ fn more_data_than_all_buffers_hold_passes_without_a_deadlock() {
     let server = Server::start(&["-q"]);
     let line = "x".repeat(65_000);
     let input = format!("{line}\n").repeat(500);
-    run(&mut server.client(&[]), input).assert(0, printed([&line]).repeat(500), "");
+    let mib = input.len() >> 20;
+    let begun = Instant::now();
+    let outcome = run(&mut server.client(&[]), input);
+    let took = rounded(begun.elapsed());
+    outcome.assert(0, printed([&line]).repeat(500), "");
+    let replies = count_lines(&outcome.stdout);
+    println!("the client sent 500 lines ({mib} MiB), and printed {replies} of 500 replies");
+    println!(
+        "it ended after {took} ({}); in a deadlock it would not end",
+        outcome.status
+    );
 }
 
 #[test]
@@ -74,6 +84,15 @@ fn a_message_does_not_wait_for_the_tcp_ack_of_the_last_one() {
         begun.elapsed()
     });
     times.sort();
+    println!(
+        "{} pairs of messages: the slowest had its replies after {}",
+        times.len(),
+        rounded(times[49])
+    );
+    println!(
+        "half had them within {} (40 ms or more if a message waited for the TCP acknowledgement)",
+        rounded(times[25])
+    );
     // On a busy machine a few take that long, so this looks at the median.
     assert!(times[25] < Duration::from_millis(40), "{times:?}");
 }
@@ -137,7 +156,17 @@ fn a_closed_output_ends_quietly_with_exit_code_141() {
     while stdin.write_all(b"two\n").is_ok() {
         thread::sleep(Duration::from_millis(1));
     }
-    client.finish().assert(141, "", "");
+    let outcome = client.finish();
+    outcome.assert(141, "", "");
+    println!(
+        "the client printed {}, then its output was closed",
+        quoted(&line)
+    );
+    println!(
+        "the client ended with {}, and on standard error {}",
+        outcome.status,
+        quoted(&outcome.stderr)
+    );
 }
 
 #[test]

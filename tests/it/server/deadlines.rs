@@ -5,14 +5,14 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 #[cfg(target_os = "linux")]
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
     Bystander, HANG_LIMIT, LF_HINT, Pauses, Running, Server, acknowledgement, ask, ask_line,
-    client, despite_load, eventually, may_start_threads, os_error, peer, read_line, read_once,
-    read_rest,
+    client, despite_load, eventually, may_start_threads, os_error, peer, quoted, read_line,
+    read_once, read_rest, rounded,
 };
 #[cfg(target_os = "linux")]
 use crate::util::{Network, command, installed};
@@ -26,10 +26,15 @@ fn an_idle_client_gets_a_notice_and_is_not_closed_early() {
     let silent = server.connect();
     let spoke = server.connect();
     ask_line(&spoke, "hello");
-    for stream in [spoke, silent] {
+    for (client, stream) in [("one line", spoke), ("nothing", silent)] {
         let address = stream.local_addr().unwrap();
         let text = read_rest(stream);
         let elapsed = begun.elapsed();
+        println!(
+            "a client that sent {client} got {} after {}",
+            quoted(&text),
+            rounded(elapsed)
+        );
         assert_eq!(text, "Server closed your connection: idle for 0.3 s\n");
         assert!((299 * MS..2000 * MS).contains(&elapsed), "{elapsed:?}");
         server.log_with(&format!("{address} disconnected after "));
@@ -71,10 +76,12 @@ fn sending_byte_by_byte_does_not_extend_a_lines_deadline() {
     let stream = server.connect();
     let begun = Instant::now();
     let is_closed = AtomicBool::new(false);
+    let sent = AtomicUsize::new(0);
     let text = thread::scope(|scope| {
         scope.spawn(|| {
             let goes_on = || !is_closed.load(Ordering::Relaxed) && begun.elapsed() < HANG_LIMIT;
             while goes_on() && (&stream).write_all(b"x").is_ok() {
+                sent.fetch_add(1, Ordering::Relaxed);
                 thread::sleep(20 * MS);
             }
         });
@@ -83,6 +90,11 @@ fn sending_byte_by_byte_does_not_extend_a_lines_deadline() {
         text
     });
     let elapsed = begun.elapsed();
+    println!(
+        "the client sent {} bytes, one after the other, and ended no line",
+        sent.into_inner()
+    );
+    println!("after {} it got {}", rounded(elapsed), quoted(&text));
     assert_eq!(
         text,
         format!("Server closed your connection: a line was not ended within 0.3 s{LF_HINT}\n")
@@ -113,24 +125,29 @@ fn a_client_that_reads_too_slowly_is_closed_and_costs_little() {
     let server = Server::start(&["-q", "--timeout", "0.3"]);
     let bystander = Bystander::start(&server);
     let before = server.status("VmHWM");
-    let flood = |mut stream: &TcpStream| {
+    let flood = |client: &str, mut stream: &TcpStream| {
         // The worst case: each LF asks for 31 bytes.
         let lines = vec![b'\n'; 1 << 20];
         let begun = Instant::now();
         while stream.write_all(&lines).is_ok() {}
         let elapsed = begun.elapsed();
+        println!(
+            "a client that {client} was closed after {}",
+            rounded(elapsed)
+        );
         assert!(elapsed < 10_000 * MS, "not closed in {elapsed:?}");
     };
     let [takes_nothing, drips] = [server.connect(), server.connect()];
     thread::scope(|scope| {
-        scope.spawn(|| flood(&takes_nothing));
-        let drips_on = scope.spawn(|| flood(&drips));
+        scope.spawn(|| flood("read nothing", &takes_nothing));
+        let drips_on = scope.spawn(|| flood("read a byte every 10 ms", &drips));
         while !drips_on.is_finished() {
             let _ = read_once(&drips, &mut [0]);
             thread::sleep(10 * MS);
         }
     });
     let grown = server.status("VmHWM") - before;
+    println!("for both, the server took {grown} KB more memory (1024 KB would be wrong)");
     assert!(grown < 1024, "two that take nothing cost {grown} KB");
     bystander.assert_served();
 }

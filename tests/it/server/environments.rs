@@ -56,7 +56,12 @@ fn as_process_1_the_server_ends_on_a_signal() {
         ask_line(&connect(announced_address(&announced).unwrap()), "hello");
         running.signal_child(signal);
         running.process.await_end();
-        running.finish().assert_code(code);
+        let outcome = running.finish();
+        outcome.assert_code(code);
+        println!(
+            "as process 1, the server ended on SIG{signal} with {}",
+            outcome.status
+        );
     }
 }
 

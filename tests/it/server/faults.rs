@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::util::{
     Bystander, Running, Server, acknowledgement, announced_address, ask_line,
-    assert_leaves_nothing_behind, command, connect, eventually, exchange, may_start_threads, peek,
-    read_line, server, spawn, strace, temporary_file, unused_address,
+    assert_leaves_nothing_behind, command, connect, count_lines, eventually, exchange,
+    may_start_threads, peek, quoted, read_line, server, spawn, strace, temporary_file,
+    unused_address,
 };
 
 #[test]
@@ -174,6 +175,9 @@ fn replies_do_not_depend_on_how_the_bytes_are_split() {
     let corpus = [corpus, b"a\xffb\n\xe4\xb8\ncut"].concat();
     let expected = exchange(server.connect(), &corpus);
     assert_eq!(expected.iter().filter(|&&byte| byte == b'\n').count(), 8);
+    println!("the client sent {}", quoted(&corpus));
+    println!("in one piece, it got {} replies", count_lines(&expected));
+    let mut same = 0;
     for at in 0..=corpus.len() {
         let mut stream = server.connect();
         // After the replies to the first part, the server has read that part alone.
@@ -190,12 +194,18 @@ fn replies_do_not_depend_on_how_the_bytes_are_split() {
             expected,
             "split at {at}"
         );
+        same += 1;
     }
+    let splits = corpus.len() + 1;
+    println!("split in two at each byte, it got the same replies {same} of {splits} times");
     let mut stream = server.connect();
     for byte in &corpus {
         stream.write_all(&[*byte]).unwrap();
     }
-    assert_eq!(exchange(stream, b""), expected);
+    let replies = exchange(stream, b"");
+    assert_eq!(replies, expected);
+    let count = count_lines(&replies);
+    println!("byte by byte, it got the same {count} replies");
 }
 
 #[test]

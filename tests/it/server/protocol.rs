@@ -6,8 +6,8 @@ use std::thread;
 
 use crate::util::{
     LF_HINT, Running, Server, acknowledgement, announced_address, ask_line, connect, exchange,
-    installed, may_start_threads, os_error, peek, printed, read_line, read_once, read_rest, run,
-    server, strace, temporary_file,
+    installed, may_start_threads, os_error, peek, printed, quoted, read_line, read_once, read_rest,
+    run, server, strace, temporary_file,
 };
 
 #[test]
@@ -86,12 +86,21 @@ fn replies_to_whole_lines_while_one_is_unfinished() {
 #[test]
 fn after_a_half_close_the_server_replies_to_all_then_closes() {
     let server = Server::start(&[]);
-    assert_eq!(exchange(server.connect(), b""), b"");
-    assert_eq!(
-        exchange(server.connect(), b"last"),
-        acknowledgement("last").as_bytes()
+    let nothing = exchange(server.connect(), b"");
+    assert_eq!(nothing, b"");
+    println!(
+        "a client sent \"\" and half-closed: the server sent {} and closed",
+        quoted(&nothing)
     );
-    server.log_with("disconnected after 1 message");
+    let replies = exchange(server.connect(), b"last");
+    assert_eq!(replies, acknowledgement("last").as_bytes());
+    println!(
+        "a client sent \"last\" and half-closed: the server sent {} and closed",
+        quoted(&replies)
+    );
+    let log = server.log_with("disconnected after 1 message");
+    let (_, event) = log.trim_end().rsplit_once("] ").unwrap();
+    println!("the server logged {event:?}");
 }
 
 #[test]
@@ -170,6 +179,10 @@ fn each_log_line_is_one_event_without_control_characters() {
             format!("{address} disconnected after 1 message"),
         ]
     );
+    println!("the client sent {}", quoted(sent));
+    for line in lines {
+        println!("the server logged: {line}");
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use crate::util::{Server, ask, eventually, exchange, may_start_threads, read_once, read_rest};
+use crate::util::{
+    Server, ask, eventually, exchange, may_start_threads, quoted, read_once, read_rest,
+};
 
 #[test]
 fn each_read_is_a_message_and_no_reply_has_an_end_of_line() {
@@ -48,16 +50,38 @@ fn a_peer_that_sends_no_newline_and_reads_once_is_served() {
 fn a_cut_character_waits_for_its_other_bytes() {
     let server = Server::start(&["--framing", "raw", "--timeout", "0.3"]);
     let stream = server.connect();
-    ask(&stream, b"gr\xc3", "Server received your message: gr");
-    ask(&stream, b"\xbcn", "Server received your message: \u{fc}n");
-    let rest = exchange(stream, b"\xf0\x9f\x8e");
+    let show = |sent: &[u8], reply: &str| {
+        println!("the client sent {}, got {reply:?}", quoted(sent));
+    };
+    let parts: [(&[u8], &str); 2] = [
+        (b"gr\xc3", "Server received your message: gr"),
+        (b"\xbcn", "Server received your message: \u{fc}n"),
+    ];
+    for (sent, reply) in parts {
+        ask(&stream, sent, reply);
+        show(sent, reply);
+    }
+    let cut = b"\xf0\x9f\x8e";
+    let rest = exchange(stream, cut);
     assert_eq!(rest, b"Server rejected your message: not UTF-8 at byte 0");
+    println!(
+        "the client sent {} and half-closed, got {}",
+        quoted(cut),
+        quoted(&rest)
+    );
 
     let waits = server.connect();
-    ask(&waits, b"a\xf0\x9f", "Server received your message: a");
+    let sent = b"a\xf0\x9f";
+    let reply = "Server received your message: a";
+    ask(&waits, sent, reply);
+    let notice = read_rest(waits);
     assert_eq!(
-        read_rest(waits),
+        notice,
         "Server closed your connection: a line was not ended within 0.3 s"
+    );
+    println!(
+        "the client sent {} and waited, got {reply:?}, then {notice:?}",
+        quoted(sent)
     );
 }
 

@@ -7,14 +7,15 @@ use std::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::util::{
     Bystander, HANG_LIMIT, LF_HINT, Server, acknowledgement, ask, ask_line,
     assert_leaves_nothing_behind, command, connect, despite_load, eventually, exchange, full_pipe,
-    installed, may_open_files, may_start_threads, os_error, peek, read_line, read_rest, run,
-    server, skip, spawn, unique_ip,
+    installed, may_open_files, may_start_threads, os_error, peek, quoted, read_line, read_rest,
+    rounded, run, server, skip, spawn, unique_ip,
 };
 
 #[test]
@@ -106,6 +107,7 @@ fn a_refusal_arrives_although_the_client_sent_a_mebibyte() {
     let bystander = Bystander::start(&server);
     let part = vec![b'x'; 1 << 16];
     let refusal = "Server refused your connection: 1 client is connected (--max-clients 1)\n";
+    let refused = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..5 {
             scope.spawn(|| {
@@ -118,10 +120,15 @@ fn a_refusal_arrives_although_the_client_sent_a_mebibyte() {
                         thread::sleep(Duration::from_millis(2));
                     }
                     assert_eq!(read_rest(stream), refusal);
+                    refused.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
     });
+    let refused = refused.into_inner();
+    let kib = 16 * part.len() / 1024;
+    println!("{refused} of 50 clients sent {kib} KiB, and then read the whole refusal:");
+    println!("{}", quoted(refusal));
     bystander.assert_served();
 }
 
@@ -259,7 +266,6 @@ fn waits_and_recovers(level: &str) {
     }
     let failures = accept_failures(&server);
     let elapsed = begun.elapsed();
-    println!("{level}: {failures} failures in {elapsed:?}");
     let most = match level {
         "info" => 1 + elapsed.as_secs() as usize,
         // Each pause is twice the one before, from 5 ms to 100 ms. The pauses may begin
@@ -278,6 +284,12 @@ fn waits_and_recovers(level: &str) {
     for client in &waiting {
         ask_line(client, "at last");
     }
+    println!(
+        "log level {level}: failures logged in {}: {failures}, at most {most} expected; \
+         served later: {} of 60 clients",
+        rounded(elapsed),
+        waiting.len()
+    );
     bystander.assert_served();
 }
 
@@ -287,6 +299,8 @@ fn a_line_of_32_mebibytes_costs_one_rejection_and_no_memory() {
     let server = Server::start(&["-q"]);
     ask_line(&server.connect(), "warm up");
     let before = server.status("VmHWM");
+    let served = AtomicUsize::new(0);
+    let rejection = "Server rejected your message: longer than 65536 bytes\n";
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -295,13 +309,19 @@ fn a_line_of_32_mebibytes_costs_one_rejection_and_no_memory() {
                 for _ in 0..32 {
                     stream.write_all(&part).unwrap();
                 }
-                let rejection = "Server rejected your message: longer than 65536 bytes\n";
                 ask(&stream, "\n", rejection);
                 ask_line(&stream, "next");
+                served.fetch_add(1, Ordering::Relaxed);
             });
         }
     });
     let grown = server.status("VmHWM") - before;
+    let served = served.into_inner();
+    println!(
+        "{served} of 8 clients sent a line of 32 MiB, and got {}",
+        quoted(rejection)
+    );
+    println!("for all 8 lines, the server took {grown} KB more memory (2048 KB would be wrong)");
     assert!(grown < 2048, "8 long lines cost {grown} KB");
 }
 
@@ -419,9 +439,18 @@ fn a_thousand_simultaneous_connects_wait_in_the_queue() {
     server.pause();
     // If the queue were full, a connect would wait for its SYN to be repeated.
     let connect = |_| TcpStream::connect_timeout(&server.address, HANG_LIMIT).unwrap();
+    let begun = Instant::now();
     let clients: Vec<TcpStream> = (0..CLIENTS).map(connect).collect();
+    println!(
+        "while the server was paused (SIGSTOP), {} of {CLIENTS} clients connected in {}",
+        clients.len(),
+        rounded(begun.elapsed())
+    );
     server.resume();
+    let mut served = 0;
     for client in &clients {
         ask_line(client, "hello");
+        served += 1;
     }
+    println!("after the pause, the server replied to {served} of {CLIENTS} clients");
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use crate::util::{
     NumberedClient, Process, Server, acknowledgement, announced_address, ask, ask_line,
     assert_received_once, await_refusal, client, command, connect, ending_signals, eventually,
-    exchange, fill_queue, full_pipe, has_ipv6, installed, may_start_threads, read_once, read_rest,
-    server, signal, spawn, unique_ip, unused_address, with_thread_limit,
+    exchange, fill_queue, full_pipe, has_ipv6, installed, may_start_threads, quoted, read_once,
+    read_rest, rounded, rounded_seconds, server, signal, spawn, unique_ip, unused_address,
+    with_thread_limit,
 };
 
 const NOTICE: &str = "Server closed your connection: the server is stopping\n";
@@ -97,14 +98,26 @@ fn a_shutdown_serves_the_queue_and_refuses_later_clients() {
     }
     signal(server.id(), "TERM");
     server.resume();
+    let expected = acknowledgement("queued") + NOTICE;
+    let mut served = 0;
     for client in queued {
-        assert_eq!(read_rest(client), acknowledgement("queued") + NOTICE);
+        assert_eq!(read_rest(client), expected);
+        served += 1;
     }
-    assert_eq!(read_rest(open.try_clone().unwrap()), NOTICE);
+    println!(
+        "{served} of 20 clients in the queue got {}",
+        quoted(&expected)
+    );
+    let notice = read_rest(open.try_clone().unwrap());
+    assert_eq!(notice, NOTICE);
+    println!("the client that was served already got {}", quoted(&notice));
     // That client has not half-closed, so the server has not ended.
-    await_refusal(server.address);
+    let refusal = await_refusal(server.address);
+    println!("a later client got: {refusal}");
     drop(open);
-    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    let status = server.wait();
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+    println!("the server ended with {status}");
 }
 
 #[test]
@@ -491,11 +504,17 @@ impl Restarts {
                 .map(|report| report[key].number())
                 .fold(0.0, f64::max)
         };
+        let rate = match self.rate {
+            Some(rate) => format!("{rate} lines a second"),
+            None => "full speed".to_string(),
+        };
         println!(
-            "{} restarts, {} lines, longest shutdown {longest_shutdown:?}, longest outage {} s",
+            "{rate}: {} restarts, {} lines sent, each received once; longest shutdown {}, \
+             longest outage {}",
             self.times,
             lines.len(),
-            highest("longest_outage_seconds")
+            rounded(longest_shutdown),
+            rounded_seconds(highest("longest_outage_seconds"))
         );
         assert!(!logs.concat().contains("cut off"), "a client was cut off");
         let outages = reports.iter().flat_map(|report| report["outages"].list());

@@ -29,10 +29,9 @@ fn on_shutdown_thousands_of_idle_clients_get_the_notice() {
     ask_line(clients.last().unwrap(), "hello");
     signal(server.id(), "TERM");
     let notices = clients.into_iter().map(read_rest);
-    assert_eq!(
-        notices.filter(|rest| rest.trim_end() == NOTICE).count() as u64,
-        CLIENTS
-    );
+    let notices = notices.filter(|rest| rest.trim_end() == NOTICE).count() as u64;
+    println!("{notices} of {CLIENTS} idle clients got {NOTICE:?}");
+    assert_eq!(notices, CLIENTS);
     let (status, log) = (server.wait(), server.log());
     let last = log.lines().last().unwrap();
     assert!(
@@ -40,6 +39,8 @@ fn on_shutdown_thousands_of_idle_clients_get_the_notice() {
         "{status}: {last}"
     );
     assert!(!last.contains("cut off"), "{last}");
+    let (_, event) = last.split_once("] ").unwrap();
+    println!("the server logged {event:?}, and ended with {status}");
 }
 
 #[test]
@@ -203,7 +204,11 @@ impl Crowd {
                 "{address} was not sending any more"
             );
         }
-        println!("{} replies, {last}", replies_so_far.into_inner());
+        let (_, event) = last.split_once("] ").unwrap();
+        let logged: u64 = logged.values().sum();
+        let replies = replies_so_far.into_inner();
+        println!("{clients} clients got {replies} replies and the notice while they sent");
+        println!("the server logged {logged} messages, then {event:?}");
     }
 }
 

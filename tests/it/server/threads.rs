@@ -4,8 +4,8 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use crate::util::{
-    Server, acknowledgement, ask_line, eventually, may_start_threads, read_line, read_rest, server,
-    with_thread_limit,
+    Server, acknowledgement, ask_line, eventually, may_start_threads, quoted, read_line, read_rest,
+    server, with_thread_limit,
 };
 
 #[test]
@@ -23,7 +23,7 @@ fn a_client_takes_little_address_space() {
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     clients.iter().for_each(|client| ask_line(client, "hello"));
     let each = (server.status("VmSize") - before) / CLIENTS;
-    println!("{each} KB of address space a client");
+    println!("{CLIENTS} clients took {each} KB of address space each (256 KB would be wrong)");
     assert!(each < 256, "a client took {each} KB of address space");
 }
 
@@ -37,6 +37,7 @@ fn without_a_free_thread_a_client_is_refused_with_the_reason() {
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     let mut served = Vec::new();
     let mut refused = 0;
+    let mut last_refusal = String::new();
     for client in clients {
         // A refused client may be closed already.
         let _ = (&client).write_all(b"hello\n");
@@ -47,22 +48,28 @@ fn without_a_free_thread_a_client_is_refused_with_the_reason() {
                 assert!(notice.starts_with(why), "{notice:?}");
                 assert_eq!(read_rest(client), "");
                 refused += 1;
+                last_refusal = notice.to_string();
             }
         }
     }
-    println!("{} served, {refused} refused", served.len());
+    println!(
+        "of {CLIENTS} clients, the server served {} and refused {refused}: {}",
+        served.len(),
+        quoted(&last_refusal)
+    );
     assert!(served.len() > 20 && refused > 20);
     for client in &served {
         ask_line(client, "still served");
     }
     // Their threads become free for other clients.
     drop(served);
-    eventually(|| {
+    let reply = eventually(|| {
         let client = server.connect();
         let _ = (&client).write_all(b"hello\n");
-        match read_line(&client).as_str() {
-            reply if reply == acknowledgement("hello") => Ok(()),
-            notice => Err(notice.to_string()),
+        match read_line(&client) {
+            reply if reply == acknowledgement("hello") => Ok(reply),
+            notice => Err(notice),
         }
     });
+    println!("after they closed, a new client got {}", quoted(reply));
 }

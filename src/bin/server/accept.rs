@@ -23,9 +23,9 @@ use log::Level;
 use tcp_chat::cli;
 use tcp_chat::wire::ServerLine;
 
-use crate::connection::{self, Settings};
+use crate::connection::{self, Client, Settings};
 use crate::drain::Drain;
-use crate::limits::{Limits, Slot};
+use crate::limits::Limits;
 use crate::shutdown::Shutdown;
 use crate::stream::Stream;
 
@@ -53,16 +53,6 @@ pub(crate) struct Server {
     limits: Limits,
     drain: Drain,
     refusals: Warnings,
-}
-
-/// A client that is served; its thread owns this. The slot is dropped before the stream,
-/// so a client that sees the end of the stream finds a slot free.
-pub(crate) struct Client {
-    /// `None` once the thread has given the slot back.
-    pub(crate) slot: Option<Slot>,
-    pub(crate) stream: Arc<Stream>,
-    /// The client's address.
-    pub(crate) peer: SocketAddr,
 }
 
 impl Server {

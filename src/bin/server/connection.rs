@@ -38,6 +38,7 @@ mod tests;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tcp_chat::cli::{self, Limit};
@@ -46,8 +47,8 @@ use tcp_chat::printable::Excerpt;
 use tcp_chat::system::is_retryable;
 use tcp_chat::wire::{self, ServerLine};
 
-use crate::accept::Client;
 use crate::drain::{self, Drain};
+use crate::limits::Slot;
 use crate::stream::Stream;
 
 /// Replies are sent as soon as they are this many bytes, even if more messages have arrived.
@@ -116,6 +117,16 @@ impl Framing {
             line.pop();
         }
     }
+}
+
+/// A client that is served; its thread owns this. The slot is dropped before the stream,
+/// so a client that sees the end of the stream finds a slot free.
+pub(crate) struct Client {
+    /// `None` once the thread has given the slot back.
+    pub(crate) slot: Option<Slot>,
+    pub(crate) stream: Arc<Stream>,
+    /// The client's address.
+    pub(crate) peer: SocketAddr,
 }
 
 /// How a connection ends, if it does not fail.

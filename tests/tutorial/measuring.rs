@@ -125,7 +125,7 @@ fn a_paused_client_looks_like_a_paused_server() {
     });
     for (who, [reply, own]) in [("server", of_server), ("client", of_client)] {
         println!(
-            "the {who} paused for 1 s: replies took up to {reply:.0} ms, the client itself {own:.0} ms"
+            "the {who} was paused for 1 s: replies took up to {reply:.0} ms, the client itself {own:.0} ms"
         );
         assert!(reply > 980.0, "{reply} ms");
     }

@@ -1,13 +1,14 @@
-//! The book's entries before your eyes. Each test does to the naive program what
-//! breaks it, shows what went in and what came out, and does the same to the real
-//! one, which must not mind:
+//! The book's entries before your eyes. Each test breaks the tutorial's program and shows what
+//! went in and what came out. Then it does the same to the real program, which does not break:
 //!
 //! ```text
 //! cargo test --test tutorial -- --nocapture messages_merge
 //! ```
 //!
-//! `naive.rs` is the tutorial's chat, `repaired.rs` its server after the repairs
-//! that come to mind first. Both stand alone, to be compiled and tried by hand:
+//! The book is in `src/book`. Each chapter has its tests in the module of the same name.
+//!
+//! `naive.rs` is the tutorial's program, and `repaired.rs` its server after the repairs that
+//! come to mind first. Both need no other file, so you can compile and try them by hand:
 //!
 //! ```text
 //! rustc --edition 2024 -o /tmp/naive tests/tutorial/naive.rs
@@ -37,7 +38,7 @@ mod subject;
 mod cases;
 mod judge;
 
-// What the book names is there.
+// The book keeps its promises.
 mod book;
 
 // The client against servers that misbehave.

@@ -14,7 +14,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -373,8 +373,23 @@ fn yours() {
         breaks.len()
     ));
     for case in breaks {
-        print_to_stderr(format_args!("  \"{}\": {}", case.entry, case.name));
+        let page = page_of(case.entry);
+        print_to_stderr(format_args!("  {page}, \"{}\": {}", case.entry, case.name));
     }
+}
+
+/// The page of the book that has an entry.
+fn page_of(entry: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/book");
+    let heading = format!("## {entry}");
+    for page in fs::read_dir(folder).unwrap() {
+        let page = page.unwrap();
+        let text = fs::read_to_string(page.path()).unwrap();
+        if text.lines().any(|line| line == heading) {
+            return format!("src/book/{}", page.file_name().display());
+        }
+    }
+    panic!("no page of the book has the entry {entry:?}");
 }
 
 /// What must break in a server that is known.

@@ -41,8 +41,9 @@ pub(crate) struct Args {
     pub(crate) server: Endpoint,
     /// Send N lines a second, on a fixed schedule
     ///
-    /// The schedule starts with the first line. An overdue line is sent at once.
-    /// Without this flag, each line is sent as soon as the window has room.
+    /// The schedule starts with the first line. An overdue line is sent at
+    /// once. Without this flag, each line is sent as soon as it is read and
+    /// the window allows it.
     #[arg(long, help_heading = CHECKING, value_name = "N", value_parser = rate,
         verbatim_doc_comment)]
     pub(crate) rate: Option<f64>,
@@ -62,8 +63,9 @@ pub(crate) struct Args {
     pub(crate) report: Option<PathBuf>,
     /// Write a row to FILE each second, as CSV
     ///
-    /// The last row is written at the end of the run. If FILE is a FIFO without a
-    /// reader, the run goes on. But it fails if nobody reads the last row within 1 s.
+    /// The last row is written at the end of the run. If FILE is a FIFO
+    /// without a reader, the run goes on. But it fails if nobody reads the
+    /// last row within 1 s.
     #[arg(long, help_heading = OUTPUT, value_name = "FILE", value_parser = series_file,
         verbatim_doc_comment)]
     pub(crate) series: Option<PathBuf>,
@@ -101,7 +103,7 @@ pub(crate) struct Endpoint {
     /// Server port [default: 12345]
     #[arg(value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
     port_argument: Option<u16>,
-    /// Connect to this name or address, the same as HOST
+    /// Connect to this host, the same as HOST
     #[arg(long, help_heading = CONNECTION, value_parser = host)]
     host: Option<String>,
     /// Connect to this port, the same as PORT
@@ -193,15 +195,15 @@ fn port(number: &str) -> Result<u16, clap::Error> {
 pub(crate) struct Settings {
     /// Limit for one attempt to connect
     ///
-    /// The look-up of the server's name counts, too. Several addresses of a name share
-    /// the limit. 0 means as long as the system tries.
+    /// The look-up of the server's name counts, too. Several addresses of a
+    /// name share the limit. 0 means as long as the system tries.
     #[arg(long, help_heading = CONNECTION, value_name = "SECS", default_value = "10",
         value_parser = cli::limit, verbatim_doc_comment)]
     pub(crate) connect_timeout: Limit,
     /// Limit for waiting for a reply
     ///
-    /// The run fails, or an outage begins, if messages are in flight and no reply comes
-    /// for so long. 0 means no limit.
+    /// The run fails, or an outage begins, if messages are in flight and no
+    /// reply comes for so long. 0 means no limit.
     #[arg(long, help_heading = CONNECTION, value_name = "SECS", default_value = "30",
         value_parser = cli::limit, verbatim_doc_comment)]
     pub(crate) timeout: Limit,
@@ -213,31 +215,32 @@ pub(crate) struct Settings {
     pub(crate) retry_for: Duration,
     /// Open a new connection for every N lines
     ///
-    /// The old connection is closed after the replies to its lines. 1 means a connection
-    /// for each line.
+    /// The old connection is closed after the replies to its lines. 1 means
+    /// a connection for each line.
     #[arg(long, help_heading = CONNECTION, value_name = "N",
         value_parser = value_parser!(u64).range(1..), verbatim_doc_comment)]
     pub(crate) reconnect_every: Option<u64>,
     /// End the sending direction after the last line
     ///
-    /// Every reply is still required. If the server replies only after the half-close,
-    /// --window must cover all lines of the connection (at most 512 KiB).
+    /// Every reply is still required. If the server replies only after the
+    /// half-close, --window must cover all lines of the connection (at most
+    /// 512 KiB).
     #[arg(long, help_heading = CONNECTION, verbatim_doc_comment)]
     pub(crate) half_close: bool,
     /// Max lines read but not replied to
     ///
-    /// N is at most 65536. The lines have at most 512 KiB in all. 1 waits for each reply
-    /// before the next line. With --reconnect-every, a larger window than its N has no
-    /// effect.
+    /// N is at most 65536. The lines have at most 512 KiB in all. 1 waits
+    /// for each reply before the next line. With --reconnect-every, a larger
+    /// window than its N has no effect.
     #[arg(long, help_heading = CHECKING, value_name = "N", default_value_t = 8192,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536),
         verbatim_doc_comment)]
     pub(crate) window: usize,
     /// Require this start of replies; '' = plain echo
     ///
-    /// The rest of a good reply is the line's text. This flag may be given more than
-    /// once; each reply must then begin with one of the texts. Without it, the text is
-    /// "Server received your message: ".
+    /// The rest of a good reply is the line's text. This flag may be given
+    /// more than once; each reply must then begin with one of the texts.
+    /// Without this flag, TEXT is "Server received your message: ".
     #[arg(long, help_heading = CHECKING, value_name = "TEXT",
         default_value = wire::DEFAULT_PREFIX, hide_default_value = true,
         value_parser = wire::parse_prefix, allow_hyphen_values = true, verbatim_doc_comment)]

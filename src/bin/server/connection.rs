@@ -82,28 +82,29 @@ const PROTOCOL: &str = "Protocol";
 pub(crate) struct Settings {
     /// Limit for sending nothing
     ///
-    /// A client that sends nothing for so long is disconnected. 0 means no limit.
+    /// A client that sends nothing for so long is disconnected. 0 means no
+    /// limit.
     #[arg(long, help_heading = LIMITS, value_name = "SECS", default_value = "600",
         value_parser = cli::limit, verbatim_doc_comment)]
     idle_timeout: Limit,
     /// Limit to end a line or read replies
     ///
-    /// A client that takes longer to end a line that it has begun, or to read its
-    /// replies, is disconnected. 0 means no limit.
+    /// A client that takes longer to end a line that it has begun, or to
+    /// read its replies, is disconnected. 0 means no limit.
     #[arg(long, help_heading = LIMITS, value_name = "SECS", default_value = "30",
         value_parser = cli::limit, verbatim_doc_comment)]
     timeout: Limit,
     /// Split messages: lines (at LF) or raw (each read)
     ///
-    /// raw is for peers that end no message: no reply ends in an LF, either. The default
-    /// is lines.
+    /// raw is for peers that end no message: no reply ends in an LF, either.
+    /// The default is lines.
     #[arg(long, help_heading = PROTOCOL, value_name = "MODE", default_value = "lines",
         hide_default_value = true, hide_possible_values = true, verbatim_doc_comment)]
     pub(crate) framing: Framing,
     /// Start replies with TEXT; '' makes a plain echo
     ///
-    /// The rest of the reply is the message's text. The default is
-    /// "Server received your message: ".
+    /// The rest of the reply is the message's text. Without this flag, TEXT
+    /// is "Server received your message: ".
     #[arg(long, help_heading = PROTOCOL, value_name = "TEXT",
         default_value = wire::DEFAULT_PREFIX, hide_default_value = true,
         value_parser = wire::parse_prefix, allow_hyphen_values = true, verbatim_doc_comment)]

@@ -16,22 +16,24 @@ const LISTENING: &str = "Listening";
 pub(crate) struct Endpoint {
     /// Listen on HOST; 0.0.0.0 or :: = all
     ///
-    /// HOST is a name or an address of this machine. With 127.0.0.1, only programs on
-    /// this machine can connect. 0.0.0.0 means every IPv4 address of this machine, and
-    /// :: every address. Anybody who reaches the port can then connect.
+    /// HOST is a name or an address of this machine. With 127.0.0.1, only
+    /// programs on this machine can connect. 0.0.0.0 means every IPv4
+    /// address of this machine, and :: every address. Anybody who reaches
+    /// the port can then connect.
     #[arg(long, help_heading = LISTENING, default_value = cli::DEFAULT_HOST,
         value_parser = host, verbatim_doc_comment)]
     host: String,
     /// Listen on PORT; 0 = any free one
     ///
-    /// The line "Server listening on ADDRESS:PORT" on standard output names the port.
+    /// The line "Server listening on ADDRESS:PORT" on standard output names
+    /// the port.
     #[arg(short, long, help_heading = LISTENING, default_value_t = cli::DEFAULT_PORT,
         verbatim_doc_comment)]
     port: u16,
     /// Serve a socket that a service manager passes
     ///
-    /// The socket is standard input (inetd's wait, StandardInput=socket), or descriptor 3
-    /// with LISTEN_PID and LISTEN_FDS=1 (systemd).
+    /// The socket is standard input (inetd's wait, StandardInput=socket), or
+    /// descriptor 3 with LISTEN_PID and LISTEN_FDS=1 (systemd).
     #[arg(long, help_heading = LISTENING, conflicts_with_all = ["host", "port"],
         verbatim_doc_comment)]
     inherit: bool,

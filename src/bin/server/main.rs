@@ -83,7 +83,8 @@ struct Args {
     endpoint: listener::Endpoint,
     /// Refuse clients beyond N at once [default: 10000]
     ///
-    /// The machine may allow fewer. The log then says so, and which limit to raise.
+    /// The machine may allow fewer. The log then says so, and which limit to
+    /// raise.
     #[arg(long, help_heading = "Limits", value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..), verbatim_doc_comment)]
     max_clients: Option<u32>,
@@ -91,8 +92,9 @@ struct Args {
     connection: connection::Settings,
     /// Log warnings only: no clients, no messages
     ///
-    /// The log is on standard error. If RUST_LOG is set and not empty, it decides
-    /// instead of -q. RUST_LOG=debug logs each failure to accept a client, too.
+    /// The log is on standard error. If RUST_LOG is set and not empty, it
+    /// decides instead of -q. RUST_LOG=debug logs each failure to accept a
+    /// client, too.
     #[arg(short, long, help_heading = "Logging", verbatim_doc_comment)]
     quiet: bool,
     #[command(flatten)]

@@ -98,7 +98,7 @@ fn the_help_explains_zero_exit_codes_and_hidden_defaults_and_has_two_examples() 
             server,
             &[
                 "A limit of 0 seconds means no limit.",
-                "The default\n          is lines.",
+                "The default is lines.",
                 "Exit codes: 0 shut down by SIGTERM; 1 failure; 2 usage;",
             ],
         ),

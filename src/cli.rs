@@ -1,11 +1,12 @@
-//! What both programs' command lines share: hosts and ports, numbers of seconds, the
-//! logger, and the one line about a failure.
+//! What both programs' command lines share: hosts and ports, numbers of seconds, the flags
+//! for help and version, the logger, and the one line about a failure.
 
 use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::ArgAction;
 use log::LevelFilter;
 
 use crate::printable::Printable;
@@ -17,29 +18,69 @@ pub const DEFAULT_PORT: u16 = 12345;
 /// this machine can reach it.
 pub const DEFAULT_HOST: &str = "127.0.0.1";
 
+/// The flags `--help` and `--version`. In each program's help, they come last, under a heading
+/// of their own. clap's own flags would come first.
+#[derive(clap::Args)]
+pub struct HelpFlags {
+    /// Show this help; --help shows more
+    #[arg(id = "help", short = 'h', long = "help", help_heading = "Help",
+        action = ArgAction::Help)]
+    _help: (),
+    /// Show the program's name and version
+    #[arg(id = "version", short = 'V', long = "version", help_heading = "Help",
+        action = ArgAction::Version)]
+    _version: (),
+}
+
+/// Why a text is not a host. Each program has its own words for it, because the remedy is
+/// written as that program's arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostError {
+    /// The text is empty or a dash.
+    NotAHost,
+    /// The text is a number, and so probably a port.
+    Number,
+    /// The text ends in a port: `localhost:80`.
+    WithPort {
+        /// The text before the port.
+        host: String,
+        /// The port.
+        port: String,
+    },
+    /// The text has a slash, as a URL has.
+    Url {
+        /// The host in the URL, or `HOST` if there is none.
+        host: String,
+        /// The port in the URL, or `PORT` if there is none.
+        port: String,
+    },
+}
+
 /// Reads the name or address of a host. An IPv6 address may stand in brackets,
 /// as in a URL: `[::1]`.
 ///
 /// # Errors
 ///
-/// Says in one line what to write instead if the text is a port or a URL, or ends in a
-/// port. An empty text or a dash is an error too.
-pub fn host(text: &str) -> Result<String, String> {
+/// The text is a number or a URL, ends in a port, is empty, or is a dash.
+pub fn host(text: &str) -> Result<String, HostError> {
     if text.is_empty() || text == "-" {
-        return Err("not a name or an address".to_string());
+        return Err(HostError::NotAHost);
     }
     if text.contains('/') {
-        return Err(format!("a host has no '/'; write: {}", rewrite_url(text)));
+        return Err(split_url(text));
     }
     // The resolver would take a number for an address: 12345 for 0.0.48.57.
     if is_number(text) {
-        return Err(format!("this looks like a port; use --port {text}"));
+        return Err(HostError::Number);
     }
     if let Some((host, port)) = text.rsplit_once(':') {
         // In an IPv6 address without brackets, such as ::80, the last part is no port.
         let is_part_of_ipv6 = host.contains(':') && !host.ends_with(']');
         if is_number(port) && !is_part_of_ipv6 {
-            return Err(format!("give the port separately: {host} {port}"));
+            return Err(HostError::WithPort {
+                host: host.to_string(),
+                port: port.to_string(),
+            });
         }
     }
     Ok(without_brackets(text).to_string())
@@ -56,9 +97,8 @@ fn without_brackets(text: &str) -> &str {
     }
 }
 
-/// Rewrites a URL as the host and the port that the command line takes. `HOST` and `PORT`
-/// stand for what the URL lacks.
-fn rewrite_url(url: &str) -> String {
+/// Returns the host and the port of a URL, as the error about it.
+fn split_url(url: &str) -> HostError {
     let after_scheme = match url.split_once("://") {
         Some((_scheme, rest)) => rest,
         None => url,
@@ -68,12 +108,20 @@ fn rewrite_url(url: &str) -> String {
         Some((_user, rest)) => rest,
         None => authority,
     };
-    if authority.is_empty() {
-        return "HOST PORT".to_string();
+    let mut host = authority;
+    let mut port = "PORT";
+    if let Some((before, after)) = authority.rsplit_once(':')
+        && is_number(after)
+    {
+        host = before;
+        port = after;
     }
-    match authority.rsplit_once(':') {
-        Some((host, port)) if is_number(port) => format!("{host} {port}"),
-        _ => format!("{authority} PORT"),
+    if host.is_empty() {
+        host = "HOST";
+    }
+    HostError::Url {
+        host: host.to_string(),
+        port: port.to_string(),
     }
 }
 
@@ -96,17 +144,28 @@ pub fn address(host: &str, port: u16) -> String {
 ///
 /// # Errors
 ///
-/// Says in one line that the text is not a number, or that the number is not allowed or too
-/// large.
+/// Says in one line what the text must be: a number, without a unit, and within the limits.
 pub fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    let seconds: f64 = match text.parse() {
+        Ok(seconds) => seconds,
+        Err(_) if has_unit(text) => {
+            return Err("write seconds without a unit: 5 or 0.5".to_string());
+        }
+        Err(_) => return Err("must be a number of seconds, such as 5 or 0.5".to_string()),
+    };
     // -0 is refused like other negative numbers.
     let is_zero = seconds == 0.0 && seconds.is_sign_positive();
     let is_allowed = is_zero || seconds >= 0.001;
-    if !is_allowed || !seconds.is_finite() {
-        return Err("neither 0 nor a number of seconds from 0.001 on".to_string());
+    if !is_allowed {
+        return Err("must be 0 or at least 0.001".to_string());
     }
-    Duration::try_from_secs_f64(seconds).map_err(|_| "too many seconds".to_string())
+    Duration::try_from_secs_f64(seconds).map_err(|_| "too large a number of seconds".to_string())
+}
+
+/// Whether a text begins as a number and ends in a unit: `5s`, `0.5 min`.
+fn has_unit(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_digit())
+        && text.ends_with(|last: char| last.is_alphabetic())
 }
 
 /// A time limit; `None` means no limit. It has a name of its own because clap treats a
@@ -189,11 +248,25 @@ mod tests {
     }
 
     #[test]
-    fn refuses_anything_else_as_seconds() {
-        for text in [
-            "", "-1", "-0", "0.0009", "inf", "-inf", "nan", "1e300", "five", "1s",
+    fn refuses_anything_else_as_seconds_and_says_what_to_write() {
+        for (why, texts) in [
+            (
+                "must be 0 or at least 0.001",
+                &["-1", "-0", "0.0009", "-inf", "nan"][..],
+            ),
+            ("too large a number of seconds", &["inf", "1e300"]),
+            (
+                "must be a number of seconds, such as 5 or 0.5",
+                &["", "five", "1,5", "s"],
+            ),
+            (
+                "write seconds without a unit: 5 or 0.5",
+                &["1s", "5 min", "0.5s"],
+            ),
         ] {
-            assert!(seconds(text).is_err(), "{text:?} was taken");
+            for text in texts {
+                assert_eq!(seconds(text), Err(why.to_string()), "{text:?}");
+            }
         }
     }
 
@@ -230,7 +303,7 @@ mod tests {
     #[test]
     fn takes_an_ipv6_address_in_brackets_too() {
         for text in ["", "-"] {
-            assert_eq!(host(text), Err("not a name or an address".to_string()));
+            assert_eq!(host(text), Err(HostError::NotAHost));
         }
         for (text, taken) in [("::1", "::1"), ("[::1]", "::1"), ("[a]", "[a]"), ("[", "[")] {
             assert_eq!(host(text), Ok(taken.to_string()));
@@ -239,20 +312,31 @@ mod tests {
 
     #[test]
     fn refuses_a_port_as_a_host_or_as_a_part_of_it() {
-        for (text, remedy) in [
-            ("80", "--port 80"),
-            ("127.0.0.1:80", "127.0.0.1 80"),
-            ("[::1]:80", "[::1] 80"),
-            ("tcp://h:1", "h 1"),
-            ("http://h:1/path", "h 1"),
-            ("http://h", "h PORT"),
-            ("tcp://[::1]:80/", "[::1] 80"),
-            ("http://u:p@h:1/x", "h 1"),
-            ("h/1", "h PORT"),
-            ("/", "HOST PORT"),
+        assert_eq!(host("80"), Err(HostError::Number));
+        for (text, host_in_it, port_in_it) in [
+            ("127.0.0.1:80", "127.0.0.1", "80"),
+            ("[::1]:80", "[::1]", "80"),
         ] {
-            let why = host(text).unwrap_err();
-            assert!(why.ends_with(&format!(" {remedy}")), "{text}: {why}");
+            let error = HostError::WithPort {
+                host: host_in_it.to_string(),
+                port: port_in_it.to_string(),
+            };
+            assert_eq!(host(text), Err(error), "{text}");
+        }
+        for (text, host_in_it, port_in_it) in [
+            ("tcp://h:1", "h", "1"),
+            ("http://h:1/path", "h", "1"),
+            ("http://h", "h", "PORT"),
+            ("tcp://[::1]:80/", "[::1]", "80"),
+            ("http://u:p@h:1/x", "h", "1"),
+            ("h/1", "h", "PORT"),
+            ("/", "HOST", "PORT"),
+        ] {
+            let error = HostError::Url {
+                host: host_in_it.to_string(),
+                port: port_in_it.to_string(),
+            };
+            assert_eq!(host(text), Err(error), "{text}");
         }
         for text in ["::80", "fe80::1:80", "h:http", "1.2", "localhost:"] {
             assert_eq!(host(text), Ok(text.to_string()));

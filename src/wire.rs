@@ -160,10 +160,10 @@ pub const MAX_PREFIX: usize = 1024;
 /// Says in one line that the text contains a CR or LF, or is longer than [`MAX_PREFIX`].
 pub fn parse_prefix(text: &str) -> Result<String, String> {
     if text.contains(['\r', '\n']) {
-        return Err("a CR or LF is in it".to_string());
+        return Err("must not contain CR or LF".to_string());
     }
     if text.len() > MAX_PREFIX {
-        return Err(format!("longer than {MAX_PREFIX} bytes"));
+        return Err(format!("must have at most {MAX_PREFIX} bytes"));
     }
     Ok(text.to_string())
 }
@@ -502,10 +502,10 @@ mod tests {
         }
         let longest = "x".repeat(MAX_PREFIX);
         assert_eq!(parse_prefix(&longest).as_ref(), Ok(&longest));
-        let why = "longer than 1024 bytes";
+        let why = "must have at most 1024 bytes";
         assert_eq!(parse_prefix(&(longest + "x")), Err(why.to_string()));
         for text in ["\r", "a\r", "\na"] {
-            let why = "a CR or LF is in it";
+            let why = "must not contain CR or LF";
             assert_eq!(parse_prefix(text), Err(why.to_string()), "{text:?}");
         }
     }

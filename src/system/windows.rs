@@ -226,7 +226,10 @@ pub const READ_TIMEOUT: ErrorKind = ErrorKind::TimedOut;
 ///
 /// Always [`ErrorKind::Unsupported`].
 pub fn inherited_listener() -> io::Result<TcpListener> {
-    Err(io::Error::new(ErrorKind::Unsupported, "Windows gives none"))
+    Err(io::Error::new(
+        ErrorKind::Unsupported,
+        "Windows passes none; start the server without --inherit",
+    ))
 }
 
 /// Leaves the queue as it is.

@@ -23,14 +23,13 @@ mod shared;
 use std::panic;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tcp_chat::cli;
 
 use crate::args::Args;
 
 fn main() -> ExitCode {
     // The panic hook has printed a panic, also one of this thread.
-    match panic::catch_unwind(|| run::run(&Args::parse())) {
+    match panic::catch_unwind(|| run::run(&Args::read())) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => cli::print_failure("client", &error),
         Err(_) => ExitCode::FAILURE,

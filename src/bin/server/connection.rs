@@ -74,22 +74,41 @@ const SHUTTING_DOWN: &str = "the server is stopping";
 /// The end of the reason for a client that has sent bytes, but never an LF.
 const HINT: &str = " (end each message with LF, or start the server with --framing raw)";
 
+// The headings of these flags in the help.
+const LIMITS: &str = "Limits";
+const PROTOCOL: &str = "Protocol";
+
 /// What all clients have in common, as the command line says it.
 #[derive(Clone, clap::Args)]
 pub(crate) struct Settings {
-    /// How long a client may send nothing; 0 is for ever
-    #[arg(long, value_name = "SECS", default_value = "600", value_parser = cli::limit)]
+    /// Limit for sending nothing
+    ///
+    /// A client that sends nothing for so long is disconnected. 0 means no
+    /// limit.
+    #[arg(long, help_heading = LIMITS, value_name = "SECS", default_value = "600",
+        value_parser = cli::limit, verbatim_doc_comment)]
     idle_timeout: Limit,
-    /// How long a client may take to end a line begun, and to take its replies; 0 is for ever
-    #[arg(long, value_name = "SECS", default_value = "30", value_parser = cli::limit)]
+    /// Limit to end a line or read replies
+    ///
+    /// A client that takes longer to end a line that it has begun, or to
+    /// read its replies, is disconnected. 0 means no limit.
+    #[arg(long, help_heading = LIMITS, value_name = "SECS", default_value = "30",
+        value_parser = cli::limit, verbatim_doc_comment)]
     timeout: Limit,
-    /// How messages are told apart: by line, or, for peers that know no framing, by read
-    #[arg(long, default_value = "lines")]
+    /// Split messages: lines (at LF) or raw (each read)
+    ///
+    /// raw is for peers that end no message: no reply ends in an LF, either.
+    /// The default is lines.
+    #[arg(long, help_heading = PROTOCOL, value_name = "MODE", default_value = "lines",
+        hide_default_value = true, hide_possible_values = true, verbatim_doc_comment)]
     pub(crate) framing: Framing,
-    /// What an acknowledgement begins with, before the message's text; an empty one makes a plain
-    /// echo
-    #[arg(long, value_name = "TEXT", default_value = wire::DEFAULT_PREFIX,
-        value_parser = wire::parse_prefix, allow_hyphen_values = true)]
+    /// Start replies with TEXT; '' makes a plain echo
+    ///
+    /// The rest of the reply is the message's text. Without this flag, TEXT
+    /// is "Server received your message: ".
+    #[arg(long, help_heading = PROTOCOL, value_name = "TEXT",
+        default_value = wire::DEFAULT_PREFIX, hide_default_value = true,
+        value_parser = wire::parse_prefix, allow_hyphen_values = true, verbatim_doc_comment)]
     reply_prefix: String,
 }
 

@@ -91,7 +91,7 @@ impl Limits {
         if address_space < usize::MAX {
             log::warn!(
                 "The address space is limited to {address_space} bytes (ulimit -v): \
-                 the server aborts when a thread finds none left"
+                 if it is used up, the server aborts; remove the limit, or lower --max-clients"
             );
         }
         let wanted = asked.unwrap_or(DEFAULT_CLIENTS);
@@ -158,13 +158,13 @@ impl Machine {
             remedy = "";
         } else if by_files < by_maps {
             cause = format!("the hard open-file limit of {}", self.file_limit);
-            remedy = "ulimit -Hn raises it";
+            remedy = "raise it as root or with LimitNOFILE=";
         } else {
             cause = "vm.max_map_count".to_string();
-            remedy = "sysctl raises it";
+            remedy = "raise it as root with sysctl";
         }
         if clients == 0 {
-            bail!("not even one client is allowed because of {cause} ({remedy})");
+            bail!("not even one client is allowed because of {cause}; {remedy}");
         }
         if clients < wanted {
             // The default is no promise, so fewer clients than that need no warning.
@@ -176,7 +176,7 @@ impl Machine {
             let served = clients_are(clients);
             log::log!(
                 level,
-                "At most {served} served, not {wanted}, because of {cause} ({remedy})"
+                "At most {served} served, not {wanted}, because of {cause}; {remedy}"
             );
         }
         Ok(Limits {
@@ -291,9 +291,13 @@ mod tests {
             (
                 12,
                 NO_LIMIT,
-                "the hard open-file limit of 12 (ulimit -Hn raises it)",
+                "the hard open-file limit of 12; raise it as root or with LimitNOFILE=",
             ),
-            (NO_LIMIT, 31, "vm.max_map_count (sysctl raises it)"),
+            (
+                NO_LIMIT,
+                31,
+                "vm.max_map_count; raise it as root with sysctl",
+            ),
         ] {
             let error = machine(files, maps).allow(None).unwrap_err().to_string();
             assert_eq!(

@@ -49,7 +49,7 @@ use std::thread;
 use anyhow::Context;
 use clap::Parser;
 use log::LevelFilter;
-use tcp_chat::cli::{self, Verbosity};
+use tcp_chat::cli::{self, HelpFlags, Verbosity};
 use tcp_chat::printable::Printable;
 use tcp_chat::system::{self, Interruptible};
 
@@ -57,23 +57,48 @@ use crate::accept::Server;
 use crate::limits::Limits;
 use crate::shutdown::Shutdown;
 
-/// Acknowledges every line that its clients send, one thread per client.
+/// What follows the flags in the help.
+const AFTER_HELP: &str = "\
+A limit of 0 seconds means no limit.
+Exit codes: 0 shut down by SIGTERM; 1 failure; 2 usage;
+  129/130 shut down by SIGHUP/SIGINT
+Examples:
+  server -q --port 0 --max-clients 10     # any free port, 10 clients at once
+  server --host 0.0.0.0 --idle-timeout 0  # for other machines, idle or not";
+
+// The help shows the flags in the order of these fields. In `-h`, each has one line of at most
+// 79 columns.
+
+/// Acknowledge every line that clients send, with a thread for each client
 #[derive(Parser)]
 #[command(
-    version,
-    after_help = "Example:\n  server --port 7000 -q &\n  echo hello | client --port 7000 --retry-for 5"
+    name = "server",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (tcp-chat)"),
+    after_help = AFTER_HELP,
+    disable_help_flag = true,
+    disable_version_flag = true
 )]
 struct Args {
     #[command(flatten)]
     endpoint: listener::Endpoint,
-    /// Clients served at once; further ones are refused [default: 10000, or what the machine allows]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Refuse clients beyond N at once [default: 10000]
+    ///
+    /// The machine may allow fewer. The log then says so, and which limit to
+    /// raise.
+    #[arg(long, help_heading = "Limits", value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..), verbatim_doc_comment)]
     max_clients: Option<u32>,
     #[command(flatten)]
     connection: connection::Settings,
-    /// Show warnings only: no clients, no messages
-    #[arg(short, long)]
+    /// Log warnings only: no clients, no messages
+    ///
+    /// The log is on standard error. If RUST_LOG is set and not empty, it
+    /// decides instead of -q. RUST_LOG=debug logs each failure to accept a
+    /// client, too.
+    #[arg(short, long, help_heading = "Logging", verbatim_doc_comment)]
     quiet: bool,
+    #[command(flatten)]
+    _help: HelpFlags,
 }
 
 fn main() -> ExitCode {
@@ -108,7 +133,7 @@ fn run(args: &Args) -> anyhow::Result<Infallible> {
     let listener = args.endpoint.open()?;
     let address = listener
         .local_addr()
-        .context("cannot tell the address that was bound")?;
+        .context("cannot read the address of the listening socket")?;
     let asked_clients = args.max_clients.map(|clients| clients as usize);
     let limits = Limits::of_this_machine(asked_clients)
         .with_context(|| format!("cannot serve on {address}"))?;

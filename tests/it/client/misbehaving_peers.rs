@@ -241,7 +241,7 @@ fn a_reply_over_the_limit_is_an_error_with_and_without_its_end() {
         let _ = stream.write_all(acknowledgement("hello").as_bytes());
     });
     for address in [without_end, with_end] {
-        let why = "a reply of more than 65567 bytes";
+        let why = "a reply of more than 65567 bytes; is this a tcp-chat server?";
         let outcome = run(&mut client(address, &[]), "hello\n");
         outcome.assert(1, "", &format!("client: {address}: {why}\n"));
     }

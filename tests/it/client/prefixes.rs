@@ -242,9 +242,9 @@ fn a_prefix_that_is_long_not_utf8_or_has_an_end_of_line_is_a_usage_error() {
     let longer = "x".repeat(1025);
     for program in [server, client_with] {
         for (prefix, why) in [
-            ("a\r", "a CR or LF is in it"),
-            ("\na", "a CR or LF is in it"),
-            (&longer, "longer than 1024 bytes"),
+            ("a\r", "must not contain CR or LF"),
+            ("\na", "must not contain CR or LF"),
+            (&longer, "must have at most 1024 bytes"),
         ] {
             let outcome = run(&mut program(&["--reply-prefix", prefix]), "");
             outcome.assert_code(2);

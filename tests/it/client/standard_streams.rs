@@ -156,7 +156,9 @@ fn a_cr_at_the_end_of_a_reply_counts_towards_the_limit() {
     outcome.assert(
         1,
         "",
-        &format!("client: {address}: a reply of more than 65567 bytes\n"),
+        &format!(
+            "client: {address}: a reply of more than 65567 bytes; is this a tcp-chat server?\n"
+        ),
     );
 }
 

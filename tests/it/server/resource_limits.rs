@@ -178,7 +178,7 @@ fn the_hard_open_file_limit_lowers_the_number_of_clients() {
         let server = Server::spawn(&mut shell(before, &["-q", "--max-clients", "60"]));
         let served = most_clients(&server, 64);
         let log = server.log_with(&format!(
-            "At most {served} clients are served, not 60, because of the hard open-file limit of 64 (ulimit -Hn raises it)"
+            "At most {served} clients are served, not 60, because of the hard open-file limit of 64; raise it as root or with LimitNOFILE="
         ));
         assert!(log.contains("WARN"), "{log}");
         let clients: Vec<TcpStream> = (0..served).map(|_| server.connect()).collect();
@@ -217,7 +217,7 @@ fn with_too_few_descriptors_for_one_client_the_server_does_not_start() {
             4 => format!(": cannot wait for signals: {}\n", os_error(24)),
             5 => format!(": cannot listen on 127.0.0.1:0: {}\n", os_error(24)),
             _ => format!(
-                ": not even one client is allowed because of the hard open-file limit of {limit} (ulimit -Hn raises it)\n"
+                ": not even one client is allowed because of the hard open-file limit of {limit}; raise it as root or with LimitNOFILE=\n"
             ),
         };
         assert!(outcome.stderr.ends_with(&why), "{outcome}");

@@ -197,7 +197,9 @@ impl Conversation {
 
     fn too_long(&self) -> Loss {
         let limit = self.longest_reply();
-        Loss::Violation(format!("a reply of more than {limit} bytes"))
+        Loss::Violation(format!(
+            "a reply of more than {limit} bytes; is this a tcp-chat server?"
+        ))
     }
 }
 

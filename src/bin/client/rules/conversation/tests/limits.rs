@@ -487,7 +487,7 @@ fn a_reply_over_the_limit_is_a_violation_with_and_without_its_end() {
                 received => break received,
             }
         };
-        let why = "a reply of more than 65567 bytes";
+        let why = "a reply of more than 65567 bytes; is this a tcp-chat server?";
         assert_eq!(received, Err(Loss::Violation(why.to_string())));
     }
 }

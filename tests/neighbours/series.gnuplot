@@ -2,8 +2,8 @@
 #
 #     gnuplot -c tests/neighbours/series.gnuplot series.csv series.svg
 #
-# Above: how long replies took, how long the oldest line without one had waited,
-# and how late the client itself was. Below: the rate. Grey: outages.
+# Above: the reply times, the wait of the oldest line without a reply, and the
+# client's own delay. Below: the rate. Grey: outages.
 
 set datafile separator comma
 set terminal svg size 900,480 font "sans-serif,13" background "#ffffff"
@@ -21,8 +21,8 @@ set xrange [STATS_min - 1:STATS_max]
 last = STATS_max
 since(time) = (begin = last < time ? last : time - 1, last = time, begin)
 above(value) = value > 0 ? value : NaN
-# An outage that is longer than in the row before has gone on. Its band lies behind
-# the rest, from the bottom to the top.
+# If an outage is longer than in the row before, it has gone on. Its band lies
+# behind the curves, from the bottom to the top.
 set y2range [0:1]
 length = 0
 from(time, now) = (first = length > 0 && now >= length ? first : time - now, length = now, first)
@@ -33,7 +33,7 @@ set ylabel "ms"
 set logscale y
 set format y "%g"
 set xtics time format ""
-# What lies behind is wider, and seen.
+# Lines that lie behind others are wider, to be seen.
 columns = "9 7 6 5 11"
 titles = "waiting 'longest reply time' p99 p50 'own delay'"
 colours = "#cc79a7 #d55e00 #e69f00 #0072b2 #000000"

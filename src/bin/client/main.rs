@@ -1,3 +1,8 @@
+//! [wire]: ../tcp_chat/wire/index.html
+//! [server manual]: ../server/index.html
+#![doc = include_str!("README.md")]
+//! # For readers of the source
+//!
 //! The client: sends the lines of its input, verifies and prints every reply.
 //!
 //! [`rules`] decides what happens, without any thread or socket. Threads carry that out: one

@@ -1,3 +1,8 @@
+//! [wire]: ../tcp_chat/wire/index.html
+//! [client manual]: ../client/index.html
+#![doc = include_str!("README.md")]
+//! # For readers of the source
+//!
 //! The server: acknowledges every line that its clients send.
 //!
 //! A client's way through the files:

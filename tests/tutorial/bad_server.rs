@@ -53,13 +53,18 @@ fn serve(mut stream: TcpStream, mode: &str) -> Result<()> {
         },
         _ => {}
     }
-    let mut lines = BufReader::new(stream.try_clone()?);
+    // Your client may end no line. So a message also ends where a read ends.
+    let mut reader = BufReader::new(stream.try_clone()?);
     let mut replies = Vec::new();
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line)? > 0 {
-        println!("Received message: {:?}", String::from_utf8_lossy(&line));
+    while !reader.fill_buf()?.is_empty() {
+        let here = reader.buffer();
+        let length = here.iter().position(|&byte| byte == b'\n');
+        let length = length.map_or(here.len(), |lf| lf + 1);
+        let message = here[..length].to_vec();
+        reader.consume(length);
+        println!("Received message: {:?}", String::from_utf8_lossy(&message));
         let mut reply = b"Server received your message: ".to_vec();
-        reply.append(&mut line);
+        reply.extend(message);
         match mode {
             "split" => {
                 for byte in reply {
@@ -70,7 +75,7 @@ fn serve(mut stream: TcpStream, mode: &str) -> Result<()> {
             "merge" => {
                 replies.append(&mut reply);
                 thread::sleep(Duration::from_millis(100));
-                if lines.buffer().is_empty() {
+                if reader.buffer().is_empty() {
                     stream.write_all(&replies)?;
                     replies.clear();
                 }

@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener};
 
 use tcp_chat::system;
 
+use crate::judge::ONE;
 use crate::programs::{
     naive_client, naive_server, naive_server_in_python, read_to_end, real_server, show, show_log,
     write_until_error,
@@ -38,8 +39,8 @@ pub fn send_what_is_no_text(subject: &Subject) -> Came {
     let mut came = subject.read_until(&stream, |bytes| bytes.ends_with(b"\n"));
     if came.end == End::Open {
         // The server may close in this moment.
-        let _ = stream.write_all(b"hello\n");
-        came.extend(subject.read_until(&stream, |bytes| contains(bytes, "hello")));
+        let _ = stream.write_all(format!("{ONE}\n").as_bytes());
+        came.extend(subject.read_until(&stream, |bytes| contains(bytes, ONE)));
     }
     came
 }
@@ -115,13 +116,13 @@ fn a_dead_thread_keeps_its_connection_open() {
     };
     let naive = send_what_is_no_text(&naive.start().unwrap());
     let real = send_what_is_no_text(&real_server(&[]));
-    println!(r"sent \xff\xfe\n, and then hello\n");
+    println!(r"sent \xff\xfe\n, and then {ONE}\n");
     println!("naive: {}, while the connection is open", naive.shown());
     println!("real:  {}", real.shown());
     assert_eq!(naive.end, End::Open);
     assert!(naive.bytes.is_empty());
     let rejected = "Server rejected your message: not UTF-8 at byte 0\n";
-    let replies = rejected.to_string() + &acknowledgement("hello");
+    let replies = rejected.to_string() + &acknowledgement(ONE);
     assert_eq!(real.text(), replies);
 }
 

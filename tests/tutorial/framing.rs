@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::system;
 
+use crate::judge::{ONE, OTHER};
 use crate::programs::{naive_client, naive_server, real_server, repaired_server, show};
 use crate::subject::{Came, End, Subject, contains};
 use crate::util::{Running, Server, acknowledgement, ask_line, printed, run};
@@ -15,19 +16,21 @@ use crate::util::{Running, Server, acknowledgement, ask_line, printed, run};
 /// Sends a line, and another one once the first has come back.
 pub fn one_line_then_another(subject: &Subject) -> Came {
     let mut stream = subject.connect();
-    stream.write_all(b"hello\n").unwrap();
-    let mut came = subject.read_until(&stream, |bytes| contains(bytes, "hello\n"));
-    if came.end == End::Open && came.contains("hello") {
+    stream.write_all(format!("{ONE}\n").as_bytes()).unwrap();
+    let mut came = subject.read_until(&stream, |bytes| contains(bytes, &format!("{ONE}\n")));
+    if came.end == End::Open && came.contains(ONE) {
         // The server may close in this moment.
-        let _ = stream.write_all(b"again\n");
-        came.extend(subject.read_until(&stream, |bytes| contains(bytes, "again\n")));
+        let _ = stream.write_all(format!("{OTHER}\n").as_bytes());
+        let has_other = |bytes: &[u8]| contains(bytes, &format!("{OTHER}\n"));
+        came.extend(subject.read_until(&stream, has_other));
     }
     came
 }
 
 /// Two lines in one segment.
 pub fn two_lines_at_once(subject: &Subject) -> Came {
-    subject.send_at_once(&[b"one\n", b"two\n"], "two\n")
+    let lines = [ONE, OTHER].map(|text| format!("{text}\n"));
+    subject.send_at_once(&lines.each_ref().map(|line| line.as_bytes()), &lines[1])
 }
 
 /// A line that is longer than the buffer of most servers.
@@ -57,6 +60,7 @@ pub struct LongLine {
 /// Sends a line of so many MiB.
 pub fn a_line_of_mebibytes(subject: &Subject, mib: usize) -> LongLine {
     assert!(subject.is_served(&subject.connect()));
+    subject.reset_peak_memory();
     let before = subject.peak_memory();
     let stream = subject.connect();
     let mut writer = stream.try_clone().unwrap();
@@ -85,17 +89,14 @@ pub fn a_line_of_mebibytes(subject: &Subject, mib: usize) -> LongLine {
 fn messages_merge() {
     let naive = two_lines_at_once(&naive_server());
     let real = two_lines_at_once(&real_server(&[]));
-    show("naive", "one\ntwo\n", &naive);
-    show("real ", "one\ntwo\n", &real);
+    let sent = format!("{ONE}\n{OTHER}\n");
+    show("naive", &sent, &naive);
+    show("real ", &sent, &real);
     // Two writes, one read, one reply.
-    assert_eq!(
-        naive.to_string(),
-        "Server received your message: one\ntwo\n"
-    );
-    assert_eq!(
-        real.to_string(),
-        acknowledgement("one") + &acknowledgement("two")
-    );
+    let merged = format!("Server received your message: {sent}");
+    assert_eq!(naive.to_string(), merged);
+    let replies = acknowledgement(ONE) + &acknowledgement(OTHER);
+    assert_eq!(real.to_string(), replies);
 }
 
 #[test]

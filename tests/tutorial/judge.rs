@@ -9,10 +9,12 @@
 //! can falsify is shown as a figure, and not judged. One cause has one verdict: cases that
 //! presuppose lines do not judge a server that has none.
 
+use std::cell::OnceCell;
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,9 +23,14 @@ use std::time::{Duration, Instant};
 
 use crate::cases::CASES;
 use crate::framing;
+use crate::peers;
 use crate::programs::{naive, repaired};
-use crate::subject::{Came, Subject, is_listening};
+use crate::subject::{Came, Subject, contains, is_listening};
 use crate::util::{Server, command, print_to_stderr, spawn, temporary_file, unused_address};
+
+/// Words that no server says by itself.
+pub const ONE: &str = "quokka";
+pub const OTHER: &str = "wombat";
 
 /// How a case ends for a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,15 +95,15 @@ impl Finding {
 
 /// What a case needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
-    /// A server at an address.
-    Address,
-    /// A server that replies to each line.
+pub enum Need {
+    /// A server whose replies repeat the lines, several on a connection.
+    Replies,
+    /// A server in which a reply belongs to a line.
     Lines,
+    /// A server that serves several clients at once.
+    Several,
     /// The server's process.
     Process,
-    /// Both.
-    LinesAndProcess,
 }
 
 /// How serious a case is.
@@ -128,7 +135,7 @@ pub struct Case {
     pub name: &'static str,
     /// The entry of the book that explains it.
     pub entry: &'static str,
-    pub needs: Needs,
+    pub needs: &'static [Need],
     /// Whether it waits for a time limit of the server.
     pub waits: bool,
     pub judge: fn(&Trial) -> Finding,
@@ -137,12 +144,15 @@ pub struct Case {
 /// The server that is judged, and what is known of it.
 pub struct Trial {
     pub target: Target,
-    /// What its first replies look like; `None` if they follow no pattern.
-    pub replies: Option<Replies>,
-    /// What came for a line and then another one.
+    /// How long a reply takes, at most.
+    pub latency: Duration,
+    /// What came for a line, and then for another one.
     pub first_replies: Came,
-    /// What came for two lines at once.
+    /// What came for two lines at once, after a single one that shows the pattern.
     pub two_lines: Came,
+    /// What the replies look like; `None` if they follow no pattern.
+    pub replies: Option<Replies>,
+    serves_several: OnceCell<bool>,
 }
 
 /// How the server is reached.
@@ -155,16 +165,21 @@ pub enum Target {
 }
 
 impl Target {
+    /// Reads `HOST:PORT`, or else a command.
     fn read(yours: &str) -> Self {
-        match yours.parse() {
-            Ok(address) => Target::Address(address),
-            Err(_) => Target::Command(yours.to_string()),
+        let addresses = yours.to_socket_addrs();
+        match addresses.ok().and_then(|mut addresses| addresses.next()) {
+            Some(address) => Target::Address(address),
+            None => Target::Command(yours.to_string()),
         }
     }
 
     pub fn start(&self) -> Result<Subject, String> {
         match self {
-            Target::Address(address) => Ok(Subject::at(*address)),
+            Target::Address(address) => match TcpStream::connect(address) {
+                Ok(_) => Ok(Subject::at(*address)),
+                Err(error) => Err(format!("cannot connect: {error}")),
+            },
             Target::Command(_) => self.start_at(unused_address()),
         }
     }
@@ -188,6 +203,9 @@ fn shell(yours: &str, address: SocketAddr) -> Command {
     shell
 }
 
+/// How long a server may take until it listens.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
 /// Starts a command that becomes a server at this address, and waits until it listens.
 fn start(command: &mut Command, address: SocketAddr) -> Result<Subject, String> {
     let log = temporary_file();
@@ -198,7 +216,7 @@ fn start(command: &mut Command, address: SocketAddr) -> Result<Subject, String> 
     let begun = Instant::now();
     while !is_listening(address) {
         let has_ended = process.try_wait().unwrap().is_some();
-        if has_ended || begun.elapsed() > Duration::from_secs(10) {
+        if has_ended || begun.elapsed() > START_LIMIT {
             let printed = fs::read_to_string(&log).unwrap_or_default();
             let _ = fs::remove_file(&log);
             let how = if has_ended {
@@ -214,58 +232,124 @@ fn start(command: &mut Command, address: SocketAddr) -> Result<Subject, String> 
 }
 
 /// What a server's replies look like: what comes once, at the beginning, and what stands
-/// round the text of each line.
+/// before and after the text of each line. Numbers in it may differ from reply to reply.
 pub struct Replies {
     greeting: String,
-    pub prefix: String,
+    prefix: String,
     pub end: String,
 }
 
 impl Replies {
-    /// Learns from what came for `one`, and then for `two`.
-    fn learn(came: &str, one: &str, two: &str) -> Option<Self> {
+    /// Learns from what came for one line, and then for another one.
+    fn learn(came: &str, one: &str, other: &str) -> Option<Self> {
         let (before, rest) = came.split_once(one)?;
-        let (between, _) = rest.split_once(two)?;
+        let (between, _) = rest.split_once(other)?;
         let end = match between.find('\n') {
             Some(lf) => &between[..=lf],
             None => "",
         };
         let prefix = &between[end.len()..];
-        let greeting = before.strip_suffix(prefix)?;
+        // Without its numbers, the prefix of the first reply has the same length, or nearly so.
+        let starts = before
+            .char_indices()
+            .map(|(at, _)| at)
+            .chain([before.len()]);
+        let is_prefix = |at: &usize| strip_pattern(&before[*at..], prefix) == Some("");
+        let greeting = starts.filter(is_prefix).last()?;
         Some(Replies {
-            greeting: greeting.to_string(),
+            greeting: before[..greeting].to_string(),
             prefix: prefix.to_string(),
             end: end.to_string(),
         })
     }
 
-    /// What must come for these lines.
-    pub fn to<'a>(&self, lines: impl IntoIterator<Item = &'a str>) -> String {
-        let mut replies = self.greeting.clone();
+    /// Returns how many of these lines have their replies, in order and from the beginning.
+    pub fn count<'a>(&self, came: &str, lines: impl IntoIterator<Item = &'a str>) -> usize {
+        let Some(mut rest) = strip_pattern(came, &self.greeting) else {
+            return 0;
+        };
+        let mut count = 0;
         for line in lines {
-            replies += &format!("{}{line}{}", self.prefix, self.end);
+            let reply = strip_pattern(rest, &self.prefix);
+            let after = reply
+                .and_then(|reply| reply.strip_prefix(line))
+                .and_then(|reply| strip_pattern(reply, &self.end));
+            let Some(after) = after else {
+                break;
+            };
+            rest = after;
+            count += 1;
         }
-        replies
+        count
     }
+}
+
+/// Removes a pattern from the beginning of a text, in which any number may stand for a number.
+fn strip_pattern<'a>(text: &'a str, pattern: &str) -> Option<&'a str> {
+    let (mut text, mut pattern) = (text, pattern);
+    while let Some(wanted) = pattern.chars().next() {
+        let number = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+        let (wanted_digits, digits) = (number(pattern), number(text));
+        if wanted_digits > 0 {
+            if digits == 0 {
+                return None;
+            }
+            text = &text[digits..];
+            pattern = &pattern[wanted_digits..];
+        } else {
+            text = text.strip_prefix(wanted)?;
+            pattern = &pattern[wanted.len_utf8()..];
+        }
+    }
+    Some(text)
 }
 
 impl Trial {
     pub fn new(target: Target) -> Result<Self, String> {
-        let subject = target.start()?;
-        let first_replies = framing::one_line_then_another(&subject);
-        let replies = Replies::learn(&first_replies.text(), "hello", "again");
-        let two_lines = framing::two_lines_at_once(&target.start()?);
-        Ok(Trial {
+        let mut subject = target.start()?;
+        // Nothing is known yet of how long it takes.
+        subject.quiet = Duration::from_secs(6);
+        let begun = Instant::now();
+        let mut stream = subject.connect();
+        let _ = stream.write_all(format!("{ONE}\n").as_bytes());
+        let first = subject.read_until(&stream, |bytes| contains(bytes, ONE));
+        let mut latency = Duration::ZERO;
+        if first.contains(ONE) {
+            latency = begun.elapsed();
+        }
+        drop((stream, subject));
+
+        let trial = Trial {
             target,
-            replies,
+            latency,
+            first_replies: Came::nothing(),
+            two_lines: Came::nothing(),
+            replies: None,
+            serves_several: OnceCell::new(),
+        };
+        let first_replies = framing::one_line_then_another(&trial.start());
+        let replies = Replies::learn(&first_replies.text(), ONE, OTHER);
+        let two_lines = framing::two_lines_at_once(&trial.start());
+        Ok(Trial {
             first_replies,
             two_lines,
+            replies,
+            ..trial
         })
     }
 
     /// The server, started for a case.
     pub fn start(&self) -> Subject {
-        self.target.start().unwrap_or_else(|why| panic!("{why}"))
+        match self.target.start() {
+            Ok(subject) => self.patient(subject),
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    /// Lets one wait for a server as long as it needs for a reply.
+    fn patient(&self, mut subject: Subject) -> Subject {
+        subject.quiet = subject.quiet.max(3 * self.latency);
+        subject
     }
 
     /// The server as another command runs it.
@@ -277,39 +361,65 @@ impl Trial {
         // The wrapper keeps no environment of the command that it is given.
         let mut wrapped = wrap(&shell(yours, address))?;
         wrapped.env("YOURS", yours).env("PYTHONUNBUFFERED", "1");
-        start(&mut wrapped, address).ok()
+        start(&mut wrapped, address)
+            .ok()
+            .map(|subject| self.patient(subject))
+    }
+
+    /// Whether its replies repeat the lines, several on a connection.
+    pub fn repeats_lines(&self) -> bool {
+        self.first_replies.contains(ONE) && self.first_replies.contains(OTHER)
     }
 
     /// Whether each of two lines has its reply.
     pub fn has_lines(&self) -> bool {
-        let is_right = |replies: &Replies| self.two_lines.text() == replies.to(["one", "two"]);
-        self.replies.as_ref().is_some_and(is_right)
+        self.count(&self.two_lines, [ONE, OTHER]) == 2
     }
 
-    /// What must come for these lines, from a server that has lines.
-    pub fn expected<'a>(&self, lines: impl IntoIterator<Item = &'a str>) -> String {
+    /// Whether a client is served while others are connected.
+    pub fn serves_several(&self) -> bool {
+        *self
+            .serves_several
+            .get_or_init(|| peers::is_served_beside_silent_clients(&self.start()))
+    }
+
+    /// Returns how many of these lines have their replies, in order and from the beginning.
+    pub fn count<'a>(&self, came: &Came, lines: impl IntoIterator<Item = &'a str>) -> usize {
         let replies = self.replies.as_ref();
-        replies.map(|replies| replies.to(lines)).unwrap_or_default()
+        replies.map_or(0, |replies| replies.count(&came.text(), lines))
+    }
+
+    /// Why a case cannot judge this server.
+    fn lacks(&self, need: Need) -> Option<Finding> {
+        let lacks = |verdict, why: &str| Some(Finding::new(verdict, why));
+        match need {
+            Need::Process if !matches!(self.target, Target::Command(_)) => {
+                lacks(Verdict::LeftOut, "it needs the server's command")
+            }
+            Need::Replies | Need::Lines | Need::Several if !self.repeats_lines() => {
+                lacks(Verdict::NotJudged, "its replies do not repeat two lines")
+            }
+            Need::Lines if !self.has_lines() => lacks(Verdict::NotJudged, "it has no lines"),
+            Need::Several if !self.serves_several() => {
+                lacks(Verdict::NotJudged, "it serves one client at a time")
+            }
+            _ => None,
+        }
     }
 
     fn judge(&self, case: &Case) -> Finding {
-        let has_process = matches!(self.target, Target::Command(_));
-        let (lines, process) = match case.needs {
-            Needs::Address => (false, false),
-            Needs::Lines => (true, false),
-            Needs::Process => (false, true),
-            Needs::LinesAndProcess => (true, true),
-        };
-        if process && !has_process {
-            return Finding::new(Verdict::LeftOut, "it needs the server's command");
-        }
-        if lines && !self.has_lines() {
-            return Finding::new(Verdict::NotJudged, "it has no lines");
-        }
-        let judged = panic::catch_unwind(AssertUnwindSafe(|| (case.judge)(self)));
-        judged.unwrap_or_else(|_| {
-            // The panic was printed.
-            Finding::new(Verdict::NotJudged, "the case itself has failed")
+        let judged = panic::catch_unwind(AssertUnwindSafe(|| {
+            let lacking = case.needs.iter().find_map(|need| self.lacks(*need));
+            lacking.unwrap_or_else(|| (case.judge)(self))
+        }));
+        judged.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let why = text.or(panic.downcast_ref::<&str>().copied());
+            let why = why.unwrap_or_default().lines().next().unwrap_or_default();
+            Finding::new(
+                Verdict::NotJudged,
+                format!("the case itself has failed: {why}"),
+            )
         })
     }
 }
@@ -343,6 +453,7 @@ fn yours() {
     }
     let mut breaks = Vec::new();
     let mut cases = 0;
+    let mut holds = 0;
     let mut class = None;
     let result = judge(Target::read(&yours), true, |case, finding| {
         if cases == 0 {
@@ -354,22 +465,22 @@ fn yours() {
         }
         print_to_stderr(row(case, finding).trim_end());
         cases += 1;
-        if finding.verdict == Verdict::Breaks {
-            breaks.push(case);
+        match finding.verdict {
+            Verdict::Breaks => breaks.push(case),
+            Verdict::Holds => holds += 1,
+            _ => {}
         }
     });
     if let Err(why) = result {
         panic!(
             "cannot start {yours}: {why}\n\
-             read IP:PORT from the last argument, or start it and use YOURS=IP:PORT"
+             read IP:PORT from the last argument and stay in the foreground, \
+             or start it and use YOURS=IP:PORT"
         );
     }
-    if breaks.is_empty() {
-        print_to_stderr(format_args!("\nNone of {cases} cases breaks."));
-        return;
-    }
+    let others = cases - holds - breaks.len();
     print_to_stderr(format_args!(
-        "\n{} of {cases} cases break. The entries of the book that explain them:",
+        "\nBREAKS: {}, holds: {holds}, neither: {others} of {cases} cases.",
         breaks.len()
     ));
     for case in breaks {

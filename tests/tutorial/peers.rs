@@ -15,6 +15,14 @@ use crate::util::{
 
 const MS: Duration = Duration::from_millis(1);
 
+/// Whether a client is served while another one sends nothing, and a third one ends no line.
+pub fn is_served_beside_silent_clients(subject: &Subject) -> bool {
+    let _silent = subject.connect();
+    let mut begun = subject.connect();
+    begun.write_all(b"hel").unwrap();
+    subject.serves_a_new_client()
+}
+
 /// A client that has sent messages and read no reply.
 pub struct Flood {
     /// It stays connected for as long as this value lives.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::mpsc;
 
+use crate::judge::{ONE, OTHER};
 use crate::programs::{naive_client, naive_server, naive_server_in_python, real_server, show};
 use crate::subject::{Came, Subject, contains};
 use crate::util::{
@@ -28,10 +29,11 @@ pub fn kill_while_connected(subject: Subject) -> SocketAddr {
 /// Sends a line and then SIGTERM, both before the server can read. Returns what comes.
 pub fn terminate_before_it_reads(subject: &Subject) -> Came {
     let mut stream = subject.connect();
-    stream.write_all(b"one\n").unwrap();
-    let mut came = subject.read_until(&stream, |bytes| contains(bytes, "one\n"));
+    let lines = [ONE, OTHER].map(|text| format!("{text}\n"));
+    stream.write_all(lines[0].as_bytes()).unwrap();
+    let mut came = subject.read_until(&stream, |bytes| contains(bytes, &lines[0]));
     subject.pause();
-    stream.write_all(b"two\n").unwrap();
+    stream.write_all(lines[1].as_bytes()).unwrap();
     signal(subject.server().id(), "TERM");
     subject.resume();
     came.extend(subject.read_all(&stream));
@@ -141,11 +143,12 @@ fn a_shutdown_loses_messages_that_have_arrived() {
     }
     let naive = terminate_before_it_reads(&naive_server());
     let real = terminate_before_it_reads(&real_server(&[]));
-    show("naive", "one\ntwo\n", &naive);
-    show("real ", "one\ntwo\n", &real);
-    assert!(!naive.contains("two"), "{naive}");
+    let sent = format!("{ONE}\n{OTHER}\n");
+    show("naive", &sent, &naive);
+    show("real ", &sent, &real);
+    assert!(!naive.contains(OTHER), "{naive}");
     let notice = "Server closed your connection: the server is stopping\n";
-    let replies = acknowledgement("one") + &acknowledgement("two");
+    let replies = acknowledgement(ONE) + &acknowledgement(OTHER);
     assert_eq!(real.to_string(), replies + notice);
 }
 

@@ -18,14 +18,17 @@ use crate::util::{Server, connect, number_in_proc, read_once};
 /// After this time without a byte, a server whose threads all sleep has nothing to say.
 const QUIET: Duration = Duration::from_millis(1500);
 
-/// The same for a server of which only the address is known, or that never sleeps.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// By how much longer a server may say nothing of which only the address is known, or that
+/// never sleeps.
+const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// A server that a case is tried on.
 pub struct Subject {
     pub address: SocketAddr,
     /// `None` if it was running before the test: then only its address is known.
     server: Option<Server>,
+    /// How long a server may say nothing, although its threads all sleep.
+    pub quiet: Duration,
 }
 
 /// What came over a connection.
@@ -51,6 +54,7 @@ impl Subject {
         Subject {
             address,
             server: None,
+            quiet: QUIET,
         }
     }
 
@@ -173,7 +177,8 @@ impl Subject {
     /// while no byte comes, waits for something.
     fn is_silent_since(&self, last: Instant) -> bool {
         let quiet = last.elapsed();
-        quiet >= PATIENCE || quiet >= QUIET && self.has_process() && self.is_asleep()
+        quiet >= self.quiet + PATIENCE
+            || quiet >= self.quiet && self.has_process() && self.is_asleep()
     }
 
     /// Waits until it has done all that it can do: until its threads sleep, each time that one
@@ -189,6 +194,27 @@ impl Subject {
     pub fn is_asleep(&self) -> bool {
         let mut threads = self.family().into_iter().flat_map(states_of_threads);
         threads.all(|state| state == 'S')
+    }
+
+    /// Forgets how much memory it has needed until now.
+    pub fn reset_peak_memory(&self) {
+        for id in self.family() {
+            // Another user's process keeps its peak.
+            let _ = fs::write(format!("/proc/{id}/clear_refs"), "5");
+        }
+    }
+
+    /// What has become of the server, if it has ended or accepts no more.
+    pub fn state(&self) -> &'static str {
+        if !self.has_process() || is_listening(self.address) {
+            return "";
+        }
+        // The kernel keeps the status of a process that has ended until that is read.
+        match number_in_proc(self.server().id(), "stat", ") ", 49) {
+            Some(13) => ": it has ended by SIGPIPE",
+            _ if states_of_threads(self.server().id()) == ['Z'] => ": it has ended",
+            _ => ": it accepts no more",
+        }
     }
 
     /// How much memory it and what it has started have needed at most, in KiB.
@@ -234,7 +260,7 @@ impl Subject {
     /// Whether a client gets a reply.
     pub fn is_served(&self, mut stream: &TcpStream) -> bool {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let text = format!("are you there {}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let text = format!("quokka {}", NEXT.fetch_add(1, Ordering::Relaxed));
         if stream.write_all(format!("{text}\n").as_bytes()).is_err() {
             return false;
         }
@@ -288,6 +314,7 @@ impl From<Server> for Subject {
         Subject {
             address: server.address,
             server: Some(server),
+            quiet: QUIET,
         }
     }
 }
@@ -302,6 +329,13 @@ impl Drop for Subject {
 }
 
 impl Came {
+    pub fn nothing() -> Self {
+        Came {
+            bytes: Vec::new(),
+            end: End::Open,
+        }
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }

@@ -2,7 +2,7 @@
 //!
 //! Only fenced blocks with the language `console` are run:
 //!
-//! ```text
+//! ````text
 //! ## A heading begins a section, which can run alone
 //!
 //! <!-- needs: jq -->               the section is skipped without these programs
@@ -18,7 +18,9 @@
 //! Server: Server received your message: 1
 //! …                                alone on a line, any number of lines
 //! ```
-//! ```
+//! ````
+//!
+//! One page alone:
 //!
 //! ```text
 //! cargo test --test pages readme
@@ -182,11 +184,11 @@ fn require_commands(page: Page) -> Result<Page, String> {
 /// Runs all sections of a page, and panics if the output of a command is not as shown.
 fn run_page(page: &Page) {
     let begun = Instant::now();
-    for block in &page.not_run {
-        let (name, line, why) = (&page.name, block.line, &block.why);
-        print_to_stderr(format_args!("not run: {name}:{line}: {why}"));
-    }
     let failures = section::run_all(page);
+    for block in &page.not_run {
+        let place = format!("{}:{}", page.name, block.line);
+        print_to_stderr(format_args!("not run: {place}: {}", block.why));
+    }
     println!(
         "{}: {} commands in {} sections took {:.1} s; {} blocks are not run",
         page.name,

@@ -43,6 +43,8 @@ pub struct NotRun {
 struct Markers {
     /// The line of the last of them; 0 if there is none.
     line: usize,
+    /// The line of the last comment that is no marker; 0 if there is none.
+    other_line: usize,
     figures_differ: bool,
     needs: Vec<String>,
     not_run: Option<String>,
@@ -98,12 +100,11 @@ impl Page {
                 continue;
             }
             fence = Fence::opened_by(number, line);
-            let is_console = fence.as_ref().is_some_and(|fence| fence.is_console);
-            if markers.line != 0 && !is_console {
-                let line = markers.line;
-                return Err(format!(
-                    "{name}:{line}: no `console` block after the marker"
-                ));
+            if fence.as_ref().is_some_and(|fence| fence.is_console) {
+                markers.require_known(name)?;
+            } else {
+                markers.require_none(name)?;
+                markers = Markers::default();
             }
             if fence.is_none() && is_heading(line) {
                 page.add_section(mem::take(&mut section));
@@ -112,12 +113,7 @@ impl Page {
         if let Some(open) = fence {
             return Err(format!("{name}:{}: the block does not end", open.line));
         }
-        if markers.line != 0 {
-            let line = markers.line;
-            return Err(format!(
-                "{name}:{line}: no `console` block after the marker"
-            ));
-        }
+        markers.require_none(name)?;
         page.add_section(section);
         Ok(page)
     }
@@ -166,9 +162,28 @@ impl Markers {
         } else if let Some(why) = comment.strip_prefix("not run:") {
             self.not_run = Some(why.trim().to_string());
         } else {
+            self.other_line = line;
             return;
         }
         self.line = line;
+    }
+
+    /// Refuses other comments before a `console` block: they may be misspelled markers.
+    fn require_known(&self, page: &str) -> Result<(), String> {
+        match self.other_line {
+            0 => Ok(()),
+            line => Err(format!("{page}:{line}: the comment is no marker")),
+        }
+    }
+
+    /// Refuses markers before anything but a `console` block.
+    fn require_none(&self, page: &str) -> Result<(), String> {
+        match self.line {
+            0 => Ok(()),
+            line => Err(format!(
+                "{page}:{line}: no `console` block after the marker"
+            )),
+        }
     }
 }
 
@@ -363,6 +378,10 @@ mod tests {
         assert_refused("<!-- not run: slow -->\n```text\n```\n", why);
         let why = "page.md:2: no `console` block after the marker";
         assert_refused("\n<!-- needs: jq -->\ntext\n```console\n$ a\n```\n", why);
+        let why = "page.md:1: the comment is no marker";
+        assert_refused("<!-- needs jq -->\n```console\n$ a\n```\n", why);
+        let text = "<!-- any -->\ntext\n```console\n$ a\n```\n";
+        assert_eq!(commands(text).len(), 1);
         assert_refused("\n```console\n$ a\n", "page.md:2: the block does not end");
         let why = "page.md:1: the block does not begin with a command (`$ …`)";
         assert_refused("```console\nclient\n```\n", why);

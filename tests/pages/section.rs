@@ -16,15 +16,15 @@ struct Limits {
     section: Duration,
     /// Programs in the background, until they have printed what is shown.
     background: Duration,
+    /// For how long a command in the background that shows no output must print nothing.
+    silence: Duration,
 }
 
 const LIMITS: Limits = Limits {
     section: Duration::from_secs(60),
     background: Duration::from_secs(10),
+    silence: Duration::from_millis(100),
 };
-
-/// For how long a command in the background that shows no output must print nothing.
-const SILENCE: Duration = Duration::from_millis(100);
 
 /// Most sections wait rather than compute, so more of them run at once than a small
 /// machine has processors.
@@ -109,7 +109,7 @@ fn run_command(shell: &mut Shell, command: &ShownCommand, limits: &Limits) -> Ou
     }
     let shows_nothing = command.output.is_empty();
     let limit = if shows_nothing {
-        SILENCE
+        limits.silence
     } else {
         limits.background
     };
@@ -168,31 +168,31 @@ mod tests {
 
     use super::*;
 
-    const SHORT_LIMITS: Limits = Limits {
-        section: Duration::from_secs(5),
-        background: Duration::from_millis(300),
-    };
-
     /// Runs a page that is one console block, with the marker before it, if there is one.
-    fn failures_of(marker: &str, block: &str) -> Option<Vec<String>> {
+    fn failures_of(marker: &str, block: &str, limits: &Limits) -> Option<Vec<String>> {
         let text = format!("{marker}\n```console\n{block}\n```\n");
         let page = Page::parse("page.md", &text).unwrap();
         let [section] = &page.sections[..] else {
             panic!("{page:?}");
         };
-        Some(run(section, Namespaces::find()?, &SHORT_LIMITS))
+        Some(run(section, Namespaces::find()?, limits))
     }
 
     #[track_caller]
     fn assert_as_shown(block: &str) {
-        if let Some(failures) = failures_of("", block) {
+        if let Some(failures) = failures_of("", block, &LIMITS) {
             assert!(failures.is_empty(), "{}", failures.join("\n"));
         }
     }
 
     #[track_caller]
     fn assert_fails(block: &str, expected: &[&str]) {
-        if let Some(failures) = failures_of("", block) {
+        assert_fails_within(&LIMITS, block, expected);
+    }
+
+    #[track_caller]
+    fn assert_fails_within(limits: &Limits, block: &str, expected: &[&str]) {
+        if let Some(failures) = failures_of("", block, limits) {
             assert_eq!(failures, expected);
         }
     }
@@ -275,10 +275,18 @@ mod tests {
     #[test]
     fn output_that_is_not_shown_fails() {
         let why = "expected: no output, and exit status 0\nactual:\n";
-        assert_fails("$ echo a", &[&format!("3: echo a\nexit status 0\n{why}a\n")]);
+        assert_fails(
+            "$ echo a",
+            &[&format!("3: echo a\nexit status 0\n{why}a\n")],
+        );
         assert_fails("$ echo", &[&format!("3: echo\nexit status 0\n{why}\n")]);
         let background = "(sleep 0.02; echo a) &";
-        assert_fails(
+        let limits = Limits {
+            silence: Duration::from_secs(2),
+            ..LIMITS
+        };
+        assert_fails_within(
+            &limits,
             &format!("$ {background}"),
             &[&format!("3: {background}\nexit status 0\n{why}a\n")],
         );
@@ -293,7 +301,12 @@ mod tests {
     #[test]
     fn a_command_that_hangs_fails() {
         let begun = Instant::now();
-        assert_fails(
+        let limits = Limits {
+            section: Duration::from_secs(3),
+            ..LIMITS
+        };
+        assert_fails_within(
+            &limits,
             "$ echo a; sleep 100\na\n$ echo b",
             &[
                 "3: echo a; sleep 100\nit still runs at the end of its section's time\n\
@@ -314,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_command_that_prints_without_end_fails() {
-        let failures = failures_of("", "$ yes\n…");
+        let failures = failures_of("", "$ yes\n…", &LIMITS);
         if let Some(failures) = failures {
             assert!(failures[0].starts_with("3: yes\nit prints too much\n"));
             assert_eq!(failures.len(), 1);
@@ -324,9 +337,14 @@ mod tests {
     #[test]
     fn a_command_in_the_background_has_time_to_print() {
         assert_as_shown("$ (sleep 0.1; echo a; sleep 0.1; echo b) &\na\nb");
-        assert_fails(
-            "$ (sleep 2; echo a) &\na",
-            &["3: (sleep 2; echo a) &\nexit status 0\nexpected:\na\nactual:\n"],
+        let limits = Limits {
+            background: Duration::from_millis(200),
+            ..LIMITS
+        };
+        assert_fails_within(
+            &limits,
+            "$ (sleep 100; echo a) &\na",
+            &["3: (sleep 100; echo a) &\nexit status 0\nexpected:\na\nactual:\n"],
         );
     }
 
@@ -338,7 +356,7 @@ mod tests {
         );
         let marker = "<!-- figures differ -->";
         let block = "$ echo 1.5 s, 0 wrong\n2 s, 0 wrong\n$ echo 3 wrong\n0 wrong";
-        if let Some(failures) = failures_of(marker, block) {
+        if let Some(failures) = failures_of(marker, block, &LIMITS) {
             let why = "(any number for a number, but 0 for 0)\nactual:\n3 wrong\n";
             let expected = format!("5: echo 3 wrong\nexit status 0\nexpected:\n0 wrong\n{why}");
             assert_eq!(failures, [expected]);

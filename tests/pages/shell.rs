@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::folder::Folder;
 use crate::namespaces::Namespaces;
-use crate::util::{Process, children, signal, spawn, unique_name};
+use crate::util::{HANG_LIMIT, Process, children, signal, spawn, unique_name};
 
 /// Reads commands that each end in a NUL, and runs each in this shell. After each it writes
 /// a line with a mark and the exit status, which the next command has as its `$?`. A
@@ -72,7 +72,8 @@ enum Received {
 }
 
 impl Shell {
-    /// Starts a bash that runs commands for so long.
+    /// Starts a bash, and waits until it runs commands. All of them together may then take
+    /// as long as the limit.
     pub fn start(namespaces: &Namespaces, limit: Duration) -> Shell {
         let folder = Folder::new();
         let mark = format!("end-of-command-{}", unique_name());
@@ -85,17 +86,25 @@ impl Shell {
         bash.env("LC_ALL", "C");
         bash.env_remove("BASH_ENV");
         bash.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // LOOP gives the commands one pipe for both streams. `unshare` itself may complain
+        // when its child is killed.
+        bash.stderr(Stdio::null());
         let mut process = spawn(&mut bash);
         let stdout = process.stdout.take().unwrap();
-        Shell {
+        let mut shell = Shell {
             commands: process.stdin.take(),
             output: read_in_thread(stdout),
             process,
             unread: Vec::new(),
             mark,
-            deadline: Instant::now() + limit,
+            deadline: Instant::now() + HANG_LIMIT,
             folder,
-        }
+        };
+        // On a busy machine the start alone may take seconds, which no command has used.
+        let started = shell.run(":");
+        assert_eq!(started.end, End::Status(0), "the shell does not start");
+        shell.deadline = Instant::now() + limit;
+        shell
     }
 
     /// Runs a command to its end.

@@ -1,18 +1,17 @@
 //! The cases that a server is judged by, class by class.
 
 use std::fmt;
-use std::io::Write;
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
-
-use tcp_chat::system::is_timeout;
+use std::time::Duration;
 
 use crate::judge::{Case, Class, Finding, Need, ONE, OTHER, Trial, Verdict};
 use crate::limits::Exhausted;
 use crate::programs::shown;
-use crate::subject::{Came, End, Subject, comes_about, is_listening};
-use crate::util::{as_process_1, read_once, with_thread_limit};
+use crate::subject::{Came, End, Subject, comes_about_within, is_listening};
+use crate::util::{as_process_1, with_thread_limit};
 use crate::{closing, deployment, framing, limits, measuring, peers, restarts};
+
+/// How long a server may take to end after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub const CASES: &[Case] = &[
     Case {
@@ -248,7 +247,7 @@ pub const CASES: &[Case] = &[
                 Exhausted::No => {
                     return Finding::new(
                         Verdict::NotJudged,
-                        "it has descriptors left with 100 clients",
+                        "it has descriptors left with 60 clients",
                     );
                 }
                 Exhausted::NoLimit => return Finding::new(Verdict::LeftOut, "needs prlimit"),
@@ -271,7 +270,7 @@ pub const CASES: &[Case] = &[
             };
             let files = subject.open_files();
             let is_served = subject.is_served_beside(|| {
-                let _clients = limits::connect(&subject, 60);
+                let _clients = limits::connect(&subject, 40);
                 subject.settle();
             });
             subject.settle();
@@ -320,7 +319,7 @@ pub const CASES: &[Case] = &[
         entry: "Silence is not an end",
         needs: &[Need::Replies],
         waits: true,
-        judge: |trial| given_up(trial, |_| {}),
+        judge: |trial| given_up(trial.patience().with_silence),
     },
     Case {
         class: Class::Choice,
@@ -328,7 +327,7 @@ pub const CASES: &[Case] = &[
         entry: "Slowloris: a client that drips",
         needs: &[Need::Replies],
         waits: true,
-        judge: |trial| given_up(trial, |mut stream| _ = stream.write(b"x")),
+        judge: |trial| given_up(trial.patience().with_drip),
     },
     Case {
         class: Class::Choice,
@@ -371,7 +370,7 @@ pub const CASES: &[Case] = &[
         name: "as process 1, as in a container, it ends at SIGTERM",
         entry: "Process 1",
         needs: &[Need::Process, Need::Replies],
-        waits: false,
+        waits: true,
         judge: |trial| {
             let Some(subject) = trial.start_by(as_process_1) else {
                 return Finding::new(Verdict::LeftOut, "needs unshare, and the right to use it");
@@ -380,7 +379,7 @@ pub const CASES: &[Case] = &[
                 return Finding::new(Verdict::NotJudged, "it serves nobody there");
             }
             deployment::terminate_process_1(&subject);
-            let has_ended = comes_about(|| !is_listening(subject.address));
+            let has_ended = comes_about_within(PATIENCE, || !is_listening(subject.address));
             let evidence = if has_ended {
                 "it has ended"
             } else {
@@ -442,28 +441,12 @@ fn end_of(end: &End) -> String {
     }
 }
 
-/// Waits 5 s at most until the server closes a client that does this each 0.1 s.
-fn given_up(trial: &Trial, act: impl Fn(&TcpStream)) -> Finding {
-    const LIMIT: Duration = Duration::from_secs(5);
-    let subject = trial.start();
-    let stream = subject.connect();
-    let begun = Instant::now();
-    stream
-        .set_read_timeout(Some(Duration::from_millis(100)))
-        .unwrap();
-    while begun.elapsed() < LIMIT {
-        act(&stream);
-        match read_once(&stream, &mut [0; 1024]) {
-            Err(error) if is_timeout(&error) => {}
-            // A server without lines replies to each byte.
-            Ok(1..) => {}
-            Ok(0) | Err(_) => {
-                let seconds = begun.elapsed().as_secs_f64();
-                return Finding::new(Verdict::Choice, format!("closed after {seconds:.1} s"));
-            }
-        }
-    }
-    Finding::new(Verdict::Choice, "no limit within 5 s")
+fn given_up(after: Option<Duration>) -> Finding {
+    let evidence = match after {
+        Some(after) => format!("closed after {:.1} s", after.as_secs_f64()),
+        None => "no limit within 5 s".to_string(),
+    };
+    Finding::new(Verdict::Choice, evidence)
 }
 
 fn served(is_served: bool) -> &'static str {

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::cases::CASES;
 use crate::framing;
-use crate::peers;
+use crate::peers::{self, Patience};
 use crate::programs::{naive, repaired};
 use crate::subject::{Came, Subject, contains, is_listening};
 use crate::util::{Server, command, print_to_stderr, spawn, temporary_file, unused_address};
@@ -153,6 +153,7 @@ pub struct Trial {
     /// What the replies look like; `None` if they follow no pattern.
     pub replies: Option<Replies>,
     serves_several: OnceCell<bool>,
+    patience: OnceCell<Patience>,
 }
 
 /// How the server is reached.
@@ -255,7 +256,7 @@ impl Replies {
             .map(|(at, _)| at)
             .chain([before.len()]);
         let is_prefix = |at: &usize| strip_pattern(&before[*at..], prefix) == Some("");
-        let greeting = starts.filter(is_prefix).last()?;
+        let greeting = starts.into_iter().rev().find(is_prefix)?;
         Some(Replies {
             greeting: before[..greeting].to_string(),
             prefix: prefix.to_string(),
@@ -326,6 +327,7 @@ impl Trial {
             two_lines: Came::nothing(),
             replies: None,
             serves_several: OnceCell::new(),
+            patience: OnceCell::new(),
         };
         let first_replies = framing::one_line_then_another(&trial.start());
         let replies = Replies::learn(&first_replies.text(), ONE, OTHER);
@@ -374,6 +376,13 @@ impl Trial {
     /// Whether each of two lines has its reply.
     pub fn has_lines(&self) -> bool {
         self.count(&self.two_lines, [ONE, OTHER]) == 2
+    }
+
+    /// After which time it closes a client that sends nothing, or ends no line.
+    pub fn patience(&self) -> &Patience {
+        let limit = Duration::from_secs(5);
+        self.patience
+            .get_or_init(|| peers::patience(&self.start(), limit))
     }
 
     /// Whether a client is served while others are connected.

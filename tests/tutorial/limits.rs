@@ -14,19 +14,21 @@ use crate::util::{
     read_line, server, with_thread_limit,
 };
 
-/// Connects so many clients. Tries again, for 5 s at most, if one cannot connect.
+/// Connects so many clients, until none of them could for a while.
 pub fn connect(subject: &Subject, clients: usize) -> Vec<TcpStream> {
     let mut connected = Vec::new();
-    comes_about(|| {
-        while connected.len() < clients {
-            let limit = Duration::from_millis(200);
-            match TcpStream::connect_timeout(&subject.address, limit) {
-                Ok(stream) => connected.push(stream),
-                Err(_) => return !is_listening(subject.address),
+    let mut last = Instant::now();
+    while connected.len() < clients && last.elapsed() < Duration::from_millis(1500) {
+        let limit = Duration::from_millis(200);
+        match TcpStream::connect_timeout(&subject.address, limit) {
+            Ok(stream) => {
+                connected.push(stream);
+                last = Instant::now();
             }
+            Err(_) if !is_listening(subject.address) => break,
+            Err(_) => thread::sleep(Duration::from_millis(10)),
         }
-        true
-    });
+    }
     connected
 }
 
@@ -57,7 +59,7 @@ pub fn exhaust_descriptors(subject: &Subject) -> Exhausted {
     if !subject.server().limit_open_files(limit as u32) {
         return Exhausted::NoLimit;
     }
-    let clients = connect(subject, 100);
+    let clients = connect(subject, 60);
     let is_exhausted = || subject.open_files() >= limit || !is_listening(subject.address);
     if comes_about(is_exhausted) {
         Exhausted::Yes(clients)
@@ -103,9 +105,11 @@ pub fn cost_of_a_client(subject: &Subject, clients: usize) -> Cost {
     assert!(subject.is_served(&first));
     let sum = |name| subject.sum_of(name);
     let (space, memory) = (sum("VmSize"), sum("VmRSS"));
-    let connected: Vec<TcpStream> = (0..clients).map(|_| subject.connect()).collect();
-    for client in &connected {
-        assert!(subject.is_served(client));
+    let mut connected = Vec::new();
+    for _ in 0..clients {
+        let client = subject.connect();
+        assert!(subject.is_served(&client));
+        connected.push(client);
     }
     Cost {
         address_space: sum("VmSize").saturating_sub(space) / clients as u64,

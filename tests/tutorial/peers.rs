@@ -10,7 +10,7 @@ use tcp_chat::system;
 use crate::programs::{naive_server, read_to_end, real_server, repaired_server};
 use crate::subject::{Came, Subject};
 use crate::util::{
-    HANG_LIMIT, Server, acknowledgement, eventually, peer, printed, run, uninterrupted,
+    HANG_LIMIT, Server, acknowledgement, eventually, peer, printed, read_once, run, uninterrupted,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -21,6 +21,44 @@ pub fn is_served_beside_silent_clients(subject: &Subject) -> bool {
     let mut begun = subject.connect();
     begun.write_all(b"hel").unwrap();
     subject.serves_a_new_client()
+}
+
+/// After which time a server closes a client; `None` if it does not.
+pub struct Patience {
+    pub with_silence: Option<Duration>,
+    /// With a client that sends a byte each 0.1 s, and ends no line.
+    pub with_drip: Option<Duration>,
+}
+
+/// Waits for so long at most until a server closes such clients.
+pub fn patience(subject: &Subject, limit: Duration) -> Patience {
+    let silent = subject.connect();
+    let dripping = subject.connect();
+    thread::scope(|scope| {
+        let drip = scope.spawn(|| closed_after(&dripping, limit, b"x"));
+        Patience {
+            with_silence: closed_after(&silent, limit, b""),
+            with_drip: drip.join().unwrap(),
+        }
+    })
+}
+
+/// Sends these bytes each 0.1 s until the server closes, or the limit has passed.
+fn closed_after(mut stream: &TcpStream, limit: Duration, bytes: &[u8]) -> Option<Duration> {
+    let begun = Instant::now();
+    stream.set_read_timeout(Some(100 * MS)).unwrap();
+    while begun.elapsed() < limit {
+        let is_open = stream.write_all(bytes).is_ok()
+            && match read_once(stream, &mut [0; 1024]) {
+                // A server without lines replies to each byte.
+                Ok(read) => read > 0,
+                Err(error) => system::is_timeout(&error),
+            };
+        if !is_open {
+            return Some(begun.elapsed());
+        }
+    }
+    None
 }
 
 /// A client that has sent messages and read no reply.
@@ -88,12 +126,14 @@ fn await_threads(server: &Server, threads: u64) {
 #[test]
 fn one_client_holds_up_all_others() {
     // Serves a client to its end, and only then accepts the next one.
-    let serial = Subject::at(peer(|stream| {
+    let mut serial = Subject::at(peer(|stream| {
         let lines = BufReader::new(&stream).lines();
         for line in lines.map_while(Result::ok) {
             let _ = (&stream).write_all(acknowledgement(&line).as_bytes());
         }
     }));
+    // Its thread is one of this process, which never sleeps.
+    serial.patience = Duration::ZERO;
     let real = real_server(&[]);
     for (name, subject) in [("one at a time:", &serial), ("real:         ", &real)] {
         let silent = subject.connect();

@@ -29,6 +29,8 @@ pub struct Subject {
     server: Option<Server>,
     /// How long a server may say nothing, although its threads all sleep.
     pub quiet: Duration,
+    /// By how much longer, if only its address is known or it never sleeps.
+    pub patience: Duration,
 }
 
 /// What came over a connection.
@@ -55,6 +57,7 @@ impl Subject {
             address,
             server: None,
             quiet: QUIET,
+            patience: PATIENCE,
         }
     }
 
@@ -177,7 +180,7 @@ impl Subject {
     /// while no byte comes, waits for something.
     fn is_silent_since(&self, last: Instant) -> bool {
         let quiet = last.elapsed();
-        quiet >= self.quiet + PATIENCE
+        quiet >= self.quiet + self.patience
             || quiet >= self.quiet && self.has_process() && self.is_asleep()
     }
 
@@ -193,7 +196,8 @@ impl Subject {
 
     pub fn is_asleep(&self) -> bool {
         let mut threads = self.family().into_iter().flat_map(states_of_threads);
-        threads.all(|state| state == 'S')
+        // A process that has ended, too, does nothing more.
+        threads.all(|state| matches!(state, 'S' | 'Z'))
     }
 
     /// Forgets how much memory it has needed until now.
@@ -315,6 +319,7 @@ impl From<Server> for Subject {
             address: server.address,
             server: Some(server),
             quiet: QUIET,
+            patience: PATIENCE,
         }
     }
 }
@@ -466,13 +471,18 @@ fn entries(folder: &str) -> Vec<String> {
 }
 
 /// Waits until something is so, for 5 s at most. Returns whether it came about.
-pub fn comes_about(mut is_so: impl FnMut() -> bool) -> bool {
+pub fn comes_about(is_so: impl FnMut() -> bool) -> bool {
+    comes_about_within(Duration::from_secs(5), is_so)
+}
+
+/// Waits until something is so. Returns whether it came about within this time.
+pub fn comes_about_within(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     loop {
         if is_so() {
             return true;
         }
-        if begun.elapsed() > Duration::from_secs(5) {
+        if begun.elapsed() > limit {
             return false;
         }
         thread::sleep(Duration::from_millis(10));

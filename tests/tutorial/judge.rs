@@ -250,13 +250,10 @@ impl Replies {
             None => "",
         };
         let prefix = &between[end.len()..];
-        // Without its numbers, the prefix of the first reply has the same length, or nearly so.
-        let starts = before
-            .char_indices()
-            .map(|(at, _)| at)
-            .chain([before.len()]);
-        let is_prefix = |at: &usize| strip_pattern(&before[*at..], prefix) == Some("");
-        let greeting = starts.into_iter().rev().find(is_prefix)?;
+        // Its numbers may be longer or shorter than those of the second reply.
+        let starts = before.char_indices().map(|(at, _)| at);
+        let mut starts = starts.chain([before.len()]);
+        let greeting = starts.find(|at| strip_pattern(&before[*at..], prefix) == Some(""))?;
         Some(Replies {
             greeting: before[..greeting].to_string(),
             prefix: prefix.to_string(),
@@ -592,4 +589,39 @@ fn assert_finds(server: &Known) {
 fn row(case: &Case, finding: &Finding) -> String {
     let Finding { verdict, evidence } = finding;
     format!("  {verdict:10}  {}: {evidence}\n", case.name)
+}
+
+#[test]
+fn the_judge_learns_what_replies_look_like() {
+    println!("learns from what came first, and counts the replies to two lines:");
+    for (came, all) in [
+        // An echo.
+        ("quokka\nwombat\n", "quokka\nwombat\n"),
+        // A greeting, CR LF, and something after the end.
+        (
+            "Hi 7!\n> quokka\r\n> wombat\r\n> ",
+            "Hi 12!\n> quokka\r\n> wombat\r\n> Bye\n",
+        ),
+        // Numbers that differ.
+        (
+            "127.0.0.1:9: quokka\n127.0.0.1:9: wombat",
+            "127.0.0.1:60430: quokka\n127.0.0.1:60430: wombat\n",
+        ),
+        (
+            "[12:00:09] quokka\n[12:00:10] wombat\n",
+            "[1:2:3] quokka\n[4:5:6] wombat\n",
+        ),
+        // Without an end, and without a prefix.
+        ("P: quokkaP: wombat", "P: quokkaP: wombat"),
+    ] {
+        let replies = Replies::learn(came, ONE, OTHER).unwrap();
+        println!("{came:?}, then 2 of 2 in {all:?}");
+        assert_eq!(replies.count(all, [ONE, OTHER]), 2, "{came:?}");
+        assert_eq!(replies.count(all, [ONE, ONE]), 1, "{came:?}");
+        assert_eq!(replies.count(all, [OTHER]), 0, "{came:?}");
+    }
+    let replies = Replies::learn("P: quokka\nP: wombat\n", ONE, OTHER).unwrap();
+    assert_eq!(replies.count("P: quokka\nwombat\n", [ONE, OTHER]), 1);
+    assert!(Replies::learn("quokka", ONE, OTHER).is_none());
+    assert!(Replies::learn("1. quokka\nSecond: wombat\n", ONE, OTHER).is_none());
 }

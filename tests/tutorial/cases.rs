@@ -173,14 +173,19 @@ pub const CASES: &[Case] = &[
     },
     Case {
         class: Class::Harm,
-        name: "a line of 16 MiB without an end takes no memory",
+        name: "a line of 16 MiB takes no memory, and has one reply at most",
         entry: "A line without end",
         needs: &[Need::Process, Need::Lines],
         waits: false,
         judge: |trial| {
             let line = framing::a_line_of_mebibytes(&trial.start(), 16);
-            let evidence = format!("it took {} MiB more; came {}", line.mib, line.came.shown());
-            Finding::judged(line.mib < 8, evidence)
+            let replies = line.came.text().matches('\n').count();
+            let came = line.came.shown();
+            let evidence = format!(
+                "it took {} MiB more; {replies} replies; came {came}",
+                line.mib
+            );
+            Finding::judged(line.mib < 8 && replies <= 1, evidence)
         },
     },
     Case {

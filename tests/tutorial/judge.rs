@@ -405,7 +405,10 @@ impl Trial {
             Need::Replies | Need::Lines | Need::Several if !self.repeats_lines() => {
                 lacks(Verdict::NotJudged, "its replies do not repeat two lines")
             }
-            Need::Lines if !self.has_lines() => lacks(Verdict::NotJudged, "it has no lines"),
+            Need::Lines if !self.has_lines() => lacks(
+                Verdict::NotJudged,
+                "first, each of two lines must have its reply",
+            ),
             Need::Several if !self.serves_several() => {
                 lacks(Verdict::NotJudged, "it serves one client at a time")
             }
@@ -544,7 +547,7 @@ fn the_judge_finds_in_known_servers_what_the_book_says() {
             name: "repaired",
             command: path(repaired()),
             breaks: &[
-                "a line of 16 MiB without an end takes no memory",
+                "a line of 16 MiB takes no memory, and has one reply at most",
                 "its output contains no control characters of a client",
                 "without free threads it serves on, and then new clients, too",
             ],

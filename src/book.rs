@@ -5,7 +5,7 @@
 [A peer that does not read]: peers/index.html#a-peer-that-does-not-read
 [A reply that is cut looks whole]: framing/index.html#a-reply-that-is-cut-looks-whole
 [A send may be partial]: closing/index.html#a-send-may-be-partial
-[A server that cannot be stopped]: restarts/index.html#a-server-that-cannot-be-stopped
+[A stop that loses messages]: restarts/index.html#a-stop-that-loses-messages
 [A stream has no messages]: framing/index.html#a-stream-has-no-messages
 [A write is not a delivery]: closing/index.html#a-write-is-not-a-delivery
 [Address already in use]: restarts/index.html#address-already-in-use
@@ -37,6 +37,7 @@
 [Slowloris: a client that drips]: peers/index.html#slowloris-a-client-that-drips
 [Standard output is closed]: deployment/index.html#standard-output-is-closed
 [Terminal escapes in a log]: peers/index.html#terminal-escapes-in-a-log
+[The client's manual]: ../../client/index.html#log-lines
 [The backlog, and the SYN that is repeated]: limits/index.html#the-backlog-and-the-syn-that-is-repeated
 [The client that meets itself]: restarts/index.html#the-client-that-meets-itself
 [Threads run out]: limits/index.html#threads-run-out
@@ -57,6 +58,7 @@
 macro_rules! links {
     () => {
         "
+[A stream has no messages]: ../framing/index.html#a-stream-has-no-messages
 [`accept`]: ../../../src/server/accept.rs.html
 [`accept.rs`]: ../../../src/server/accept.rs.html
 [`accept::spawn`]: ../../../src/server/accept.rs.html
@@ -84,6 +86,7 @@ macro_rules! links {
 [`Conversation::take_unsent`]: ../../../src/client/rules/conversation.rs.html
 [`converse`]: ../../../src/client/network/connection.rs.html
 [`counts.rs`]: ../../../src/client/figures/counts.rs.html
+[Deployment]: ../deployment/index.html
 [`drain.rs`]: ../../../src/server/drain.rs.html
 [`Drain::close`]: ../../../src/server/drain.rs.html
 [`Draining::advance`]: ../../../src/server/drain.rs.html
@@ -109,6 +112,7 @@ macro_rules! links {
 [`Machine::allow`]: ../../../src/server/limits.rs.html
 [`MAX_MESSAGE`]: crate::wire::MAX_MESSAGE
 [`measure_own_delay`]: ../../../src/client/run.rs.html
+[Measuring]: ../measuring/index.html
 [`message_text`]: crate::wire::message_text
 [`naive.py`]: ../index.html#your-own-server
 [`naive.rs`]: ../index.html#the-tutorials-program
@@ -147,6 +151,7 @@ macro_rules! links {
 [`Shutdown::advance_until`]: ../../../src/server/shutdown.rs.html
 [`Shutdown::await_clients`]: ../../../src/server/shutdown.rs.html
 [`Shutdown::connect_to_itself`]: ../../../src/server/shutdown.rs.html
+[Silence is not an end]: ../closing/index.html#silence-is-not-an-end
 [Slow or hostile peers]: ../peers/index.html
 [`snapshot.rs`]: ../../../src/client/figures/snapshot.rs.html
 [`STACK`]: ../../../src/server/accept.rs.html
@@ -154,8 +159,12 @@ macro_rules! links {
 [`stream.rs`]: ../../../src/server/stream.rs.html
 [`summary.rs`]: ../../../src/client/reports/summary.rs.html
 [`system.rs`]: ../../../src/tcp_chat/system.rs.html
+[The client's manual]: ../../../client/index.html#figures
+[the index]: ../index.html
+[the server's manual]: ../../../server/index.html#shutdown
 [`unix.rs`]: ../../../src/tcp_chat/system/unix.rs.html
 [`watch`]: crate::system::watch
+[Where each guarantee lives]: ../guarantees/index.html
 [`wire.rs`]: ../../../src/tcp_chat/wire.rs.html
 [`write_messages`]: ../../../src/client/network/connection.rs.html
 "

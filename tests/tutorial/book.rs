@@ -196,6 +196,9 @@ fn check_rustdoc_link(from: &str, link: &Link, github: &Place) {
             Some(of_library) => format!("src/{of_library}"),
             None => format!("src/bin/{source}"),
         }
+    } else if let "client/index.html" | "server/index.html" = &*page {
+        // The documentation of a program is its manual.
+        format!("src/bin/{}", page.replace("index.html", "README.md"))
     } else {
         let page = page.strip_prefix("tcp_chat/book").expect(&why);
         match page.trim_start_matches('/').trim_end_matches("index.html") {

@@ -63,8 +63,8 @@
 //! - An acknowledgement may keep the one CR that came directly before the message's LF, as
 //!   that of a plain echo does.
 //! - An acknowledgement may look like a rejection or a notice. So a client first checks
-//!   whether a line acknowledges the oldest message that has no reply yet. If it does, it
-//!   is that acknowledgement and nothing else.
+//!   whether a line acknowledges the oldest message that has no reply yet. Such a line is
+//!   that acknowledgement, even if it looks like a notice.
 //!
 //! # A session
 //!
@@ -97,9 +97,10 @@
 //!
 //! - After a notice. To lose no reply or notice, it first half-closes, then reads and
 //!   discards what the client still sends, for at most 1 s. A client that reads to the end
-//!   of the stream in that time gets everything. If the client has sent bytes, but never an
-//!   LF, the notice after a deadline ends in `(end each message with LF, or start the server
-//!   with --framing raw)`.
+//!   of the stream in that time gets everything.
+//!
+//!   After a deadline, the notice may end in `(end each message with LF, or start the server
+//!   with --framing raw)`. It does if the client has sent bytes, but never an LF.
 //! - Silently, if the client does not read its replies in time (by default 30 s). A client
 //!   that does not read would not read a notice either.
 //!
@@ -120,16 +121,16 @@
 //!
 //! If a read ends inside a UTF-8 character, the bytes of that character wait for the rest.
 //! They may wait as long as a line may wait for its end. At the end of the stream, the
-//! server rejects them.
+//! server rejects the message that they began.
 //!
 //! # Promises
 //!
 //! - An acknowledgement means that the server received the whole message.
 //! - Replies come in the order of their messages.
 //! - The server may or may not have processed a message that has no reply. A client that
-//!   sends it again loses nothing, but may repeat it.
+//!   resends it loses nothing, but may repeat it.
 //! - After a `Server closed your connection` notice, the server has certainly not processed
-//!   a message that has no reply. Sending it again repeats nothing.
+//!   a message that has no reply. To resend it repeats nothing.
 //! - A stream that is cut inside a line looks like one that lacks its last LF. So the
 //!   server's log may show a cut message.
 

@@ -229,9 +229,9 @@ pub(crate) struct Settings {
     pub(crate) half_close: bool,
     /// Max lines read but not replied to
     ///
-    /// N is at most 65536. The lines have at most 512 KiB in all. 1 waits
-    /// for each reply before the next line. With --reconnect-every, a larger
-    /// window than its N has no effect.
+    /// N is at most 65536. The window also ends with the line that reaches
+    /// 512 KiB. 1 waits for each reply before the next line. With
+    /// --reconnect-every, a larger window than its N has no effect.
     #[arg(long, help_heading = CHECKING, value_name = "N", default_value_t = 8192,
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=65_536),
         verbatim_doc_comment)]

@@ -1,6 +1,12 @@
 //! [wire]: ../tcp_chat/wire/index.html
 //! [server manual]: ../server/index.html
+//! [neighbours]: #recipes
 #![doc = include_str!("README.md")]
+//! # Recipes
+//!
+//! The recipes are not part of this documentation. In a checkout, they are in the file
+//! `tests/neighbours/README.md`.
+//!
 //! # For readers of the source
 //!
 //! The client: sends the lines of its input, verifies and prints every reply.

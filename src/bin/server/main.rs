@@ -1,6 +1,15 @@
 //! [wire]: ../tcp_chat/wire/index.html
 //! [client manual]: ../client/index.html
+//! [socket]: #recipes-and-unit-files
+//! [service]: #recipes-and-unit-files
+//! [install]: #recipes-and-unit-files
+//! [tls]: #recipes-and-unit-files
 #![doc = include_str!("README.md")]
+//! # Recipes and unit files
+//!
+//! The recipes and the unit files are not part of this documentation. In a checkout, the
+//! recipes are in `tests/neighbours/README.md`, and the unit files are beside it.
+//!
 //! # For readers of the source
 //!
 //! The server: acknowledges every line that its clients send.

@@ -32,7 +32,8 @@
 //!
 //! A tick is never noticed before the thread has seen it, so a pause of the whole process
 //! counts. If a reply time or an outage is longer than the own delay, the server and the
-//! path have caused the difference, to within one tick.
+//! path have caused the difference, with one exception: a starved client also sends late,
+//! and that is not measured. It adds some milliseconds, as long as a thread waits to run.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -125,7 +125,8 @@
 //!
 //! # Promises
 //!
-//! - An acknowledgement means that the server received the whole message.
+//! - An acknowledgement means that the server received the whole message, unless the stream
+//!   was cut inside it (see below).
 //! - Replies come in the order of their messages.
 //! - The server may or may not have processed a message that has no reply. A client that
 //!   resends it loses nothing, but may repeat it.

@@ -52,7 +52,8 @@ use crate::limits::Slot;
 use crate::stream::Stream;
 
 /// Replies are sent as soon as they are this many bytes, even if more messages have arrived.
-/// This bounds memory: a message of a single LF has a reply of 31 times its size.
+/// This bounds memory: with the default prefix, a message of a single LF has a
+/// reply of 31 times its size.
 const BATCH: usize = 65_536;
 
 /// A read of at most this many bytes is short.
@@ -390,8 +391,11 @@ impl<'a> Connection<'a> {
         // Once messages are no longer processed, they may fill the buffer, and a read into a
         // full buffer fails.
         while bytes_left > 0 && begun.elapsed() < LAST_READS && !self.has_stopped_processing() {
-            let Ok(read) = self.read_arrived() else {
-                break;
+            let read = match self.read_arrived() {
+                Ok(read) => read,
+                // Nothing more has arrived.
+                Err(error) if is_retryable(&error) => break,
+                Err(error) => return Err(error),
             };
             let read = read + self.read_rest();
             bytes_left = bytes_left.saturating_sub(read);

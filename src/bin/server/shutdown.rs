@@ -134,7 +134,7 @@ enum Work {
     Done,
     /// The thread has panicked, so clients may be cut off.
     Panicked,
-    /// The thread still logs its last line.
+    /// The thread has not ended in time: it waits for the log, which nobody reads.
     Unfinished,
 }
 

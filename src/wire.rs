@@ -48,7 +48,7 @@
 //! | line | meaning |
 //! |---|---|
 //! | `Server refused your connection: <reason>` | the server takes no message from this client: as many clients as allowed are connected, or no thread is available |
-//! | `Server closed your connection: <reason>` | the client was idle for too long (by default 600 s), a line was not ended in time (by default 30 s), or the server is shutting down |
+//! | `Server closed your connection: <reason>` | the client was idle for too long (default 600 s); it did not end a line in time (default 30 s); the server is shutting down |
 //!
 //! A text holds no LF, so no message can forge a reply.
 //!
@@ -107,21 +107,21 @@
 //! In a shutdown, the server replies to each message that it has processed, then sends a
 //! notice:
 //!
-//! - For at most 2 s, it processes the messages that have arrived. Of a client that sends
-//!   without end, it processes only the first part.
+//! - For at most 2 s, it processes the messages that have arrived. If a client never
+//!   stops sending, it processes only the first part.
 //! - It does not process a line without an end, or with raw framing a cut character.
 //! - After the notice, it half-closes, then reads and discards until the client closes. It
 //!   cuts off clients that are still connected 5 s after the shutdown began.
 //!
 //! # Raw framing
 //!
-//! `server --framing raw` is for peers that send no lines. A message is what one read
-//! of up to 65,536 bytes returns. No CR or LF is removed from it, and replies and notices
-//! carry no LF.
+//! `server --framing raw` is for peers that send no lines. Each read is one message of
+//! up to 65,536 bytes. No CR or LF is removed from it, and replies and notices carry no
+//! LF.
 //!
-//! If a read ends inside a UTF-8 character, the bytes of that character wait for the rest.
-//! They may wait as long as a line may wait for its end. At the end of the stream, the
-//! server rejects the message that they began.
+//! If a read ends inside a UTF-8 character, the server waits for the rest, as long as
+//! for the end of a line. At the end of the stream, the server rejects a message that
+//! ends in such a cut character.
 //!
 //! # Promises
 //!

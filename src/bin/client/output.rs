@@ -25,8 +25,8 @@ pub(crate) struct Output {
     /// Whether a user types the input at a terminal and is prompted for it. Then standard
     /// error is a terminal, too.
     prompts: bool,
-    /// Whether the cursor is not at the beginning of a line. It stands after a prompt, a
-    /// typed line without its end, or the line of progress.
+    /// Whether the cursor stands within a line: after a prompt, a typed line without its end,
+    /// the line of progress, or the `^C` of a Ctrl-C.
     is_mid_line: AtomicBool,
     /// Locked while something is written to the terminal.
     terminal: Mutex<()>,
@@ -117,11 +117,12 @@ impl Output {
     /// replaces the one before; otherwise each is a line of its own. Shows nothing while the
     /// cursor stands after a prompt or a typed text, which must not be written over.
     pub(crate) fn show_progress(&self, line: &str) {
+        let is_replaced = self.stderr_is_terminal && !self.prompts;
+        let _terminal = self.lock();
         if self.prompts && self.is_mid_line.load(Ordering::Relaxed) {
             return;
         }
-        let is_replaced = self.stderr_is_terminal && !self.prompts;
-        let _terminal = self.begin_line();
+        self.end_line();
         let end = if is_replaced { "" } else { "\n" };
         self.is_mid_line.store(is_replaced, Ordering::Relaxed);
         let _ = write!(io::stderr(), "{line}{end}");

@@ -170,7 +170,9 @@ fn measure_own_delay(shared: &Shared) {
 fn log_slow_connect(shared: &Shared) {
     thread::sleep(SLOW_CONNECT);
     let news = shared.lock().slow_connect_news();
-    shared.output.log(news);
+    if let Some(news) = news {
+        shared.output.log([news]);
+    }
 }
 
 /// Closes the conversation, and writes the results of the run. Returns the exit code.

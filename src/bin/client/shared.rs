@@ -29,8 +29,8 @@
 //!
 //! - `look-up` resolves the server's name, for the session thread, which waits for it. If it
 //!   has panicked, the session thread ends the run.
-//! - `signals` runs only after a signal: it announces the end of the run. If it has
-//!   panicked before that, only another signal ends the program.
+//! - `signals` waits for a signal, and then announces the end of the run. If it panics before
+//!   it has announced that, the run goes on, and only another signal ends the program.
 //! - `main` starts the others, and concludes the run. A panic of it ends the program with
 //!   exit code 1. What was not concluded by then is missing.
 //!
@@ -42,10 +42,16 @@
 //!
 //! The end of a run has two steps. Any thread that learns how the run ends sends an [`End`]
 //! to the main thread; the first one counts. The main thread then closes the conversation.
-//! From then on, a thread that wants the lock blocks forever, so nothing more is counted, sent
-//! or logged. The main thread waits for a moment for two of them: one that is printing
-//! replies, and the one that writes the series. It joins no thread, because each may be
-//! blocked in a system call, or may have panicked.
+//! From then on, a thread that wants the lock blocks forever. So nothing more is counted, and
+//! nothing new is sent or logged. A batch that a writer has taken is still sent, and news that
+//! a thread has taken is still logged until the conclusion is written. The main thread waits for
+//! three things, and not for long:
+//!
+//! - replies that are being printed: 0.25 s
+//! - the last row of the series: 1 s
+//! - another thread that is writing to the terminal: 0.1 s ([`Output::end`])
+//!
+//! It joins no thread, because each may be blocked in a system call, or may have panicked.
 
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
@@ -160,14 +166,14 @@ impl Shared {
         }
     }
 
-    /// Sends the main thread an end of the run. It ignores all but the first.
+    /// Sends the main thread an end of the run. The main thread ignores all but the first.
     pub(crate) fn announce_end(&self, how: End) {
         // Sending fails only once the main thread has concluded the run.
         let _ = self.end.send(how);
     }
 
-    /// Locks the conversation. Once the run is over, this blocks forever: nothing is
-    /// counted, sent or logged any more.
+    /// Locks the conversation. Once the run is over, this blocks forever, so nothing more is
+    /// counted, and no thread takes anything more to send or to log.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Conversation> {
         self.block_if_over(self.lock_even_if_over())
     }
@@ -262,14 +268,15 @@ impl Shared {
         if !self.output.prompts() {
             return;
         }
-        // Typed lines are queued under the same lock, so none comes in between.
+        // Typed lines are queued under the same lock. So none is queued after the check and
+        // before `begin_prompt`.
         let conversation = self.lock();
-        let mut is_due = false;
+        let mut must_show = false;
         if conversation.awaits_input() {
-            is_due = self.output.begin_prompt();
+            must_show = self.output.begin_prompt();
         }
         drop(conversation);
-        if is_due {
+        if must_show {
             self.output.show_prompt();
         }
     }

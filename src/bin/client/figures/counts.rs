@@ -11,7 +11,8 @@ use crate::figures::own_delay::OwnDelays;
 #[derive(Clone, Default)]
 pub(crate) struct Counts {
     pub(crate) replies: ReplyCounts,
-    /// Lines over the size limit. They are not sent, so they are no messages.
+    /// How many lines were over the size limit. Such a line is not sent, so it is not a
+    /// message.
     pub(crate) too_long: u64,
     /// How many messages were resent. A message that was resent twice counts twice.
     pub(crate) sent_again: u64,

@@ -14,8 +14,8 @@ pub(crate) struct Addresses {
 /// An outage that is over.
 #[derive(Clone, Debug)]
 pub(crate) struct PastOutage {
-    /// Since when the first missed reply was awaited. If none was missed: when the connection
-    /// was lost, or when the attempt that failed began.
+    /// When the wait for the first missed reply began. If no reply was missed: when the
+    /// connection was lost, or when the attempt to connect that failed began.
     pub(crate) began: Instant,
     pub(crate) length: Duration,
     /// The longest own delay during the outage, but at most the length of the outage.

@@ -1,39 +1,48 @@
 //! How late the client itself is, apart from the server and the path.
 //!
-//! A client that is paused, starved of a processor, or kept from reading by a slow reader
-//! of its output notices replies late. Its reply times look like those of a server that
-//! stalls. So a thread that has nothing else to do wakes on a fixed grid of times. Each tick
-//! of the grid stands for a reply that arrives at that moment. The own delay of the tick is
-//! how long the client would take to notice such a reply:
+//! A client notices replies late if it is paused, starved of a processor, or kept from
+//! reading by a slow reader of its output. Its reply times look like those of a server that
+//! stalls. So the own delay is measured at the ticks of a fixed grid. Each tick stands for a
+//! reply that arrives at that moment, after all replies that were asked for before the tick.
+//! The own delay of the tick is how long the client would take to notice such a reply:
 //!
 //! ```text
-//!  tick            seen                noticed
-//!  --+---------------+--------------------+-----------------> time
-//!    | the process   | replies before it  |
-//!    | was paused    | are read, printed  |
-//!    |<------------ own delay ----------->|
+//!  tick         10     20     30     40     50     60     70 ms
+//!  -------------+------+------+------+------+------+------+----> time
+//!  reads  ===============           ==                ========
+//!  prints                ===========
+//!  is paused                          ================
+//!                        ^ reply    ^ 38 ms           ^ 65 ms
+//!  own delay    0      0      8      0      15     5      0  ms
 //! ```
 //!
-//! The reply would be noticed at the first of these:
+//! A reply at 30 ms would wait until the client has printed, at 38 ms. Replies at 50 ms and
+//! 60 ms would wait for the end of the pause, at 65 ms.
 //!
-//! - A read leaves nothing behind. The reply counts as noticed when that read began.
-//! - A read has lasted for longer than a tick. It is waiting, so nothing was left behind.
-//!   The reply counts as noticed when that read began, too.
-//! - The replies that had been asked for before the tick are read. The reply would be next.
+//! The session thread listens while it reads, connects or waits, and not while it prints or
+//! logs. The measuring thread sleeps until the next tick; it may be late to see it. These callers
+//! notice ticks:
 //!
-//! These callers notice ticks:
-//!
-//! | caller | ticks | counted as noticed |
+//! | caller | ticks | count as noticed |
 //! |---|---|---|
-//! | a read that leaves nothing behind | all | when the read began |
-//! | the measuring thread or a snapshot, if a read lasts for a tick or longer | all | when the read began |
-//! | the session thread after each read and before the next one | those whose replies are read | now |
-//! | the end of a connection or of the run | all | when the read began; if there is none, now |
+//! | a read that leaves nothing behind (`receive`) | all | when the session thread began to listen |
+//! | each read (`take_replies_to_print`) | those whose replies are read | now |
+//! | the session thread when it begins to listen (`begin_to_listen`) | those whose replies are read | now |
+//! | the measuring thread, each snapshot and the end of an outage or of the run (`take_ticks_from`), while the session thread listens | those whose replies are read | now |
+//! | the same callers, if the session thread has listened for a tick or longer | all | when it began to listen |
+//! | a loss and the end of the run (`settle_own_delays`) | all | when the session thread began to listen; now if it does not listen |
 //!
-//! A tick is never noticed before the thread has seen it, so a pause of the whole process
-//! counts. If a reply time or an outage is longer than the own delay, the server and the
-//! path have caused the difference, with one exception: a starved client also sends late,
-//! and that is not measured. It adds some milliseconds, as long as a thread waits to run.
+//! - The replies of a tick are those that were asked for before it. Once they are read, the
+//!   reply that the tick stands for is the next one.
+//! - If the session thread has listened for a tick or longer, it is waiting. So no earlier read
+//!   has left anything behind.
+//! - A tick counts as noticed when it was seen, if that is later. So a pause of the whole
+//!   process counts.
+//!
+//! If a reply time or an outage is longer than the own delay, the server and the path have
+//! caused the difference. There is one exception, which is not measured: a starved client
+//! also sends late. That adds to reply times as long as a thread waits to run: some
+//! milliseconds.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -76,7 +85,8 @@ pub(crate) struct ReplyProgress {
     pub(crate) asked: u64,
     /// How many have been read.
     pub(crate) read: u64,
-    /// See the field of `Conversation`.
+    /// Since when the session thread would notice a reply at once: it reads, connects or
+    /// waits. `None` while it prints or logs.
     pub(crate) listening_since: Option<Instant>,
 }
 
@@ -125,25 +135,24 @@ impl OwnDelays {
                 seen: now,
             });
         }
-        if let Some(since) = progress.listening_since {
+        if let Some(listening_since) = progress.listening_since {
             self.record_replies_read(progress.read, now);
-            if now.saturating_duration_since(since) >= TICK {
-                self.record_empty_read(since, now);
+            if now.saturating_duration_since(listening_since) >= TICK {
+                self.notice_all(listening_since, now);
             }
         }
         next
     }
 
-    /// Records that a read which began at `since` has left nothing behind, so all ticks are
-    /// noticed.
-    pub(crate) fn record_empty_read(&mut self, since: Instant, now: Instant) {
+    /// Notices all ticks. Replies that arrived at them would have been noticed at `noticed`.
+    pub(crate) fn notice_all(&mut self, noticed: Instant, now: Instant) {
         while let Some(ticks) = self.waiting.pop_front() {
-            self.record(&ticks, since, now);
+            self.record(&ticks, noticed, now);
         }
     }
 
-    /// Records that so many replies have been read, the last of them now. This notices the
-    /// ticks before which no more had been asked for.
+    /// Records that so many replies of the run have been read by now. This notices the ticks
+    /// before which no more had been asked for.
     pub(crate) fn record_replies_read(&mut self, replies: u64, now: Instant) {
         while let Some(ticks) = self.waiting.front()
             && ticks.asked <= replies
@@ -154,19 +163,20 @@ impl OwnDelays {
         }
     }
 
-    /// Returns the longest own delay that has ended after this time, or goes on.
+    /// Returns the longest own delay that has ended after this time, or that goes on: the
+    /// own delay so far of the oldest tick that is not noticed yet.
     pub(crate) fn longest_after(
         &self,
         time: Instant,
         listening_since: Option<Instant>,
         now: Instant,
     ) -> Duration {
-        let noticed = self.longest.after(time);
+        let longest_ended = self.longest.after(time);
         let Some(oldest) = self.waiting.front() else {
-            return noticed;
+            return longest_ended;
         };
-        let so_far = oldest.noticed_at(listening_since.unwrap_or(now));
-        noticed.max(so_far.saturating_duration_since(oldest.first))
+        let noticed = oldest.noticed_at(listening_since.unwrap_or(now));
+        longest_ended.max(noticed.saturating_duration_since(oldest.first))
     }
 
     /// Adds ticks that wait to be noticed.
@@ -194,9 +204,10 @@ impl OwnDelays {
 }
 
 impl Ticks {
-    /// Returns when these ticks are noticed, if a reply would be noticed at this time.
-    fn noticed_at(&self, time: Instant) -> Instant {
-        self.seen.max(time)
+    /// Returns when these ticks count as noticed, if a reply would be noticed at `noticed`: not
+    /// before they were seen.
+    fn noticed_at(&self, noticed: Instant) -> Instant {
+        self.seen.max(noticed)
     }
 }
 
@@ -304,7 +315,7 @@ mod tests {
                     times.record(now - sent, 1);
                 }
                 if taken < takes {
-                    delays.record_empty_read(since, now);
+                    delays.notice_all(since, now);
                 } else {
                     delays.record_replies_read(read, now);
                 }

@@ -26,19 +26,20 @@ pub(crate) struct Snapshot {
     pub(crate) now: Instant,
     /// Whether the input was read to its end.
     pub(crate) input_was_read: bool,
-    /// How many messages are unacknowledged, sent or not.
+    /// How many messages have no reply yet, sent or not.
     pub(crate) unacknowledged: u64,
-    /// How many of the unacknowledged messages were never sent.
+    /// How many of these messages were never sent.
     pub(crate) never_sent: u64,
-    /// How long ago the oldest unacknowledged message was due.
+    /// How long ago the oldest message without a reply was due.
     pub(crate) waiting: Option<Duration>,
-    /// How many of the unacknowledged messages were sent over the current connection.
+    /// How many of the messages without a reply were sent over the current connection.
     pub(crate) in_flight: u64,
     /// How long the current outage has lasted.
     pub(crate) outage: Option<Duration>,
     /// The first outages that are over. Filled in at the end of the run only.
     pub(crate) first_outages: Vec<PastOutage>,
-    /// See the field of `Conversation`.
+    /// Since when the session thread would notice a reply at once: it reads, connects or
+    /// waits. `None` while it prints or logs.
     pub(crate) listening_since: Option<Instant>,
 }
 
@@ -70,7 +71,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns the longest own delay that has ended after this time, or goes on.
+    /// Returns the longest own delay that has ended after this time, or that goes on.
     pub(crate) fn longest_own_delay(&self, since: Instant) -> Duration {
         self.counts
             .own_delays

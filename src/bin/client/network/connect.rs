@@ -3,7 +3,8 @@
 //! A single address gets all the time of the attempt. Several addresses are tried one after
 //! the other, in passes. In the first pass, each is tried for 250 ms, or for twice as long as
 //! the last successful connect took, if that is longer. Each further pass doubles that time.
-//! So an address whose packets are dropped costs little, and one that is far away is
+//! No address gets more than an equal share of the time that is left for the pass. So an
+//! address whose packets are dropped costs little, and one that is far away is
 //! reached in the end. Here A drops packets, and B is 900 ms away:
 //!
 //! ```text
@@ -11,7 +12,9 @@
 //!  | A 250 | B 250 | A 500 | B 500 | A 1000 ms | B 900 ms: connected
 //! ```
 //!
-//! Further passes follow only if an address has timed out, and while time is left.
+//! Another pass follows only if an address has timed out, and while time is left. If failed
+//! attempts are repeated, no pass follows one in which an address has refused: the next
+//! attempt asks that address again sooner.
 
 use std::fmt;
 use std::io;

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Most runs end in another way. Every message has its reply before the end of the input is
-//! known, so the session thread is blocked in a read when the input thread notices that end:
+//! known. So when the input thread notices that end, the session thread is blocked in a read:
 //!
 //! ```text
 //!  input thread                writer thread              session thread

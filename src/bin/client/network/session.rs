@@ -162,7 +162,8 @@ impl Session {
 
 /// Records a loss, and logs what there is to say of it. Returns what follows.
 fn record_and_log_loss(shared: &Shared, loss: &Loss, now: Instant) -> Next {
-    // Taken under the same lock, so no other thread logs the news.
+    // The news is taken under the same lock. Otherwise another thread could take and log it
+    // first.
     let (next, news) = shared.change(|conversation| {
         let next = conversation.record_loss(loss, now);
         (next, conversation.take_news())

@@ -97,14 +97,18 @@ impl Series {
     ///
     /// # Errors
     ///
-    /// A row could not be written, or the last one was not written within 1 s.
+    /// A row could not be written, the last one was not written within 1 s, or the thread has
+    /// panicked.
     pub(crate) fn await_last_row(&self) -> anyhow::Result<()> {
         let waited =
             running_time::wait_within(LAST_ROW, |step| match self.result.recv_timeout(step) {
                 Ok(result) => Some(result),
                 Err(RecvTimeoutError::Timeout) => None,
-                // The thread has panicked, which is an end of the run of its own.
-                Err(RecvTimeoutError::Disconnected) => Some(Ok(())),
+                // The thread has panicked. That ends the run, unless the run has ended before.
+                Err(RecvTimeoutError::Disconnected) => {
+                    let why = "the thread that writes them panicked";
+                    Some(Err(cannot_write(&self.path, why)))
+                }
             });
         if let Some(result) = waited {
             return result;
@@ -234,6 +238,22 @@ mod tests {
     use super::*;
     use crate::args::Args;
     use crate::rules::conversation::{Conversation, Loss, Received};
+
+    #[test]
+    fn a_panic_of_the_thread_that_writes_the_rows_is_an_error() {
+        let (final_snapshot, _) = mpsc::channel();
+        let (result_sender, result) = mpsc::channel();
+        // A panic drops what the thread owns.
+        drop(result_sender);
+        let series = Series {
+            path: PathBuf::from("rows"),
+            final_snapshot,
+            result,
+        };
+        let error = series.await_last_row().unwrap_err();
+        let expected = "cannot write the series rows: the thread that writes them panicked";
+        assert_eq!(error.to_string(), expected);
+    }
 
     const TENTH: Duration = Duration::from_millis(100);
 

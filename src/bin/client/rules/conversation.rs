@@ -68,7 +68,8 @@ pub(crate) struct Conversation {
     server: String,
     settings: Settings,
     began: Instant,
-    /// How many lines of input there were: the number, from 1, of the last one.
+    /// How many lines of input have been read. This is also the number, from 1, of the last
+    /// one.
     lines: u64,
     input: Input,
     outbox: Outbox,
@@ -91,8 +92,8 @@ pub(crate) struct Conversation {
     outage: Option<Outage>,
     /// The first [`MOST_OUTAGES`] outages that are over.
     first_outages: Vec<PastOutage>,
-    /// Since when the session thread, which connects and reads replies, would notice a
-    /// reply at once. `None` while that thread prints or logs, which can take any time.
+    /// Since when the session thread would notice a reply at once: it reads, connects or
+    /// waits. `None` while it prints or logs, which can take any time.
     listening_since: Option<Instant>,
     /// Replies for the user, each a line, until [`take_output`](Self::take_output).
     output: Vec<u8>,
@@ -198,7 +199,7 @@ impl Conversation {
         }
     }
 
-    // Queries.
+    // Queries. A snapshot also takes the ticks of the own delay up to now.
 
     /// Returns how the run stood at its beginning.
     pub(crate) fn first_snapshot(&mut self) -> Snapshot {
@@ -271,8 +272,8 @@ impl Conversation {
         self.outbox.in_flight() < self.outbox.len()
     }
 
-    /// Whether all input was read and every message has its reply. If the input was empty,
-    /// at least one connection must have been made.
+    /// Whether no more input comes and every message has its reply. Even if the input was
+    /// empty, at least one connection must have been made.
     pub(crate) fn is_done(&self) -> bool {
         self.counts.connections > 0 && self.outbox.len() == 0 && self.input != Input::Open
     }
@@ -415,7 +416,7 @@ impl Conversation {
     ) -> Result<Received, Loss> {
         let since = self.listening_since.unwrap_or(now);
         if replies.has_read_all() {
-            self.counts.own_delays.record_empty_read(since, now);
+            self.counts.own_delays.notice_all(since, now);
         }
         let taken = self.take_replies_to_print(replies, now);
         if let Err(violation @ Loss::Violation(_)) = taken {
@@ -469,7 +470,7 @@ impl Conversation {
     /// listens, the ticks count as noticed when it began to; otherwise, as noticed now.
     fn settle_own_delays(&mut self, now: Instant) {
         let noticed = self.listening_since.unwrap_or(now);
-        self.counts.own_delays.record_empty_read(noticed, now);
+        self.counts.own_delays.notice_all(noticed, now);
     }
 
     /// Ends the run. Returns how it stood at its end, without replies that are still being

@@ -1,8 +1,8 @@
 //! How long to go on trying in an outage, and how long the outage was.
 //!
 //! The pause between attempts grows with the outage, as in exponential backoff: it is a
-//! sixteenth of the time since the outage became known. So the client finds the server at
-//! most a sixteenth of that time too late, and the reported length is right to that.
+//! sixteenth of the time since the outage became known. So the client notices the server late
+//! by at most a sixteenth of that time. The reported length is exact to the same.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Outage {
     /// See [`PastOutage::began`]. Not after `known`.
     pub(crate) began: Instant,
-    /// When the client noticed the outage. From then on it has tried to end it, and
-    /// `--retry-for` counts.
+    /// From when `--retry-for` counts: the loss, or the beginning of the attempt that failed.
     pub(crate) known: Instant,
     /// The error that began it.
     pub(crate) cause: String,

@@ -1,11 +1,11 @@
-//! The retransmission buffer: every message not yet acknowledged, in order.
+//! The retransmission buffer: every message without a reply, in order.
 //!
 //! The messages lie one behind the other, exactly as they are sent. So all unsent messages
 //! are one slice, however many they are.
 //!
 //! ```text
 //!           0               start         start + in_flight_bytes      end
-//! bytes     |  acknowledged  |  in flight            |  unsent          |
+//! bytes     |  have replies  |  in flight            |  unsent          |
 //!
 //! lengths                    |  4  1  7  2           |  3  5  9         |
 //!                            in_flight of them: 4
@@ -22,14 +22,15 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// The fewest acknowledged bytes that [`Outbox::push`] removes from the buffer. With fewer,
-/// moving the messages would cost more than the freed bytes are worth.
+/// [`Outbox::push`] removes messages with replies from the buffer if they have at least so
+/// many bytes. With fewer, moving the others would cost more than the freed bytes are worth.
 const LEAST_MOVE: usize = 64 * 1024;
 
-/// The messages not yet acknowledged.
+/// The messages without a reply. A message is removed at any reply, also at a rejection or
+/// a wrong reply.
 #[derive(Clone, Default)]
 pub(crate) struct Outbox {
-    /// Each message as it is sent, with its LF. The bytes before `start` are acknowledged.
+    /// Each message as it is sent, with its LF. The messages before `start` have replies.
     bytes: Vec<u8>,
     /// Offset of the oldest message in `bytes`; 0 if there is no message.
     start: usize,

@@ -89,7 +89,11 @@ impl Schedule {
         // Before it was due, or while the window was full, the line was not missing.
         let missing_since = from.max(due).max(window_open_since);
         let missing = to.saturating_duration_since(missing_since);
-        self.start = start.checked_add(missing);
+        // If the clock does not reach that far, the schedule stays as it is. Without a start,
+        // it would begin again.
+        if let Some(shifted) = start.checked_add(missing) {
+            self.start = Some(shifted);
+        }
     }
 }
 

@@ -1,28 +1,25 @@
 //! Attempts to connect, deadlines, losses and outages.
 //!
-//! A link's states, and the call that moves it:
+//! A link's states, and the calls that change them:
 //!
-//! ```text
-//!                begin_connect             record_connect
-//!   +--> Down -----------------> Connecting -------------> Up
-//!   |                             |      ^                  |
-//!   +-------- record_loss --------+      | begin_connect    |
-//!   |                                    |                  |
-//!   |                                 Resting               |
-//!   |                                    ^                  |
-//!   |                                    | record_disconnect (1)
-//!   |                                    +------------------+
-//!   |                                      record_disconnect (2), then
-//!   |                                      record_loss, unless the run ends
-//!   +-------------------------------------------------------+
-//! ```
+//! | state | call | next state |
+//! |---|---|---|
+//! | `Down` or `Resting` | `begin_connect` | `Connecting` |
+//! | `Connecting` | `record_connect` | `Up` |
+//! | `Connecting` | `record_loss`: the attempt has failed | `Down` |
+//! | `Up` | `record_disconnect`, if all lines that the connection is for have replies | `Resting` |
+//! | `Up` | `record_disconnect` otherwise | `Down` |
+//! | `Down`, `Resting` or `Up` | `record_loss`: the connection is lost | `Down` |
 //!
-//! 1. All lines that the connection is for were sent and have replies.
-//! 2. Otherwise.
+//! A link rests only with `--reconnect-every N`, after the N lines of a connection were sent
+//! and replied to.
 //!
-//! So `record_loss` follows a failed attempt, when the link is connecting, or a lost
-//! connection, when the link is usually down already. It leaves the link down. A connection
-//! that breaks the protocol after its last reply is lost, too: then the link was resting.
+//! When a connection is lost, `record_disconnect` usually comes first. So `record_loss` finds
+//! the link in one of these states:
+//!
+//! - `Down`, as a rule.
+//! - `Resting`, if the connection has broken the protocol after its last reply.
+//! - `Up`, if the time limits of the new stream cannot be set.
 //!
 //! An outage begins before it is known, and ends before that is known, too:
 //!
@@ -233,7 +230,9 @@ impl Conversation {
         let connecting_since = self.connecting_since();
         self.link = Link::Down;
         // Nothing more comes over this connection, and the client has noticed all that came.
-        // Ticks that wait for replies over it would otherwise wait for later replies.
+        // Ticks that wait for replies over it would otherwise wait for later replies. Ticks
+        // up to now that are not taken yet need no such care: when they are taken, nothing
+        // is in flight any more, so they wait for no reply.
         self.settle_own_delays(now);
 
         // Is anything lost?
@@ -291,8 +290,13 @@ impl Conversation {
         all_are_wrong && self.counts.replies.acknowledged == 0
     }
 
-    /// Returns how long the current outage has lasted, if there is one. It is over now if a
-    /// reply has come.
+    /// Returns how long the current outage has lasted, if there is one. If a reply has come,
+    /// the outage is over now, and this is its length.
+    ///
+    /// The length depends on the messages in flight, so `record_replies` takes it before it
+    /// removes those with replies. It ends the outage only afterwards: before, these messages
+    /// count twice for the own delay, as read and as in flight. For this reason, the callers
+    /// take the length first, and pass it to `end_outage` or `close_outage`.
     ///
     /// The outage has two parts: until the connect, and since a reply is awaited over the
     /// new connection. In between, the server was not asked.

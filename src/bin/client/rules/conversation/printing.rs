@@ -34,8 +34,8 @@ pub(super) struct Printing {
     pub(super) has_unprinted: bool,
     /// The counts without these replies. Valid only while they are being printed.
     pub(super) replies_before: ReplyCounts,
-    /// When the oldest message was due that had no reply before them. Valid only while they
-    /// are being printed.
+    /// When the message of the first of these replies was due. Valid only while they are
+    /// being printed.
     first_due_before: Option<Instant>,
 }
 
@@ -68,7 +68,8 @@ impl Conversation {
         taken
     }
 
-    /// Swaps the replies that have come into `out`, each a line.
+    /// Moves the replies to print, each a line, into `out`, and drops what was there. The two
+    /// buffers change places, so no memory is allocated.
     pub(crate) fn take_output(&mut self, out: &mut Vec<u8>) {
         out.clear();
         mem::swap(out, &mut self.output);

@@ -106,7 +106,7 @@ impl Series {
                 Err(RecvTimeoutError::Timeout) => None,
                 // The thread has panicked. That ends the run, unless the run has ended before.
                 Err(RecvTimeoutError::Disconnected) => {
-                    let why = "the thread that writes them panicked";
+                    let why = "the thread for its rows panicked";
                     Some(Err(cannot_write(&self.path, why)))
                 }
             });
@@ -251,7 +251,7 @@ mod tests {
             result,
         };
         let error = series.await_last_row().unwrap_err();
-        let expected = "cannot write the series rows: the thread that writes them panicked";
+        let expected = "cannot write the series rows: the thread for its rows panicked";
         assert_eq!(error.to_string(), expected);
     }
 

@@ -33,7 +33,7 @@ use std::io::{self, BufRead, Read};
 /// client.
 const FIRST_SIZE: usize = 1024;
 
-/// What a [`LineReader`] found. No line contains its LF.
+/// A line, as a [`LineReader`] found it. No line contains its LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// A line that ended in an LF. If a CR came before the LF, the line still contains
@@ -236,7 +236,7 @@ impl LineReader {
         !self.has_filled_room
     }
 
-    /// Returns the bytes of a line that has begun and not ended, or no bytes if the line
+    /// Returns the bytes of a line that has begun but not ended, or no bytes if the line
     /// is over the limit. Call it when [`next_line`](Self::next_line) has returned
     /// `None`.
     pub fn begun_line(&self) -> &[u8] {
@@ -262,7 +262,7 @@ impl LineReader {
         Some(&self.buffer[read])
     }
 
-    /// Whether a line has begun that has not ended.
+    /// Whether a line has begun but not ended.
     pub fn is_inside_line(&self) -> bool {
         self.start < self.end || self.is_over_limit
     }

@@ -110,8 +110,8 @@
 //!
 //! - For at most 2 s, it processes the messages that have arrived. If a client never
 //!   stops sending, it processes only the first part.
-//! - It does not process a line without an end. With raw framing, it does not process a
-//!   cut character.
+//! - The server does not process a line without an end. With raw framing, it does not
+//!   process a cut character.
 //! - After the notice, it half-closes, then reads and discards until the client closes. It
 //!   cuts off clients that are still connected 5 s after the shutdown began.
 //!

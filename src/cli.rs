@@ -1,5 +1,5 @@
-//! What both programs' command lines share: hosts and ports, numbers of seconds, the flags
-//! for help and version, the logger, and the one line about a failure.
+//! The parts that both programs' command lines share: hosts and ports, numbers of
+//! seconds, the flags for help and version, the logger, and the one line about a failure.
 
 use std::env;
 use std::io::{self, Write};
@@ -32,8 +32,8 @@ pub struct HelpFlags {
     _version: (),
 }
 
-/// Why a text is not a host. Each program has its own words for it, because the remedy is
-/// written as that program's arguments.
+/// Why a text is not a host. Each program has its own message about it, because the
+/// remedy names that program's arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostError {
     /// The text is empty or a dash.
@@ -61,7 +61,8 @@ pub enum HostError {
 ///
 /// # Errors
 ///
-/// The text is a number or a URL, ends in a port, is empty, or is a dash.
+/// Says why the text is not a host: it is a number or a URL, ends in a port, is empty, or
+/// is a dash.
 pub fn host(text: &str) -> Result<String, HostError> {
     if text.is_empty() || text == "-" {
         return Err(HostError::NotAHost);
@@ -97,7 +98,7 @@ fn without_brackets(text: &str) -> &str {
     }
 }
 
-/// Returns the host and the port of a URL, as the error about it.
+/// Returns the host and the port of a URL, as the error about the URL.
 fn split_url(url: &str) -> HostError {
     let after_scheme = match url.split_once("://") {
         Some((_scheme, rest)) => rest,
@@ -168,8 +169,8 @@ fn has_unit(text: &str) -> bool {
         && text.ends_with(|last: char| last.is_alphabetic())
 }
 
-/// A time limit; `None` means no limit. It has a name of its own because clap treats a
-/// field of type `Option` as a flag that may be absent.
+/// A time limit; `None` means no limit. It has its own name because clap treats a field
+/// of type `Option` as a flag that may be absent.
 pub type Limit = Option<Duration>;
 
 /// Reads a time limit in seconds; 0 means no limit.
@@ -211,9 +212,9 @@ pub enum Verbosity {
     Verbose,
 }
 
-/// Returns a logger to standard error, for the caller to refine and start. If `RUST_LOG` is
-/// set and not empty, it decides what is shown. Otherwise `verbosity` does; `usual` is the
-/// program's usual level.
+/// Returns a logger to standard error, for the caller to refine and start. If `RUST_LOG`
+/// is set and not empty, the variable decides which lines the logger shows. Otherwise,
+/// `verbosity` decides; `usual` is the program's usual level.
 pub fn logger(usual: LevelFilter, verbosity: Verbosity) -> env_logger::Builder {
     let level = match verbosity {
         Verbosity::Quiet => usual.decrement_severity(),

@@ -1,16 +1,16 @@
 //! Splits any byte stream into lines of a limited length.
 //!
 //! A [`LineReader`] keeps an unfinished line when a read times out. std's `read_line`
-//! loses it if the timeout comes in the middle of a character. So a reader holds bytes,
-//! not `String`s.
+//! loses such a line if the timeout comes in the middle of a character. So a reader holds
+//! bytes, not `String`s.
 //!
-//! A reader reports what it found: a whole line, a cut one, or one over the limit. Its
-//! caller decides what to do. The server rejects a message that is too long. The client
-//! skips an input line that is too long, and does not wait for the end of such a reply.
+//! A reader reports a whole line, a cut line, or a line over the limit. The caller
+//! decides what to do. The server rejects a message that is too long. The client skips an
+//! input line that is too long. It does not wait for the end of a reply that is too long.
 //!
 //! # The buffer
 //!
-//! The current line is the first one that was not returned yet:
+//! The current line is the first line that the reader has not returned yet:
 //!
 //! ```text
 //! | returned before | no LF in here | not searched yet | room |
@@ -19,11 +19,12 @@
 //! ```
 //!
 //! `fill` moves the current line to the front, then reads into the room. `next_line`
-//! searches for an LF from `scanned` on, and moves `start` behind the line that it returns.
+//! searches for an LF from `scanned` on, and moves `start` to the end of the line that it
+//! returns.
 //!
-//! A line that fills the largest buffer without an LF is over the limit. Its bytes are
-//! dropped, so there is room for the next read. `is_over_limit` stays set until its LF or the
-//! end of the stream.
+//! A line that fills the largest buffer without an LF is over the limit. The reader drops
+//! the line's bytes, to make room for the next read. `is_over_limit` stays set until the
+//! line's LF or the end of the stream.
 
 use std::io::{self, BufRead, Read};
 
@@ -32,22 +33,23 @@ use std::io::{self, BufRead, Read};
 /// client.
 const FIRST_SIZE: usize = 1024;
 
-/// What a [`LineReader`] found. No line contains its LF.
+/// A line, as a [`LineReader`] found it. No line contains its LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// A line that an LF ended. If a CR came before the LF, the line still has it.
+    /// A line that ended in an LF. If a CR came before the LF, the line still contains
+    /// the CR.
     Whole(&'a [u8]),
     /// The bytes after the last LF, at the end of the stream; never empty.
     Cut(&'a [u8]),
-    /// The end of a line over the limit. Its bytes were dropped.
+    /// The end of a line over the limit. The reader has dropped the line's bytes.
     TooLong,
 }
 
-/// Splits a byte stream into lines of a limited length. Its buffer is limited too: it
+/// Splits a byte stream into lines of a limited length. The buffer is limited too: it
 /// holds at most one byte more than the longest line.
 ///
-/// Call two methods by turns: [`fill`](Self::fill) reads once, then
-/// [`next_line`](Self::next_line) returns one line a call until it returns `None`.
+/// Call two methods in turn. [`fill`](Self::fill) reads once. Then call
+/// [`next_line`](Self::next_line) until it returns `None`: each call returns one line.
 ///
 /// # Examples
 ///
@@ -89,9 +91,10 @@ pub struct LineReader {
     /// The largest size of the buffer, in bytes: the longest line within the limit and
     /// its LF.
     max_size: usize,
-    /// Whether the current line is over the limit. What was read of it so far is dropped.
+    /// Whether the current line is over the limit. The reader has dropped its bytes so
+    /// far.
     is_over_limit: bool,
-    /// Whether the last read filled all its room, so a larger buffer may pay.
+    /// Whether the last read filled all its room, so a larger buffer may help.
     has_filled_room: bool,
     /// Whether the last read met the end of the stream.
     is_at_end: bool,
@@ -130,12 +133,12 @@ impl LineReader {
     /// # Errors
     ///
     /// Returns the error of `source`. After a timeout or an interrupted read, nothing is
-    /// lost: call it again. It does not repeat an interrupted read itself, because that
-    /// restarts the source's time limit. If a process is paused often enough, the limit
-    /// would never pass.
+    /// lost: call `fill` again. `fill` does not repeat an interrupted read, because a new
+    /// read restarts the source's time limit. In a process that is paused often enough,
+    /// the limit would never pass.
     ///
     /// Returns [`io::ErrorKind::InvalidInput`] if there is no room to read into, because
-    /// the caller has not taken the lines that are here.
+    /// the caller has not taken the lines in the buffer.
     pub fn fill(&mut self, source: &mut impl Read) -> io::Result<usize> {
         self.compact();
         // The buffer grows only after a read that filled all its room. Little room alone
@@ -158,7 +161,7 @@ impl LineReader {
         Ok(read)
     }
 
-    /// Returns the next line that is here, or `None` if the caller has to read more.
+    /// Returns the next line in the buffer, or `None` if the caller has to read more.
     ///
     /// With an LF, the current line is [`Line::Whole`], or [`Line::TooLong`] if it is over
     /// the limit. Without one:
@@ -204,10 +207,10 @@ impl LineReader {
         Some(Line::Cut(&self.buffer[begin..self.end]))
     }
 
-    /// Fast path: takes the next line, and returns it with its LF, if it is exactly these
-    /// two parts. The second part ends in an LF. A caller that knows the next line thus
-    /// avoids the search for its LF. Any other line is left to
-    /// [`next_line`](Self::next_line).
+    /// Fast path: if the next line is exactly these two parts, takes the line, and
+    /// returns it with its LF. The second part must end in an LF. A caller that expects a
+    /// certain line avoids the search for its LF. [`next_line`](Self::next_line) returns
+    /// any other line.
     pub fn next_line_if(&mut self, parts: [&[u8]; 2]) -> Option<&[u8]> {
         let here = &self.buffer[self.start..self.end];
         let rest = here.strip_prefix(parts[0])?.strip_prefix(parts[1])?;
@@ -222,7 +225,7 @@ impl LineReader {
     }
 
     /// Whether the last read filled all its room and the buffer can still grow: the next
-    /// [`fill`](Self::fill) may find more that is here already.
+    /// [`fill`](Self::fill) may find more bytes that have already arrived.
     pub fn may_read_more(&self) -> bool {
         self.has_filled_room && self.buffer.len() < self.max_size
     }
@@ -233,14 +236,16 @@ impl LineReader {
         !self.has_filled_room
     }
 
-    /// Returns the bytes of a line that has begun and not ended; none if the line is over
-    /// the limit. Call it when [`next_line`](Self::next_line) has returned `None`.
+    /// Returns the bytes of a line that has begun but not ended, or no bytes if the line
+    /// is over the limit. Call it when [`next_line`](Self::next_line) has returned
+    /// `None`.
     pub fn begun_line(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Returns what was read since the last call, if anything was. A UTF-8 character that
-    /// the last read cut waits for its other bytes, unless the stream has ended.
+    /// Returns the bytes that were read since the last call, if there are any. If the
+    /// last read cut a UTF-8 character, the reader keeps its bytes until the rest
+    /// arrives or the stream ends.
     pub fn next_read(&mut self) -> Option<&[u8]> {
         let here = &self.buffer[self.start..self.end];
         let waiting = if self.is_at_end {
@@ -257,7 +262,7 @@ impl LineReader {
         Some(&self.buffer[read])
     }
 
-    /// Whether a line has begun that has not ended.
+    /// Whether a line has begun but not ended.
     pub fn is_inside_line(&self) -> bool {
         self.start < self.end || self.is_over_limit
     }
@@ -268,7 +273,7 @@ impl LineReader {
         self.is_over_limit
     }
 
-    /// Returns the buffer to its first size, unless the current line needs more.
+    /// Shrinks the buffer to its first size, unless the current line needs more.
     pub fn shrink(&mut self) {
         let is_large = self.buffer.len() > self.first_size;
         let leaves_room = self.end - self.start < self.first_size;

@@ -1,24 +1,24 @@
 //! Text made safe for terminals and logs.
 //!
-//! A peer can send escape sequences that clear a screen, line feeds that forge a log line,
-//! or marks that reverse the text around them. It can also send invisible characters, which
-//! make two texts look the same.
+//! A peer can send escape sequences that clear a screen, line feeds that forge a log
+//! line, or marks that reverse the text around them. A peer can also send invisible
+//! characters, which make two texts look the same.
 //!
-//! Here each such character becomes visible and nothing else changes. Quotes and backslashes
-//! stay as they are; [`str::escape_debug`] would put a backslash before each.
+//! This module makes each such character visible, and changes nothing else. Quotes and
+//! backslashes stay as they are; [`str::escape_debug`] would put a backslash before each.
 
 use std::fmt;
 
 /// Shows some characters as their code, such as `\u{1b}`, and bytes that are not UTF-8 as
 /// `\xff`. All other text stays as it is.
 ///
-/// The characters shown as their code are:
+/// It shows these characters as their code:
 ///
 /// - C0, DEL and C1
 /// - the line and paragraph separators
 /// - the marks that change the direction of text
-/// - other characters without a shape: those that Unicode calls default ignorable, the
-///   Braille blank, and the annotation marks
+/// - other characters without a visible shape: those that Unicode calls default
+///   ignorable, the Braille blank, and the annotation marks
 ///
 /// Accents stay, and so do the two joiners, which many languages and emoji need.
 ///
@@ -54,10 +54,11 @@ impl fmt::Display for Printable<'_> {
 }
 
 /// A part of a text, short enough for one line of a log or of an error. It shows `…` for
-/// what it leaves out, and the size of the whole text.
+/// text that it leaves out, and the size of the whole text.
 ///
 /// An excerpt limits memory, too. A logger formats each line in a buffer that its thread
-/// keeps, which would otherwise grow to the longest text that a peer ever sent.
+/// keeps. Without excerpts, that buffer would grow to the longest text that a peer ever
+/// sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Excerpt<'a> {
     /// The whole text.
@@ -108,8 +109,8 @@ impl<'a> Excerpt<'a> {
 }
 
 /// Returns the last offset, up to `at`, where a character begins or the text ends. A
-/// character has at most 4 bytes, so the offset is at most 3 bytes before `at`. If there is
-/// none, the text is not UTF-8 here, and any offset does: returns `at`.
+/// character has at most 4 bytes, so the offset is at most 3 bytes before `at`. If there
+/// is no such offset, the text is not UTF-8 here, and any offset will do: returns `at`.
 fn character_start(text: &[u8], at: usize) -> usize {
     for offset in (at.saturating_sub(3)..=at).rev() {
         let Some(byte) = text.get(offset) else {

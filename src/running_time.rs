@@ -1,10 +1,11 @@
 //! Limits that count only the time in which this process runs.
 //!
-//! A process can be paused for any time: by SIGSTOP, a container's freezer or a suspended
-//! machine. A limit by the clock alone passes during the pause. When the process continues,
-//! it would cut off at once what it still had to finish within the limit.
+//! SIGSTOP, a container's freezer or a suspended machine can pause a process for any
+//! time. A limit by the clock alone passes during the pause. When the process continues,
+//! it would at once cut off work that it could still finish within the limit.
 //!
-//! So a wait is divided into steps of 10 ms, and a step counts for at most 200 ms:
+//! So this module divides a wait into steps of 10 ms, and counts a step as at most
+//! 200 ms:
 //!
 //! ```text
 //! clock    |- 10 ms -|- 10 ms -|------ a pause of 60 s ------|- 10 ms -|
@@ -21,9 +22,9 @@ const STEP: Duration = Duration::from_millis(10);
 /// does not extend a limit.
 const LONGEST_STEP: Duration = Duration::from_millis(200);
 
-/// Calls `wait_for` until it returns a value, and returns that. Returns `None` once the
-/// process has run for `limit`. Each call gets the longest time that it may wait. A pause of
-/// the process counts as 200 ms at most.
+/// Calls `wait_for` until it returns a value, and returns that value. Returns `None` once
+/// the process has run for `limit`. Each call gets the longest time that it may wait. A
+/// pause of the process counts as 200 ms at most.
 pub fn wait_within<T>(limit: Duration, wait_for: impl FnMut(Duration) -> Option<T>) -> Option<T> {
     wait_by(Instant::now, limit, wait_for)
 }
@@ -62,9 +63,9 @@ mod tests {
 
     use super::*;
 
-    /// Waits within `limit` for something that is over after `over_after` waits. Each wait
-    /// takes longer than it may, by `late`. Returns the number of waits, and whether the thing
-    /// was over within the limit.
+    /// Waits within `limit` for an event that comes after `over_after` waits. Each wait
+    /// takes longer than it may, by `late`. Returns the number of waits, and whether the
+    /// event came within the limit.
     fn waits(limit: Duration, late: Duration, over_after: u32) -> (u32, bool) {
         let now = Cell::new(Instant::now());
         let mut waits = 0;

@@ -1,4 +1,4 @@
-//! The protocol: what client and server send each other, byte for byte.
+//! The protocol: the bytes that client and server send each other.
 //!
 //! # Transport
 //!
@@ -6,8 +6,8 @@
 //! client opens the connection.
 //!
 //! TCP is a byte stream, and its segments have no meaning: one segment may hold many
-//! messages, and one message may arrive in many segments. Urgent data (`MSG_OOB`) is not
-//! part of the stream: nobody reads it.
+//! messages, and one message may arrive in many segments. The programs do not read urgent
+//! data (`MSG_OOB`), which is not part of the stream.
 //!
 //! # Messages: client to server
 //!
@@ -17,8 +17,8 @@
 //!   the end of the line.
 //! - One CR (`0D`) directly before the LF belongs to the end of the line, not to the text,
 //!   so telnet and Windows files work. Any other CR is text.
-//! - The last message before the end of the stream may lack its LF. A CR at its end is
-//!   then text.
+//! - The last message before the end of the stream may lack its LF. A CR at the end of
+//!   such a message is text.
 //!
 //! # Replies: server to client
 //!
@@ -33,9 +33,9 @@
 //!
 //! With the default prefix, the longest reply has 65,566 bytes, not counting its LF.
 //!
-//! The reason of a rejection names the limit, or the offset of the first byte that is not
-//! UTF-8, counted from 0. A text that is too long is rejected for its length, even if it is
-//! not UTF-8 either. After a rejection, the connection goes on with the next message.
+//! The reason of a rejection names the limit, or the offset (from 0) of the first byte
+//! that is not UTF-8. If a text is both too long and not UTF-8, the reason names the
+//! limit. After a rejection, the connection goes on with the next message.
 //!
 //! A client that sends many messages must read replies while it sends. Otherwise both
 //! sides end up waiting for each other, until the server closes the connection.
@@ -50,21 +50,22 @@
 //! | `Server refused your connection: <reason>` | the server takes no message from this client: as many clients as allowed are connected, or no thread is available |
 //! | `Server closed your connection: <reason>` | the client was idle for too long (default 600 s); it did not end a line in time (default 30 s); the server is shutting down |
 //!
-//! A text holds no LF, so no message can forge a reply.
+//! A text contains no LF, so no message can forge a reply.
 //!
 //! # Other prefixes
 //!
 //! With `server --reply-prefix TEXT`, an acknowledgement begins with that text instead of
 //! `Server received your message: `. The prefix has at most 1,024 bytes ([`MAX_PREFIX`])
-//! and holds no CR or LF. An empty prefix makes the server a plain echo, as in RFC 862.
+//! and contains no CR or LF. An empty prefix makes the server a plain echo, as in
+//! RFC 862.
 //!
-//! - A client that knows the possible prefixes can tell which one a reply has, because it
-//!   knows the message's text.
-//! - An acknowledgement may keep the one CR that came directly before the message's LF, as
-//!   that of a plain echo does.
+//! - A client that knows the possible prefixes can tell which prefix a reply has, because
+//!   the client knows the message's text.
+//! - An acknowledgement may keep the one CR that came directly before the message's LF. A
+//!   plain echo keeps it.
 //! - An acknowledgement may look like a rejection or a notice. So a client first checks
 //!   whether a line acknowledges the oldest message that has no reply yet. Such a line is
-//!   that acknowledgement, even if it looks like a notice.
+//!   an acknowledgement, even if it looks like a notice.
 //!
 //! # A session
 //!
@@ -88,19 +89,19 @@
 //!
 //! A client that has sent everything waits for its replies, then closes.
 //!
-//! - It may half-close first. The server then replies to everything that it received, and
-//!   closes. Some proxies treat a half-close as the end of both directions and drop the
-//!   replies. So it is safer to count the replies, as `client` does.
-//! - It may also close without waiting.
+//! - A client may half-close first. The server then replies to everything that it
+//!   received, and closes. Some proxies treat a half-close as the end of both directions
+//!   and drop the replies. So it is safer to count the replies, as `client` does.
+//! - A client may also close without waiting.
 //!
 //! The server closes by itself in two cases:
 //!
-//! - After a notice. To lose no reply or notice, it first half-closes, then reads and
-//!   discards what the client still sends, for at most 1 s. A client that reads to the end
-//!   of the stream in that time gets everything.
+//! - After a notice. To lose no reply or notice, the server first half-closes. For at
+//!   most 1 s, it then reads and discards what the client still sends. A client that
+//!   reads to the end of the stream in that time gets everything.
 //!
-//!   After a deadline, the notice may end in `(end each message with LF, or start the server
-//!   with --framing raw)`. It does if the client has sent bytes, but never an LF.
+//!   If the client has sent bytes, but never an LF, the notice after a deadline ends in
+//!   `(end each message with LF, or start the server with --framing raw)`.
 //! - Silently, if the client does not read its replies in time (by default 30 s). A client
 //!   that does not read would not read a notice either.
 //!
@@ -109,7 +110,8 @@
 //!
 //! - For at most 2 s, it processes the messages that have arrived. If a client never
 //!   stops sending, it processes only the first part.
-//! - It does not process a line without an end, or with raw framing a cut character.
+//! - The server does not process a line without an end. With raw framing, it does not
+//!   process a cut character.
 //! - After the notice, it half-closes, then reads and discards until the client closes. It
 //!   cuts off clients that are still connected 5 s after the shutdown began.
 //!
@@ -119,21 +121,21 @@
 //! up to 65,536 bytes. No CR or LF is removed from it, and replies and notices carry no
 //! LF.
 //!
-//! If a read ends inside a UTF-8 character, the server waits for the rest, as long as
-//! for the end of a line. At the end of the stream, the server rejects a message that
-//! ends in such a cut character.
+//! If a read ends inside a UTF-8 character, the server waits for the rest. The time limit
+//! is that for the end of a line. At the end of the stream, the server rejects a message
+//! that ends in such a cut character.
 //!
 //! # Promises
 //!
-//! - An acknowledgement means that the server received the whole message, unless the stream
-//!   was cut inside it (see below).
+//! - An acknowledgement means that the server received the whole message, unless the
+//!   stream was cut inside that message (see below).
 //! - Replies come in the order of their messages.
 //! - The server may or may not have processed a message that has no reply. A client that
-//!   resends it loses nothing, but may repeat it.
-//! - After a `Server closed your connection` notice, the server has certainly not processed
-//!   a message that has no reply. To resend it repeats nothing.
-//! - A stream that is cut inside a line looks like one that lacks its last LF. So the
-//!   server's log may show a cut message.
+//!   resends such a message loses nothing, but may repeat it.
+//! - After a `Server closed your connection` notice, the server has certainly not
+//!   processed a message that has no reply. Resending that message repeats nothing.
+//! - A stream that is cut inside a line looks like a stream that lacks its last LF. So
+//!   the server's log may show a cut message.
 
 use std::fmt;
 
@@ -147,15 +149,15 @@ pub const MAX_MESSAGE: usize = 65_536;
 /// It is the limit for a [`LineReader`](crate::lines::LineReader) of messages.
 pub const MAX_MESSAGE_LINE: usize = MAX_MESSAGE + 1;
 
-/// What an acknowledgement begins with by default, before the text of the message.
+/// The default beginning of an acknowledgement, before the text of the message.
 pub const DEFAULT_PREFIX: &str = "Server received your message: ";
 
 /// The longest prefix of acknowledgements in bytes.
 pub const MAX_PREFIX: usize = 1024;
 
 /// Parses the prefix of acknowledgements on the command line. The prefix must not contain
-/// a CR. A reply may keep the CR of its message, so two prefixes that differ by a CR at the
-/// end could not be distinguished.
+/// a CR. A reply may keep the CR of its message, so a client could not distinguish two
+/// prefixes that differ by a CR at the end.
 ///
 /// # Errors
 ///
@@ -229,7 +231,7 @@ fn write_line(prefix: &str, rest: &[u8], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Why a message is rejected.
+/// Why the server rejects a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The text has more than [`MAX_MESSAGE`] bytes.
@@ -318,8 +320,8 @@ fn check_utf8(text: &[u8]) -> TextResult<'_> {
     }
 }
 
-/// Whether `line`, which the server sent, acknowledges `sent`, which the client sent: whether
-/// the line is `prefix` and the text of `sent`. The one CR that was sent before the LF may
+/// Whether the server's `line` acknowledges the client's `sent`: whether the line is
+/// `prefix` and the text of `sent`. The one CR that the client sent before the LF may
 /// follow. `line` has no LF. `sent` may have one.
 pub fn is_acknowledgement(line: &[u8], prefix: &str, sent: &[u8]) -> bool {
     let Some(rest) = line.strip_prefix(prefix.as_bytes()) else {
@@ -455,8 +457,8 @@ mod tests {
         assert_eq!(message_text(Line::Cut(b"a\r")), Ok(&b"a\r"[..]));
     }
 
-    /// Plays the client: it sends each line of its input unchanged, with an LF, and expects
-    /// its text back, without the one CR.
+    /// Plays the client: sends each line of its input unchanged, with an LF. Expects the
+    /// line's text back, without the one CR.
     #[test]
     fn acknowledges_every_short_string_of_ends_of_line_without_a_mismatch() {
         let mut inputs = vec![Vec::new()];

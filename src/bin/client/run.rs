@@ -192,7 +192,7 @@ fn conclude(
     file: Option<&NamedFile>,
     series: Option<Series>,
 ) -> u8 {
-    let run = shared.close();
+    let run = shared.close(&end);
     let is_signalled = matches!(end, End::Signalled(_));
     if let Some(series) = &series {
         series.end(&run);

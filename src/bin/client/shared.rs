@@ -43,8 +43,9 @@
 //! The end of a run has two steps. Any thread that learns how the run ends sends an [`End`]
 //! to the main thread; the first one counts. The main thread then closes the conversation.
 //! From then on, a thread that wants the lock blocks forever. So nothing more is counted, and
-//! nothing new is sent or logged. A batch that a writer has taken is still sent, and news that
-//! a thread has taken is still logged until the conclusion is written. The main thread waits for
+//! nothing new is sent or logged. A batch that a writer has taken is still sent. News that a
+//! thread has taken is still logged until the conclusion is written, but not by the session
+//! thread: it wants the lock first. The main thread waits for
 //! three things, and not for long:
 //!
 //! - replies that are being printed: 0.25 s
@@ -196,12 +197,20 @@ impl Shared {
     }
 
     /// Closes the conversation: the run is over from this moment on. Returns how it ended.
-    /// Replies that are being printed count if that takes no longer than 0.25 s.
-    pub(crate) fn close(&self) -> Snapshot {
+    /// Replies that are being printed count if that takes no longer than 0.25 s. If nobody
+    /// reads them any more, nothing is waited for.
+    pub(crate) fn close(&self, end: &End) -> Snapshot {
         let conversation = self.lock_even_if_over();
         self.is_over.store(true, Ordering::Relaxed);
         let now = Instant::now();
         drop(conversation);
+        if !matches!(end, End::OutputClosed(_)) {
+            self.wait_for_printing();
+        }
+        self.lock_even_if_over().conclude(now)
+    }
+
+    fn wait_for_printing(&self) {
         running_time::wait_within(LAST_REPLIES, |_| {
             if !self.lock_even_if_over().is_printing() {
                 return Some(());
@@ -209,7 +218,6 @@ impl Shared {
             thread::sleep(Duration::from_millis(1));
             None
         });
-        self.lock_even_if_over().conclude(now)
     }
 
     fn lock_even_if_over(&self) -> MutexGuard<'_, Conversation> {

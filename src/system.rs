@@ -1,7 +1,8 @@
 //! What std lacks or what differs between systems: signals, unbuffered standard streams,
 //! the length of the listener's queue, writes that nothing can interrupt, resource limits.
 //!
-//! All code that is compiled for one system only is here, with all foreign functions. The
+//! Apart from tests, all code that is compiled for one system only is here, with all foreign
+//! functions. The
 //! rest of the crate is the same for every system. (The server looks for its limits in files
 //! of `/proc` and `/dev`, which not every system has.)
 
@@ -66,8 +67,8 @@ impl Error for Signal {}
 
 /// Whether a blocking read or write ended only because its time limit has passed.
 ///
-/// A connection that TCP has given up (`ETIMEDOUT`) is another error. It comes once; the next
-/// read then looks like a clean end of the stream.
+/// On Unix, a connection that TCP has given up (`ETIMEDOUT`) is another error. It comes once;
+/// the next read then looks like a clean end of the stream. Windows has one kind for both.
 pub fn is_timeout(error: &io::Error) -> bool {
     error.kind() == READ_TIMEOUT
 }

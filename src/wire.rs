@@ -56,13 +56,13 @@
 //!
 //! With `server --reply-prefix TEXT`, an acknowledgement begins with that text instead of
 //! `Server received your message: `. The prefix has at most 1,024 bytes ([`MAX_PREFIX`])
-//! and contains no CR or LF. An empty prefix makes the server a plain echo, as in
-//! RFC 862.
+//! and contains no CR or LF. An empty prefix makes the server an echo of lines, nearly
+//! as in RFC 862: without the CR, and of UTF-8 only.
 //!
 //! - A client that knows the possible prefixes can tell which prefix a reply has, because
 //!   the client knows the message's text.
-//! - An acknowledgement may keep the one CR that came directly before the message's LF. A
-//!   plain echo keeps it.
+//! - An acknowledgement may keep the one CR that came directly before the message's LF. An
+//!   echo of bytes keeps it.
 //! - An acknowledgement may look like a rejection or a notice. So a client first checks
 //!   whether a line acknowledges the oldest message that has no reply yet. Such a line is
 //!   an acknowledgement, even if it looks like a notice.

@@ -14,8 +14,9 @@
 //!  joins the writer
 //! ```
 //!
-//! Most runs end in another way. Every message has its reply before the end of the input is
-//! known. So when the input thread notices that end, the session thread is blocked in a read:
+//! If the input stays open for a while, as a terminal does, a run ends in another way. Every
+//! message has its reply before the input thread notices the end of the input. The session
+//! thread is then blocked in a read:
 //!
 //! ```text
 //!  input thread                writer thread              session thread

@@ -160,7 +160,7 @@ pub(crate) enum ToSend {
     Batch,
     /// Ends the sending direction: there will be no more messages on this connection.
     HalfClose,
-    /// Ends: the connection is lost, or every message has its reply.
+    /// Ends: the connection is lost, it has done its part, or every message has its reply.
     Over,
 }
 

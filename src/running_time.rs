@@ -37,6 +37,12 @@ pub fn sleep(time: Duration) {
     });
 }
 
+/// Returns how much of a step of about 10 ms counts: all of it, but 200 ms at most, because a
+/// longer one was a pause of the process.
+pub fn counted(step: Duration) -> Duration {
+    step.min(LONGEST_STEP)
+}
+
 fn wait_by<T>(
     mut clock: impl FnMut() -> Instant,
     limit: Duration,
@@ -49,8 +55,7 @@ fn wait_by<T>(
         if value.is_some() {
             return value;
         }
-        let waited = clock() - begun;
-        left = left.saturating_sub(waited.min(LONGEST_STEP));
+        left = left.saturating_sub(counted(clock() - begun));
         if left.is_zero() {
             return None;
         }

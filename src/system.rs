@@ -2,9 +2,8 @@
 //! the length of the listener's queue, writes that nothing can interrupt, resource limits.
 //!
 //! Apart from tests, all code that is compiled for one system only is here, with all foreign
-//! functions. The
-//! rest of the crate is the same for every system. (The server looks for its limits in files
-//! of `/proc` and `/dev`, which not every system has.)
+//! functions. The rest of the crate is the same for every system. (The server looks for its
+//! limits in files of `/proc` and `/dev`, which not every system has.)
 
 use std::error::Error;
 use std::ffi::c_int;

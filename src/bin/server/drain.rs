@@ -20,6 +20,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tcp_chat::running_time;
+
 use crate::stream::Stream;
 
 /// How long the drain thread drains each connection at most.
@@ -43,8 +45,9 @@ struct Draining {
     stream: Arc<Stream>,
     /// The rest of the notice, which the socket's buffer has not taken yet.
     unsent: Vec<u8>,
-    /// When the drain thread took the connection.
-    since: Instant,
+    /// For how long it may still be drained. A pause of the server uses up 0.2 s at most, and a
+    /// client that reads in time still gets its notice.
+    left: Duration,
 }
 
 /// Whether a connection is to be drained further.
@@ -100,6 +103,9 @@ fn run(closings: &Receiver<Closing>, most: usize) {
         };
         match closings.recv_timeout(wait) {
             Ok(closing) => {
+                if draining.is_empty() {
+                    swept = Instant::now();
+                }
                 // A connection that is lost already needs no draining.
                 if let Ok(begun) = Draining::begin(closing) {
                     draining.push_back(begun);
@@ -111,9 +117,14 @@ fn run(closings: &Receiver<Closing>, most: usize) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if swept.elapsed() >= SWEEP {
-            draining.retain_mut(|connection| connection.advance(&mut scratch) == Progress::Open);
+        let step = swept.elapsed();
+        if step >= SWEEP {
             swept = Instant::now();
+            let step = running_time::counted(step);
+            draining.retain_mut(|connection| {
+                connection.left = connection.left.saturating_sub(step);
+                connection.advance(&mut scratch) == Progress::Open
+            });
         }
     }
 }
@@ -128,7 +139,7 @@ impl Draining {
         let mut draining = Draining {
             stream: closing.stream,
             unsent: closing.notice,
-            since: Instant::now(),
+            left: DRAINED_FOR,
         };
         draining.stream.tcp.set_nonblocking(true)?;
         draining.send()?;
@@ -164,7 +175,7 @@ impl Draining {
             Ok(_) => true,
             Err(error) => error.kind() == ErrorKind::WouldBlock,
         };
-        if is_open && self.since.elapsed() < DRAINED_FOR {
+        if is_open && !self.left.is_zero() {
             Progress::Open
         } else {
             Progress::Over

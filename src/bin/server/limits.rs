@@ -264,7 +264,7 @@ mod tests {
         check(Some(38), &few_files, 38, "--max-clients 38", [8, 8]);
         check(Some(39), &few_files, 38, files, [8, 8]);
         check(None, &few_files, 38, files, [8, 8]);
-        // As by default on Linux: 57,330 mappings of 65,530, four for a thread.
+        // As by default on Linux: 57,316 mappings of 65,530, four for a thread.
         let linux = machine(100_000, 65_530);
         let maps = "vm.max_map_count";
         check(Some(20_000), &linux, 14_329, maps, [256, 4096]);

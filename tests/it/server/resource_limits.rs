@@ -133,6 +133,28 @@ fn a_refusal_arrives_although_the_client_sent_a_mebibyte() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "needs signals")]
+fn a_refusal_survives_a_pause_of_the_server() {
+    let server = Server::start(&["-q", "--max-clients", "1"]);
+    let served = server.connect();
+    ask_line(&served, "hello");
+    let mut stream = server.connect();
+    peek(&stream, &mut [0]).unwrap();
+    // A refused client is drained for 1 s. The pause is longer, but counts for less. After the
+    // drain, a client that is still sending would get an error before it reads the refusal.
+    server.pause();
+    thread::sleep(Duration::from_millis(1200));
+    server.resume();
+    for _ in 0..10 {
+        stream.write_all(&[b'x'; 16_384]).unwrap();
+        thread::sleep(Duration::from_millis(20));
+    }
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let refusal = "Server refused your connection: 1 client is connected (--max-clients 1)\n";
+    assert_eq!(read_rest(stream), refusal);
+}
+
+#[test]
 fn a_refused_client_that_sends_without_end_is_cut_off_after_a_second() {
     let server = Server::start(&["-q", "--max-clients", "1"]);
     let _served = Bystander::start(&server);

@@ -1,8 +1,9 @@
 //! How long to go on trying in an outage, and how long the outage was.
 //!
 //! The pause between attempts grows with the outage, as in exponential backoff: it is a
-//! sixteenth of the time since the outage became known. So the client notices the server late
-//! by at most a sixteenth of that time. The reported length is exact to the same.
+//! sixteenth of the time since the outage became known, but from 10 ms to 1 s. So the client
+//! notices the server late by at most a sixteenth of that time, or by 10 ms if that is more.
+//! The reported length is exact to the same.
 
 use std::time::{Duration, Instant};
 

@@ -232,7 +232,8 @@ impl Conversation {
         // Nothing more comes over this connection, and the client has noticed all that came.
         // Ticks that wait for replies over it would otherwise wait for later replies. Ticks
         // up to now that are not taken yet need no such care: when they are taken, nothing
-        // is in flight any more, so they wait for no reply.
+        // is in flight, so they wait for no reply. (Unless the thread that takes them is so
+        // late that messages were resent; then the own delay is a round trip too long.)
         self.settle_own_delays(now);
 
         // Is anything lost?

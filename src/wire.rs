@@ -54,15 +54,15 @@
 //!
 //! # Other prefixes
 //!
-//! With `server --reply-prefix TEXT`, an acknowledgement begins with that text instead of
+//! With `server --reply-prefix TEXT`, an acknowledgement begins with `TEXT` instead of
 //! `Server received your message: `. The prefix has at most 1,024 bytes ([`MAX_PREFIX`])
 //! and contains no CR or LF. An empty prefix makes the server an echo of lines, nearly
-//! as in RFC 862: without the CR, and of UTF-8 only.
+//! as in RFC 862: it drops a CR directly before the LF, and echoes only UTF-8.
 //!
 //! - A client that knows the possible prefixes can tell which prefix a reply has, because
 //!   the client knows the message's text.
-//! - An acknowledgement may keep the one CR that came directly before the message's LF. An
-//!   echo of bytes keeps it.
+//! - An acknowledgement may keep the one CR that came directly before the message's LF. A
+//!   server that echoes bytes, not lines, keeps it.
 //! - An acknowledgement may look like a rejection or a notice. So a client first checks
 //!   whether a line acknowledges the oldest message that has no reply yet. Such a line is
 //!   an acknowledgement, even if it looks like a notice.
@@ -121,9 +121,9 @@
 //! up to 65,536 bytes. No CR or LF is removed from it, and replies and notices carry no
 //! LF.
 //!
-//! If a read ends inside a UTF-8 character, the server waits for the rest. The time limit
-//! is that for the end of a line. At the end of the stream, the server rejects a message
-//! that ends in such a cut character.
+//! If a read ends inside a UTF-8 character, the server waits for the rest. This wait
+//! has the same limit as the wait for the end of a line (by default 30 s). At the end of
+//! the stream, the server rejects a message that ends in such a cut character.
 //!
 //! # Promises
 //!

@@ -118,8 +118,8 @@
 //! # Raw framing
 //!
 //! `server --framing raw` is for peers that send no lines. Each read is one message of
-//! up to 65,536 bytes. No CR or LF is removed from it, and replies and notices carry no
-//! LF.
+//! up to 65,536 bytes. The server removes no CR or LF from it, and adds no LF to the end
+//! of a reply or notice.
 //!
 //! If a read ends inside a UTF-8 character, the server waits for the rest. This wait
 //! has the same limit as the wait for the end of a line (by default 30 s). At the end of

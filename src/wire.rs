@@ -108,12 +108,13 @@
 //! In a shutdown, the server replies to each message that it has processed, then sends a
 //! notice:
 //!
-//! - For at most 2 s, it processes the messages that have arrived. If a client never
-//!   stops sending, it processes only the first part.
+//! - For at most 2 s, the server processes the messages that have arrived. If a client
+//!   never stops sending, the server processes only the client's first messages.
 //! - The server does not process a line without an end. With raw framing, it does not
-//!   process a cut character.
-//! - After the notice, it half-closes, then reads and discards until the client closes. It
-//!   cuts off clients that are still connected 5 s after the shutdown began.
+//!   process a UTF-8 character whose last bytes have not arrived.
+//! - After the notice, the server half-closes, then reads and discards until the client
+//!   closes. The server cuts off clients that are still connected 5 s after the
+//!   shutdown began.
 //!
 //! # Raw framing
 //!

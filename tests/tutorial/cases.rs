@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::judge::{Case, Class, Finding, Need, ONE, OTHER, Trial, Verdict};
+use crate::judge::{Case, Class, Finding, Need, Trial, Verdict};
 use crate::limits::Exhausted;
 use crate::programs::shown;
-use crate::subject::{Came, End, Subject, comes_about_within, is_listening};
+use crate::subject::{Came, End, ONE, OTHER, Subject, comes_about_within, is_listening};
 use crate::util::{as_process_1, with_thread_limit};
 use crate::{closing, deployment, framing, limits, measuring, peers, restarts};
 

@@ -5,12 +5,11 @@ use std::net::{Shutdown, TcpListener};
 
 use tcp_chat::system;
 
-use crate::judge::ONE;
 use crate::programs::{
     naive_client, naive_server, naive_server_in_python, read_to_end, real_server, show, show_log,
     write_until_error,
 };
-use crate::subject::{Came, End, Subject, contains};
+use crate::subject::{Came, End, ONE, Subject, contains};
 use crate::util::{
     Running, Server, accept, acknowledgement, ask_line, client, connect, peek, peer,
 };

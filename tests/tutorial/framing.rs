@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use tcp_chat::lines::{Line, LineReader};
 use tcp_chat::system;
 
-use crate::judge::{ONE, OTHER};
 use crate::programs::{naive_client, naive_server, real_server, repaired_server, show};
-use crate::subject::{Came, End, Subject, contains};
+use crate::subject::{Came, End, ONE, OTHER, Subject, contains};
 use crate::util::{Running, Server, acknowledgement, ask_line, printed, run};
 
 /// Sends a line, and another one once the first has come back.

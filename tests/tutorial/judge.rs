@@ -25,12 +25,8 @@ use crate::cases::CASES;
 use crate::framing;
 use crate::peers::{self, Patience};
 use crate::programs::{naive, repaired};
-use crate::subject::{Came, Subject, contains, is_listening};
+use crate::subject::{Came, ONE, OTHER, Subject, contains, is_listening};
 use crate::util::{Server, command, print_to_stderr, spawn, temporary_file, unused_address};
-
-/// Words that no server says by itself.
-pub const ONE: &str = "quokka";
-pub const OTHER: &str = "wombat";
 
 /// How a case ends for a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,6 +298,12 @@ fn strip_pattern<'a>(text: &'a str, pattern: &str) -> Option<&'a str> {
     Some(text)
 }
 
+/// Lets one wait for a server as long as it needs for a reply.
+fn patient(mut subject: Subject, latency: Duration) -> Subject {
+    subject.quiet = subject.quiet.max(3 * latency);
+    subject
+}
+
 impl Trial {
     pub fn new(target: Target) -> Result<Self, String> {
         let mut subject = target.start()?;
@@ -317,38 +319,26 @@ impl Trial {
         }
         drop((stream, subject));
 
-        let trial = Trial {
+        let first_replies = framing::one_line_then_another(&patient(target.start()?, latency));
+        let replies = Replies::learn(&first_replies.text(), ONE, OTHER);
+        let two_lines = framing::two_lines_at_once(&patient(target.start()?, latency));
+        Ok(Trial {
             target,
             latency,
-            first_replies: Came::nothing(),
-            two_lines: Came::nothing(),
-            replies: None,
-            serves_several: OnceCell::new(),
-            patience: OnceCell::new(),
-        };
-        let first_replies = framing::one_line_then_another(&trial.start());
-        let replies = Replies::learn(&first_replies.text(), ONE, OTHER);
-        let two_lines = framing::two_lines_at_once(&trial.start());
-        Ok(Trial {
             first_replies,
             two_lines,
             replies,
-            ..trial
+            serves_several: OnceCell::new(),
+            patience: OnceCell::new(),
         })
     }
 
     /// The server, started for a case.
     pub fn start(&self) -> Subject {
         match self.target.start() {
-            Ok(subject) => self.patient(subject),
+            Ok(subject) => patient(subject, self.latency),
             Err(why) => panic!("{why}"),
         }
-    }
-
-    /// Lets one wait for a server as long as it needs for a reply.
-    fn patient(&self, mut subject: Subject) -> Subject {
-        subject.quiet = subject.quiet.max(3 * self.latency);
-        subject
     }
 
     /// The server as another command runs it.
@@ -362,7 +352,7 @@ impl Trial {
         wrapped.env("YOURS", yours).env("PYTHONUNBUFFERED", "1");
         start(&mut wrapped, address)
             .ok()
-            .map(|subject| self.patient(subject))
+            .map(|subject| patient(subject, self.latency))
     }
 
     /// Whether its replies repeat the lines, several on a connection.

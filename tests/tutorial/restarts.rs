@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::mpsc;
 
-use crate::judge::{ONE, OTHER};
 use crate::programs::{naive_client, naive_server, naive_server_in_python, real_server, show};
-use crate::subject::{Came, Subject, contains};
+use crate::subject::{Came, ONE, OTHER, Subject, contains};
 use crate::util::{
     Running, Server, acknowledgement, client, command, installed, is_signal_ignored, peer, printed,
     read_once, run, signal, skip,

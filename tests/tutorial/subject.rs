@@ -13,7 +13,11 @@ use std::time::{Duration, Instant};
 use tcp_chat::system;
 
 use crate::programs::shown;
-use crate::util::{Server, connect, number_in_proc, read_once};
+use crate::util::{Server, children, connect, number_in_proc, read_once};
+
+/// Words that no server says by itself.
+pub const ONE: &str = "quokka";
+pub const OTHER: &str = "wombat";
 
 /// After this time without a byte, a server whose threads all sleep has nothing to say.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -83,7 +87,7 @@ impl Subject {
         }
         let mut next = 0;
         while let Some(id) = family.get(next).copied() {
-            family.extend(children_of_all_threads(id));
+            family.extend(children(id));
             next += 1;
         }
         family
@@ -94,10 +98,7 @@ impl Subject {
         for id in self.family() {
             send_signal(id, "STOP");
         }
-        let stands_still = || {
-            let mut threads = self.family().into_iter().flat_map(states_of_threads);
-            threads.all(|state| state == 'T')
-        };
+        let stands_still = || self.all_threads(|state| state == 'T');
         assert!(comes_about(stands_still), "not all threads stand still");
     }
 
@@ -108,7 +109,7 @@ impl Subject {
         }
     }
 
-    /// Sends these pieces while the server is paused, so that all are there when it reads.
+    /// Sends these pieces while the server is paused: all are there when it reads.
     /// Reads until this text has come, then half-closes and reads the rest. To a server whose
     /// process is not known, all goes in one write.
     pub fn send_at_once(&self, pieces: &[&[u8]], last: &str) -> Came {
@@ -195,9 +196,14 @@ impl Subject {
     }
 
     pub fn is_asleep(&self) -> bool {
-        let mut threads = self.family().into_iter().flat_map(states_of_threads);
         // A process that has ended, too, does nothing more.
-        threads.all(|state| matches!(state, 'S' | 'Z'))
+        self.all_threads(|state| matches!(state, 'S' | 'Z'))
+    }
+
+    /// Whether the state of each of its threads is so, by the kernel's letter.
+    fn all_threads(&self, is_so: impl Fn(char) -> bool) -> bool {
+        let mut states = self.family().into_iter().flat_map(states_of_threads);
+        states.all(is_so)
     }
 
     /// Forgets how much memory it has needed until now.
@@ -264,7 +270,7 @@ impl Subject {
     /// Whether a client gets a reply.
     pub fn is_served(&self, mut stream: &TcpStream) -> bool {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let text = format!("quokka {}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let text = format!("{ONE} {}", NEXT.fetch_add(1, Ordering::Relaxed));
         if stream.write_all(format!("{text}\n").as_bytes()).is_err() {
             return false;
         }
@@ -334,13 +340,6 @@ impl Drop for Subject {
 }
 
 impl Came {
-    pub fn nothing() -> Self {
-        Came {
-            bytes: Vec::new(),
-            end: End::Open,
-        }
-    }
-
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
@@ -433,20 +432,6 @@ fn send_signal(process: u32, name: &str) {
     let mut shell = Command::new("sh");
     shell.args(["-c", "kill -s $1 $0", &process.to_string(), name]);
     let _ = shell.stderr(Stdio::null()).status();
-}
-
-fn children_of_all_threads(process: u32) -> Vec<u32> {
-    let mut all = Vec::new();
-    for thread in entries(&format!("/proc/{process}/task")) {
-        let path = format!("/proc/{process}/task/{thread}/children");
-        let children = fs::read_to_string(path).unwrap_or_default();
-        all.extend(
-            children
-                .split_whitespace()
-                .filter_map(|id| id.parse::<u32>().ok()),
-        );
-    }
-    all
 }
 
 /// The state of each thread of a process, by the kernel's letter; `S` sleeps.

@@ -175,11 +175,18 @@ pub fn pause(process: u32) {
     });
 }
 
-/// Returns the programs that a single-threaded process, for example `unshare`, has
-/// started.
+/// Returns the programs that a process has started, by any of its threads. None if it has
+/// ended.
 pub fn children(process: u32) -> Vec<u32> {
-    let path = format!("/proc/{process}/task/{process}/children");
-    let children = fs::read_to_string(path).unwrap_or_default();
-    let children = children.split_whitespace().map(str::parse);
-    children.collect::<Result<_, _>>().unwrap()
+    let mut children = Vec::new();
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else {
+        return children;
+    };
+    // A thread may end at any moment.
+    for thread in threads.map_while(Result::ok) {
+        let started = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let started = started.split_whitespace().map(str::parse);
+        children.extend(started.collect::<Result<Vec<u32>, _>>().unwrap());
+    }
+    children
 }

@@ -168,7 +168,7 @@ static WATCH: OnceLock<Watch> = OnceLock::new();
 static FIRST: AtomicU64 = AtomicU64::new(NONE);
 const NONE: u64 = u64::MAX;
 
-/// Makes SIGHUP, SIGINT and SIGTERM call `before`, in a thread of its own, and then end the
+/// Makes SIGHUP, SIGINT and SIGTERM call `before`, in a separate thread, and then end the
 /// program by the same signal. To end the program in another way, `before` exits by itself.
 /// A signal that is ignored stays ignored: `nohup`, and `&` in a shell script, rely on that.
 ///

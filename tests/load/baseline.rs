@@ -50,7 +50,7 @@ fn echo(stream: &mut TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Starts the baseline as a process of its own.
+/// Starts the baseline as a separate process.
 pub fn start() -> Server {
     Server::spawn(Command::new(std::env::current_exe().unwrap()).arg("--baseline"))
 }

@@ -1,7 +1,7 @@
 //! The benchmark: how fast the server is, compared with the barest server of its kind.
 //!
 //! The real server and the baseline, a loop without limits, checks, deadlines or log, get
-//! the same load in turns. Each is a process of its own; the load comes from this process,
+//! the same load in turns. Each is a separate process; the load comes from this process,
 //! which compares every reply. A case is repeated, and its line shows medians. The baseline
 //! runs twice, and the median difference between the two is the noise. A part of a case's
 //! name as an argument selects cases.

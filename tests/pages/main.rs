@@ -44,7 +44,7 @@ mod page;
 // Whether output is as shown.
 mod comparison;
 
-// A bash in a network and a process namespace of its own.
+// A bash in a new network and process namespace.
 mod namespaces;
 mod shell;
 

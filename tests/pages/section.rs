@@ -1,4 +1,4 @@
-//! The sections of a page, each run in a shell of its own.
+//! The sections of a page, each run in a new shell.
 
 use std::fmt::Write;
 use std::sync::{Condvar, Mutex};

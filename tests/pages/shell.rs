@@ -32,7 +32,7 @@ done
 /// A command that prints more than this is stopped, in bytes.
 const MAX_OUTPUT: usize = 1 << 20;
 
-/// A bash in namespaces of its own.
+/// A bash in new namespaces.
 pub struct Shell {
     process: Process,
     commands: Option<ChildStdin>,

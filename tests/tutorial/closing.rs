@@ -170,7 +170,7 @@ fn silence_is_not_an_end() {
     assert!(real.stderr.contains("no reply within 0.3 s"), "{real}");
     real.assert_code(1);
     println!("naive: still waiting");
-    // It would wait for ever.
+    // It would wait forever.
     server.resume();
     let line = naive.read_line();
     println!("naive: {line:?}, now that the server goes on");

@@ -439,7 +439,7 @@ fn judge(
     Ok(())
 }
 
-/// Judges the reader's server, if there is one. It passes whatever the verdicts are.
+/// Judges the reader's server, if there is one. It passes with any verdicts.
 #[test]
 fn yours() {
     let yours = env::var("YOURS").unwrap_or_default();

@@ -36,7 +36,7 @@ pub fn lockstep_rate(subject: &Subject, lines: usize) -> f64 {
 fn nagle_waits_for_a_delayed_acknowledgement() {
     const LINES: usize = 20;
     let server = Server::start(&["-q"]);
-    // As one adds framing to the naive client: the LF in a write of its own.
+    // As one adds framing to the naive client: the LF in a separate write.
     let stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(HANG_LIMIT)).unwrap();
     let mut times: Vec<Duration> = (0..LINES)

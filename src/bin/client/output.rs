@@ -114,7 +114,7 @@ impl Output {
     }
 
     /// Shows how far the run is. At a terminal where nobody types, each line of progress
-    /// replaces the one before; otherwise each is a line of its own. Shows nothing while the
+    /// replaces the one before; otherwise each is a separate line. Shows nothing while the
     /// cursor stands after a prompt or a typed text, which must not be written over.
     pub(crate) fn show_progress(&self, line: &str) {
         let is_replaced = self.stderr_is_terminal && !self.prompts;
@@ -153,7 +153,7 @@ impl Output {
     }
 
     /// Ends the line that the cursor may stand in, and locks the terminal. The caller writes
-    /// a line of its own while it holds the lock.
+    /// a separate line while it holds the lock.
     fn begin_line(&self) -> MutexGuard<'_, ()> {
         let terminal = self.lock();
         self.end_line();

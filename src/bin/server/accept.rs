@@ -1,4 +1,4 @@
-//! Accepting clients: each gets a thread of its own, or is refused.
+//! Accepting clients: each gets its own thread, or is refused.
 //!
 //! ```text
 //! thread "accept"        ── Accepted ──▶  main thread  ── Client ──▶  the client's thread
@@ -247,7 +247,7 @@ impl Warnings {
     }
 }
 
-/// Runs a client's handler in a thread of its own, named after the peer. A panic in the
+/// Runs a client's handler in its own thread, named after the peer. A panic in the
 /// handler ends that thread alone: unwinding drops the client, which frees its slot and
 /// closes its stream.
 ///

@@ -200,7 +200,7 @@ mod tests {
 
     const VARIABLE: &str = "SERVER_TEST";
 
-    /// Plays a server whose drain thread has panicked, in a process of its own.
+    /// Plays a server whose drain thread has panicked, in a separate process.
     #[test]
     fn player() {
         if env::var_os(VARIABLE).is_none() {

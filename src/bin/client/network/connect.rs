@@ -153,7 +153,7 @@ impl Connector {
     }
 
     /// Resolves the server's name. A look-up has no time limit and cannot be interrupted, so a
-    /// thread of its own makes it.
+    /// separate thread makes it.
     ///
     /// # Errors
     ///

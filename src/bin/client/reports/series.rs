@@ -1,6 +1,6 @@
 //! The run as a row each second, for `--series`.
 //!
-//! A thread of its own writes the rows, because writing to a FIFO may block. The main thread
+//! A separate thread writes the rows, because writing to a FIFO may block. The main thread
 //! hands it the final snapshot at the end of the run, and waits for the last row.
 
 use std::fs;

@@ -402,7 +402,7 @@ impl Conversation {
     /// 1. A violation of the protocol ends the run, even if every message has its reply.
     /// 2. If all that the connection is for is done, nothing can be lost any more.
     /// 3. A notice, or a reply that was cut, says why the connection ends.
-    /// 4. The read itself tells of the end of the stream or of an error.
+    /// 4. The read itself reports the end of the stream or an error.
     /// 5. A deadline has passed.
     ///
     /// # Errors

@@ -21,6 +21,8 @@
 //! - [`system`]: features that Rust's standard library lacks, or that differ by system
 //! - [`cli`]: the parts that both command lines share
 //!
+//! The library is for these two programs. It is not published, and its interface may change.
+//!
 //! To read the source, follow [`book::guarantees`]. To see an entry of the book happen, run
 //! its command in a checkout:
 //!

@@ -31,7 +31,8 @@
 //! | `Server received your message: <text>` | acknowledgement: the message's text, unchanged |
 //! | `Server rejected your message: <reason>` | rejection: the text is longer than the limit, or not UTF-8 |
 //!
-//! With the default prefix, the longest reply has 65,566 bytes, not counting its LF.
+//! With the prefix of this table, the longest reply has 65,566 bytes, not counting its
+//! LF.
 //!
 //! The reason of a rejection names the limit, or the offset (from 0) of the first byte
 //! that is not UTF-8. If a text is both too long and not UTF-8, the reason names the
@@ -50,19 +51,20 @@
 //! | `Server refused your connection: <reason>` | the server takes no message from this client: as many clients as allowed are connected, or no thread is available |
 //! | `Server closed your connection: <reason>` | the client was idle for too long (default 600 s); it did not end a line in time (default 30 s); the server is shutting down |
 //!
-//! A text contains no LF, so no message can forge a reply.
+//! An acknowledgement repeats the text of a message. This text contains no LF, so no
+//! message can forge a reply or a notice.
 //!
 //! # Other prefixes
 //!
 //! With `server --reply-prefix TEXT`, an acknowledgement begins with `TEXT` instead of
 //! `Server received your message: `. The prefix has at most 1,024 bytes ([`MAX_PREFIX`])
-//! and contains no CR or LF. An empty prefix makes the server an echo of lines, nearly
-//! as in RFC 862: it drops a CR directly before the LF, and echoes only UTF-8.
+//! and contains no CR or LF. An empty prefix makes the server an echo of lines, nearly as
+//! in RFC 862. But this server drops a CR directly before the LF, and echoes only UTF-8.
 //!
 //! - A client that knows the possible prefixes can tell which prefix a reply has, because
 //!   the client knows the message's text.
-//! - An acknowledgement may keep the one CR that came directly before the message's LF. A
-//!   server that echoes bytes, not lines, keeps it.
+//! - A server that echoes bytes, not lines, keeps the CR directly before the message's
+//!   LF. So a client should accept an acknowledgement with this CR, and one without.
 //! - An acknowledgement may look like a rejection or a notice. So a client first checks
 //!   whether a line acknowledges the oldest message that has no reply yet. Such a line is
 //!   an acknowledgement, even if it looks like a notice.
@@ -87,11 +89,12 @@
 //!
 //! # Closing
 //!
-//! A client that has sent everything waits for its replies, then closes.
+//! Usually, a client that has sent everything waits for its replies, and then closes.
 //!
 //! - A client may half-close first. The server then replies to everything that it
 //!   received, and closes. Some proxies treat a half-close as the end of both directions
-//!   and drop the replies. So it is safer to count the replies, as `client` does.
+//!   and drop the replies. So it is safer to count the replies and then close, as
+//!   `client` does, than to half-close first.
 //! - A client may also close without waiting.
 //!
 //! The server closes by itself in two cases:
@@ -122,9 +125,11 @@
 //! up to 65,536 bytes. The server removes no CR or LF from it, and adds no LF to the end
 //! of a reply or notice.
 //!
-//! If a read ends inside a UTF-8 character, the server waits for the rest. This wait
-//! has the same limit as the wait for the end of a line (by default 30 s). At the end of
-//! the stream, the server rejects a message that ends in such a cut character.
+//! If a read ends inside a UTF-8 character, the text before that character is the
+//! message. The first bytes of the character wait for the rest, and begin the next
+//! message. This wait has the same limit as the wait for the end of a line (by default 30
+//! s). If the stream ends first, the server rejects these bytes, as a message of their
+//! own.
 //!
 //! # Promises
 //!
@@ -133,8 +138,8 @@
 //! - Replies come in the order of their messages.
 //! - The server may or may not have processed a message that has no reply. A client that
 //!   resends such a message loses nothing, but may repeat it.
-//! - After a `Server closed your connection` notice, the server has certainly not
-//!   processed a message that has no reply. Resending that message repeats nothing.
+//! - If a `Server closed your connection` notice comes, the server has processed only
+//!   messages that have a reply. Resending the others repeats nothing.
 //! - A stream that is cut inside a line looks like a stream that lacks its last LF. So
 //!   the server's log may show a cut message.
 

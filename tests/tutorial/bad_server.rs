@@ -6,7 +6,7 @@ use std::{env, thread};
 const MODES: [(&str, &str); 11] = [
     ("split", "sends each reply byte by byte, so an é is cut"),
     ("merge", "sends the replies to all lines of 0.1 s at once"),
-    ("long", "puts 1,024 x before the text, in place of the usual words"),
+    ("long", "puts 1,024 times x before the text, instead of the usual prefix"),
     ("cut", "ends in the middle of the first reply"),
     ("close", "ends after the first reply"),
     ("wrong", "replies with another text"),

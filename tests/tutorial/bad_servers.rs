@@ -1,6 +1,6 @@
 //! The client against each mode of the bad server.
 
-use std::thread;
+use std::{fs, thread};
 
 use crate::programs::{bad_server, serve};
 use crate::util::{acknowledgement, client, os_error, run};
@@ -69,4 +69,14 @@ fn the_client_says_what_is_wrong_with_each_bad_server() {
             scope.spawn(|| assert_ends(mode, ends));
         }
     });
+}
+
+#[test]
+fn the_book_shows_the_usage_of_the_bad_server_as_it_is() {
+    let usage = run(&mut bad_server("unknown"), "").stderr;
+    assert!(usage.starts_with("Usage: bad_server "), "{usage}");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/src/book/README.md");
+    let book = fs::read_to_string(page).unwrap();
+    let shown = format!("$ /tmp/bad_server\n{usage}");
+    assert!(book.contains(&shown), "{page} lacks this:\n{shown}");
 }

@@ -451,6 +451,7 @@ fn yours() {
         return;
     }
     let mut breaks = Vec::new();
+    let mut to_choose = Vec::new();
     let mut cases = 0;
     let mut holds = 0;
     let mut class = None;
@@ -467,7 +468,10 @@ fn yours() {
         match finding.verdict {
             Verdict::Breaks => breaks.push(case),
             Verdict::Holds => holds += 1,
-            _ => {}
+            Verdict::NotKept | Verdict::Choice | Verdict::Figure => {
+                to_choose.push((case, finding.verdict));
+            }
+            Verdict::Kept | Verdict::NotJudged | Verdict::LeftOut => {}
         }
     });
     if let Err(why) = result {
@@ -483,9 +487,18 @@ fn yours() {
         breaks.len()
     ));
     for case in breaks {
-        let page = page_of(case.entry);
-        print_to_stderr(format_args!("  {page}, \"{}\": {}", case.entry, case.name));
+        print_to_stderr(format_args!("  {}: {}", place_in_the_book(case), case.name));
     }
+    print_to_stderr("\nMore about what is your choice:");
+    for (case, verdict) in to_choose {
+        let place = place_in_the_book(case);
+        print_to_stderr(format_args!("  {verdict:8}  {place}: {}", case.name));
+    }
+}
+
+/// Where the book explains a case.
+fn place_in_the_book(case: &Case) -> String {
+    format!("{}, \"{}\"", page_of(case.entry), case.entry)
 }
 
 /// The page of the book that has an entry.

@@ -113,7 +113,6 @@ macro_rules! links {
 [`MAX_MESSAGE`]: crate::wire::MAX_MESSAGE
 [`measure_own_delay`]: ../../../src/client/run.rs.html
 [Measuring]: ../measuring/index.html
-[`message_text`]: crate::wire::message_text
 [`naive.py`]: ../index.html#your-own-server
 [`naive.rs`]: ../index.html#the-tutorials-program
 [`named_file.rs`]: ../../../src/client/reports/named_file.rs.html

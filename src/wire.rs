@@ -31,8 +31,8 @@
 //! | `Server received your message: <text>` | acknowledgement: the message's text, unchanged |
 //! | `Server rejected your message: <reason>` | rejection: the text is longer than the limit, or not UTF-8 |
 //!
-//! With the prefix of this table, the longest reply has 65,566 bytes, not counting its
-//! LF.
+//! With the prefix `Server received your message: `, the longest reply has 65,566 bytes,
+//! not counting its LF.
 //!
 //! The reason of a rejection names the limit, or the offset (from 0) of the first byte
 //! that is not UTF-8. If a text is both too long and not UTF-8, the reason names the
@@ -65,9 +65,9 @@
 //!   the client knows the message's text.
 //! - A server that echoes bytes, not lines, keeps the CR directly before the message's
 //!   LF. So a client should accept an acknowledgement with this CR, and one without.
-//! - An acknowledgement may look like a rejection or a notice. So a client first checks
-//!   whether a line acknowledges the oldest message that has no reply yet. Such a line is
-//!   an acknowledgement, even if it looks like a notice.
+//! - With an empty prefix, for example, an acknowledgement may look like a rejection or a
+//!   notice. So a client first checks whether a line acknowledges the oldest message that
+//!   has no reply yet. Such a line is an acknowledgement, even if it looks like a notice.
 //!
 //! # A session
 //!
@@ -99,14 +99,15 @@
 //!
 //! The server closes by itself in two cases:
 //!
-//! - After a notice. To lose no reply or notice, the server first half-closes. For at
-//!   most 1 s, it then reads and discards what the client still sends. A client that
-//!   reads to the end of the stream in that time gets everything.
+//! - After a notice. To lose no reply or notice, the server first half-closes. It then
+//!   reads and discards what the client still sends, for at most 1 s (in a shutdown,
+//!   longer: see below). A client that reads to the end of the stream in that time gets
+//!   everything.
 //!
-//!   If the client has sent bytes, but never an LF, the notice after a deadline ends in
-//!   `(end each message with LF, or start the server with --framing raw)`.
-//! - Silently, if the client does not read its replies in time (by default 30 s). A client
-//!   that does not read would not read a notice either.
+//!   A client may have sent bytes, but never an LF. Its notice after a deadline then ends
+//!   in `(end each message with LF, or start the server with --framing raw)`.
+//! - Silently, if the client does not read its replies in time (by default 30 s). A
+//!   client that does not read would not read a notice either.
 //!
 //! In a shutdown, the server replies to each message that it has processed, then sends a
 //! notice:

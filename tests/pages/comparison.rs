@@ -24,6 +24,11 @@ impl ShownCommand {
     }
 
     fn line_fits(&self, shown: &str, actual: &str) -> bool {
+        if let Some(exit_code) = self.exit_code(shown)
+            && self.exit_code(actual) != Some(exit_code)
+        {
+            return false;
+        }
         let shown = self.parts(shown);
         let actual = self.parts(actual);
         let is_gap = |part: &Part<'_>| *part == Part::Character(GAP);
@@ -35,6 +40,17 @@ impl ShownCommand {
                 _ => shown == actual,
             }
         })
+    }
+
+    /// Returns the exit code that a line shows, if it shows one. An exit code is a promise, not
+    /// a figure.
+    fn exit_code<'a>(&self, line: &'a str) -> Option<&'a str> {
+        let text = match line.strip_prefix("exit code ") {
+            Some(text) => text,
+            None if self.command == "echo $?" => line,
+            None => return None,
+        };
+        Some(&text[..count_digits(text)])
     }
 
     /// Splits a line into its characters and, if figures differ, its numbers.
@@ -179,6 +195,22 @@ mod tests {
         assert!(!figures.fits("p50 17 ms, s, 12 of [5,0]"));
         assert!(!figures.fits("p50 17 s, 0.25 s, 12 of [5,0]"));
         assert!(!figures.fits("p50 1 7 ms, 0.25 s, 12 of [5,0]"));
+    }
+
+    #[test]
+    fn an_exit_code_stays_the_same_although_figures_differ() {
+        let exit_code = shown_with_figures("exit code 1, 5 lost");
+        assert!(exit_code.fits("exit code 1, 6 lost"));
+        for actual in ["exit code 2, 5 lost", "exit code 11, 5 lost", "1, 5 lost"] {
+            assert!(!exit_code.fits(actual), "{actual}");
+        }
+        let echo = ShownCommand {
+            command: "echo $?".to_string(),
+            ..shown_with_figures("1")
+        };
+        assert!(echo.fits("1"));
+        assert!(!echo.fits("2"));
+        assert!(!echo.fits("141"));
     }
 
     #[test]

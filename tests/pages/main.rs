@@ -6,7 +6,8 @@
 //! ## A heading begins a section, which can run alone
 //!
 //! <!-- needs: jq -->               the section is skipped without these programs
-//! <!-- figures differ -->          a number in shown output stands for any number, 0 only for 0
+//! <!-- figures differ -->          a number in shown output stands for any number, 0 only for
+//!                                  0, and an exit code (`echo $?`, `exit code 1`) for itself
 //! <!-- not run: needs internet --> the block is listed, and not run
 //! ```console
 //! $ server -q &                    the test waits until a command that ends in & has
@@ -123,6 +124,18 @@ fn no_page_is_left_out() {
             "{name} is no page of tests/pages/main.rs: its commands are not run"
         );
     }
+}
+
+#[test]
+fn the_table_of_the_recipes_has_each_recipe() {
+    let text = fs::read_to_string(Path::new(ROOT).join(RECIPES)).unwrap();
+    let recipes = text.lines().filter_map(|line| line.strip_prefix("### "));
+    let mut count = 0;
+    for recipe in recipes {
+        count += 1;
+        assert!(text.contains(&format!("\n| [{recipe}][")), "{recipe}");
+    }
+    assert!(count > 30, "{count}");
 }
 
 #[test]

@@ -22,7 +22,8 @@ shown='.[0] |
 
 rm -f report.json
 # The server may still be starting. A connect alone proves nothing, so wait for a reply.
-echo ready | client -q --retry-for "${WAIT_SECONDS:-30}" "$host" "$port" > out || exit 1
+wait=${WAIT_SECONDS:-30}
+echo ready | client -q --timeout 2 --retry-for "$wait" "$host" "$port" > out || exit 1
 
 for try in 1 2 3; do
     # Wrong usage would leave the report of the try before.

@@ -359,7 +359,7 @@ pub const CASES: &[Case] = &[
     Case {
         class: Class::Promise,
         name: "a line that had come before SIGTERM has its reply",
-        entry: "Exactly once needs both ends",
+        entry: "A stop that loses messages",
         needs: &[Need::Process, Need::Replies],
         waits: false,
         judge: |trial| {

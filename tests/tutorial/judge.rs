@@ -489,7 +489,7 @@ fn yours() {
     for case in breaks {
         print_to_stderr(format_args!("  {}: {}", place_in_the_book(case), case.name));
     }
-    print_to_stderr("\nMore about what is your choice:");
+    print_to_stderr("\nMore about choices, promises and figures:");
     for (case, verdict) in to_choose {
         let place = place_in_the_book(case);
         print_to_stderr(format_args!("  {verdict:8}  {place}: {}", case.name));

@@ -104,8 +104,8 @@
 //!   longer: see below). A client that reads to the end of the stream in that time gets
 //!   everything.
 //!
-//!   A client may have sent bytes, but never an LF. Its notice after a deadline then ends
-//!   in `(end each message with LF, or start the server with --framing raw)`.
+//!   If the client has sent bytes, but no LF, its notice after a deadline ends in a hint:
+//!   `(end each message with LF, or start the server with --framing raw)`.
 //! - Silently, if the client does not read its replies in time (by default 30 s). A
 //!   client that does not read would not read a notice either.
 //!

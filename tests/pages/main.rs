@@ -35,6 +35,8 @@
     unreachable_pub
 )]
 
+#[path = "../util/headings.rs"]
+mod headings;
 #[path = "../util/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod util;
@@ -58,6 +60,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
+use headings::anchor;
 use page::Page;
 use util::print_to_stderr;
 
@@ -133,7 +136,12 @@ fn the_table_of_the_recipes_has_each_recipe() {
     let mut count = 0;
     for recipe in recipes {
         count += 1;
-        assert!(text.contains(&format!("\n| [{recipe}][")), "{recipe}");
+        let row = format!("| [{recipe}][");
+        let row = text.lines().find_map(|line| line.strip_prefix(&row));
+        let row = row.unwrap_or_else(|| panic!("the table has no row {recipe:?}"));
+        let (number, _) = row.split_once(']').unwrap();
+        let link = format!("[{number}]: #{}", anchor(recipe));
+        assert!(text.lines().any(|line| line == link), "missing: {link}");
     }
     assert!(count > 30, "{count}");
 }

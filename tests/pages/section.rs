@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::namespaces::Namespaces;
 use crate::page::{Page, Section, ShownCommand};
 use crate::shell::{End, Outcome, Shell};
-use crate::util::{excerpt, installed};
+use crate::util::{excerpt, installed_for};
 
 /// How long things may take.
 struct Limits {
@@ -44,8 +44,7 @@ pub fn run_all(page: &Page) -> Vec<String> {
             let failures = &failures;
             scope.spawn(move || {
                 let _turn = Turn::wait();
-                let has_all = section.needs.iter().all(|name| installed(name).is_some());
-                if !has_all {
+                if !has_programs(page, section) {
                     return;
                 }
                 let failed = run(section, namespaces, &LIMITS);
@@ -57,6 +56,13 @@ pub fn run_all(page: &Page) -> Vec<String> {
         }
     });
     failures.into_inner().unwrap()
+}
+
+/// Whether all programs that the section needs are installed; says which one is not.
+fn has_programs(page: &Page, section: &Section) -> bool {
+    let place = format!("{}:{}", page.name, section.commands[0].line);
+    let mut needs = section.needs.iter();
+    needs.all(|name| installed_for(&place, name).is_some())
 }
 
 /// The turn of a section, which ends when this value is dropped.

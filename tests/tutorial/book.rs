@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use crate::cases::CASES;
+use crate::headings;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const CHAPTERS: [&str; 7] = [
@@ -117,17 +118,6 @@ fn definition(line: &str) -> Option<Link> {
     })
 }
 
-/// The part of a URL by which GitHub and rustdoc call this heading.
-fn anchor(heading: &str) -> String {
-    let lower = heading.to_lowercase();
-    let kept = lower.chars().filter_map(|char| match char {
-        ' ' => Some('-'),
-        '-' | '_' => Some(char),
-        _ => char.is_alphanumeric().then_some(char),
-    });
-    kept.collect()
-}
-
 /// The path without its `..` components.
 fn normalized(path: &Path) -> PathBuf {
     let mut normalized = PathBuf::new();
@@ -166,8 +156,10 @@ impl Place {
         let Some(anchor) = &self.anchor else {
             return true;
         };
-        let mut headings = page.entries().into_iter().map(self::anchor);
-        headings.any(|heading| heading == *anchor)
+        let entries = page.entries();
+        entries
+            .iter()
+            .any(|entry| headings::anchor(entry) == *anchor)
     }
 }
 
@@ -283,7 +275,7 @@ fn the_book_has_all_its_chapters_and_entries_in_its_index() {
     }
     for chapter in chapters() {
         for entry in chapter.entries() {
-            let target = format!("{}#{}", chapter.name, anchor(entry));
+            let target = format!("{}#{}", chapter.name, headings::anchor(entry));
             assert!(targets.contains(&target), "{INDEX} does not list {target}");
         }
     }

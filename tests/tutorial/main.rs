@@ -24,6 +24,8 @@
     unreachable_pub
 )]
 
+#[path = "../util/headings.rs"]
+mod headings;
 #[path = "../util/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod util;

@@ -43,6 +43,9 @@ pub use host_names::{NameServer, with_host_addresses};
 pub use json::Json;
 pub use kernel::{number_in_proc, os_error};
 pub use leaks::assert_leaves_nothing_behind;
+// Only the tests of the pages name another place than their own.
+#[allow(unused_imports)]
+pub use needs::installed_for;
 pub use needs::{
     as_process_1, has_ipv6, installed, may_open_files, may_start_threads, print_to_stderr, skip,
     strace, threads_allowed, with_thread_limit,

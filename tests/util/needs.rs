@@ -16,9 +16,15 @@ use super::{command, number_in_proc, run, unique_user};
 /// lines.
 #[track_caller]
 pub fn skip(why: impl Display) {
-    let caller = Location::caller();
-    let (file, line) = (caller.file(), caller.line());
-    print_to_stderr(format_args!("skipped: {file}:{line}: {why}"));
+    skip_at(place_of(Location::caller()), why);
+}
+
+fn skip_at(place: impl Display, why: impl Display) {
+    print_to_stderr(format_args!("skipped: {place}: {why}"));
+}
+
+fn place_of(caller: &Location<'_>) -> String {
+    format!("{}:{}", caller.file(), caller.line())
 }
 
 /// Writes a line to the standard error itself: what a test prints with `println` is
@@ -32,13 +38,18 @@ pub fn print_to_stderr(line: impl Display) {
 /// installs all of them.
 #[track_caller]
 pub fn installed(name: &str) -> Option<Command> {
+    installed_for(place_of(Location::caller()), name)
+}
+
+/// Does the same for the place, of a file, that needs the program.
+pub fn installed_for(place: impl Display, name: &str) -> Option<Command> {
     let path = env::var_os("PATH").unwrap_or_default();
     if env::split_paths(&path).any(|directory| directory.join(name).is_file()) {
         return Some(command(name));
     }
     let is_ci = env::var_os("CI").is_some_and(|value| !value.is_empty());
     assert!(!is_ci, "no {name}, which .ci/run installs");
-    skip(format_args!("no {name}"));
+    skip_at(place, format_args!("no {name}"));
     None
 }
 

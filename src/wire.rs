@@ -23,8 +23,8 @@
 //! # Replies: server to client
 //!
 //! The server sends exactly one reply for each message, in the order of the messages. A
-//! reply is a line that ends in LF alone: a client removes that LF and nothing else, not
-//! even a CR before it.
+//! reply is a line that ends in LF. A client removes that LF and nothing else: a CR
+//! before it is part of the reply.
 //!
 //! | line | meaning |
 //! |---|---|
@@ -51,8 +51,8 @@
 //! | `Server refused your connection: <reason>` | the server takes no message from this client: as many clients as allowed are connected, or no thread is available |
 //! | `Server closed your connection: <reason>` | the client was idle for too long (default 600 s); it did not end a line in time (default 30 s); the server is shutting down |
 //!
-//! An acknowledgement repeats the text of a message. This text contains no LF, so no
-//! message can forge a reply or a notice.
+//! An acknowledgement repeats the text of a message. This text contains no LF, so with
+//! the default prefix, no message can forge a reply or a notice.
 //!
 //! # Other prefixes
 //!

@@ -52,8 +52,14 @@ fn the_client_says_what_is_wrong_with_each_bad_server() {
         ("split", Ends::Well),
         ("merge", Ends::Well),
         ("long", Ends::Well),
-        ("cut", with("closed by the server in the middle of a reply")),
-        ("close", with("closed by the server (3 sent, 1 answered)")),
+        (
+            "cut",
+            with("closed by the other end in the middle of a reply"),
+        ),
+        (
+            "close",
+            with("closed by the other end (3 sent, 1 answered)"),
+        ),
         ("wrong", with("3 with a wrong reply")),
         (
             "refuse",

@@ -130,7 +130,7 @@ fn a_reply_that_is_cut_looks_whole() {
     show("real ", "1000\n", &real.stderr);
     let wrong = "Enter message: Server: Server received your message: 100\nEnter message: ";
     naive.assert(0, wrong, "");
-    let why = "closed by the server in the middle of a reply";
+    let why = "closed by the other end in the middle of a reply";
     assert!(real.stderr.contains(why), "{real}");
     real.assert(1, "", &real.stderr);
 }

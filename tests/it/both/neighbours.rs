@@ -262,7 +262,7 @@ fn every_reply_comes_through_nginx() {
 fn nginx_closes_at_a_half_close_and_the_client_says_what_is_missing() {
     let nginx = nginx(peer_replying_at_the_end(0), &[]);
     let address = nginx.address;
-    let why = "closed by the server (3 sent, 0 answered)";
+    let why = "closed by the other end (3 sent, 0 answered)";
     run(&mut client(address, &["--half-close"]), "1\n2\n3\n").assert(
         1,
         "",

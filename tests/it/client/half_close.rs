@@ -73,6 +73,6 @@ fn a_path_that_closes_at_a_half_close_is_detected() {
     run(&mut client(address, &[]), input(3)).assert(0, printed(0..3), "");
     let outcome = run(&mut client(address, &["--half-close"]), input(3));
     let why = "lost with 3 messages in flight, from line 1: \
-               closed by the server (3 sent, 0 answered)";
+               closed by the other end (3 sent, 0 answered)";
     outcome.assert(1, "", &format!("client: connection to {address} {why}\n"));
 }

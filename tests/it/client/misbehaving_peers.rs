@@ -190,7 +190,7 @@ fn a_close_before_the_last_reply_is_a_lost_connection() {
     });
     let outcome = run(&mut client(address, &[]), "1\n2\n3\n4\n5\n");
     let why =
-        "lost with 2 messages in flight, from line 4: closed by the server (5 sent, 3 answered)";
+        "lost with 2 messages in flight, from line 4: closed by the other end (5 sent, 3 answered)";
     outcome.assert(
         1,
         printed(1..=3),
@@ -216,8 +216,7 @@ fn an_incomplete_reply_is_never_printed() {
         );
     });
     let outcome = run(&mut client(address, &[]), "hello\n");
-    let why =
-        "lost with 1 message in flight, from line 1: closed by the server in the middle of a reply";
+    let why = "lost with 1 message in flight, from line 1: closed by the other end in the middle of a reply";
     outcome.assert(
         1,
         "",

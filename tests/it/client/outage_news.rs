@@ -48,7 +48,7 @@ fn an_outage_with_messages_in_flight_is_logged_at_begin_and_end() {
     outcome.assert_code(0);
     assert_eq!(outcome.stdout, printed(1..=3).as_bytes());
     let what = "lost with 2 messages in flight, from line 2: \
-                closed by the server (3 sent, 1 answered)";
+                closed by the other end (3 sent, 1 answered)";
     assert_outage(
         &outcome.stderr,
         address,

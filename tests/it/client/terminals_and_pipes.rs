@@ -201,7 +201,7 @@ fn a_lost_server_ends_the_run_at_once_even_if_the_input_is_open() {
     client.send("one\n");
     assert_eq!(client.read_line(), printed(["one"]));
     server.kill();
-    let why = "closed; all messages so far have replies: closed by the server";
+    let why = "closed; all messages so far have replies: closed by the other end";
     client
         .finish()
         .assert(1, "", &format!("client: connection to {address} {why}\n"));
@@ -261,7 +261,7 @@ fn at_a_terminal_a_lost_server_is_reported_on_its_own_line() {
     terminal.send("hello\n");
     terminal.read_until(PROMPT);
     server.kill();
-    let why = "closed; all messages so far have replies: closed by the server";
+    let why = "closed; all messages so far have replies: closed by the other end";
     terminal.finish().assert(
         1,
         format!("\r\nclient: connection to {address} {why}\r\n"),

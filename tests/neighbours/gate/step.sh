@@ -13,7 +13,7 @@ lines=${LINES_TO_SEND:-10000}
 rate=${RATE:-1000}
 limit=${LIMIT_MS:-20}
 
-complete=".exit == 0 and .lines.acknowledged == $lines"
+complete=".exit == 0 and .lines.acknowledged == $lines and $lines > 0"
 gate=".[0] | $complete and .reply_time_ms.p99 < $limit and .own_delay_ms.max < $limit"
 explained=".reply_time_ms.p99 < $limit + .own_delay_ms.max"
 busy=".[0] | $complete and .own_delay_ms.max >= $limit and $explained"
@@ -24,7 +24,7 @@ shown='.[0] |
 rm -f report.json
 # The server may still be starting. A connect alone proves nothing, so wait for a reply.
 wait=${WAIT_SECONDS:-30}
-echo ready | client -q --timeout 2 --retry-for "$wait" "$host" "$port" > out || exit 1
+echo ready | client -q --timeout 2 --retry-for "$wait" --report report.json "$host" "$port" > out || exit 1
 
 for try in 1 2 3; do
     # Wrong usage would leave the report of the try before.

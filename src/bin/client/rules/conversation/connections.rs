@@ -446,7 +446,7 @@ impl Loss {
     /// The reason in a few words.
     pub(super) fn why(&self) -> &str {
         match self {
-            Loss::Ended => "closed by the server",
+            Loss::Ended => "closed by the other end",
             Loss::Unreachable(Unreachable { why, .. }) => why,
             Loss::NotServed(why) | Loss::Broken(why) | Loss::Violation(why) => why,
         }

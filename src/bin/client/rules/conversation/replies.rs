@@ -41,7 +41,7 @@ impl Conversation {
                 Some(Line::Whole(line)) => line,
                 // It may look like a whole reply, and still lack its last bytes.
                 Some(Line::Cut(_)) => {
-                    let why = "closed by the server in the middle of a reply";
+                    let why = "closed by the other end in the middle of a reply";
                     return Err(Loss::Broken(why.to_string()));
                 }
                 Some(Line::TooLong) => return Err(self.too_long()),

@@ -14,8 +14,8 @@ const GOOD: &[u8] = "hello\n\ngr\u{fc}\u{df}e\r\n\r\n\u{1f389} \u{4e16}\nhello\n
 const BAD: &[u8] = b"hello\nab\xff\n\xe4\xb8\r\nhello\n\xf0";
 
 /// The reasons for which a connection may be lost here.
-const CLOSED: &str = "closed by the server (";
-const CUT: &str = "closed by the server in the middle of a reply";
+const CLOSED: &str = "closed by the other end (";
+const CUT: &str = "closed by the other end in the middle of a reply";
 const RESET: &str = "connection reset";
 const SILENT: &str = "reply within 10 s";
 const CAUSES: [&str; 4] = [CLOSED, CUT, RESET, SILENT];

@@ -215,7 +215,7 @@ fn an_outage_begins_with_the_first_reply_that_is_missed() {
         conversation.take_news(),
         [
             "connection to server lost with 1 message in flight, from line 2: \
-             closed by the server (2 sent, 1 answered); trying again for up to 3600 s",
+             closed by the other end (2 sent, 1 answered); trying again for up to 3600 s",
             "connected to server again after 4.000 s; 1 line sent again",
         ]
         .map(|line| News::warn(line.to_string()))
@@ -380,19 +380,19 @@ fn without_retries_the_end_says_what_is_missing() {
             0,
             Loss::Ended,
             "connection to server lost with 2 messages in flight, from line 1: \
-             closed by the server (2 sent, 0 answered)",
+             closed by the other end (2 sent, 0 answered)",
         ),
         (
             &["one"],
             1,
             Loss::Ended,
-            "connection to server closed; all messages so far have replies: closed by the server",
+            "connection to server closed; all messages so far have replies: closed by the other end",
         ),
         (
             &[],
             0,
             Loss::Ended,
-            "connection to server lost before anything was sent: closed by the server",
+            "connection to server lost before anything was sent: closed by the other end",
         ),
         (&[], 0, Loss::NotServed("full".to_string()), "server: full"),
         (
@@ -438,7 +438,7 @@ fn a_connection_lost_with_nothing_in_flight_does_not_hide_unacknowledged_lines()
             cause(&mut conversation, now),
             format!(
                 "connection to server lost with nothing in flight ({missing} unacknowledged): \
-                 closed by the server"
+                 closed by the other end"
             )
         );
     }
@@ -450,13 +450,13 @@ fn a_connection_lost_with_nothing_in_flight_does_not_hide_unacknowledged_lines()
     assert_eq!(
         cause(&mut conversation, now),
         "connection to server lost with nothing in flight (1 unacknowledged): \
-         closed by the server"
+         closed by the other end"
     );
     let (mut conversation, now) = connected(settings());
     conversation.enqueue(Line::Whole(b"one"), now);
     assert_eq!(
         cause(&mut conversation, now),
-        "connection to server lost before anything was sent: closed by the server"
+        "connection to server lost before anything was sent: closed by the other end"
     );
 }
 

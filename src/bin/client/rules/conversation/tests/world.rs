@@ -174,7 +174,7 @@ impl World {
                 self.time_out(self.now, Err(end));
             }
             Event::EndStream => {
-                let why = "closed by the server in the middle of a reply";
+                let why = "closed by the other end in the middle of a reply";
                 let end = match self.is_mid_reply {
                     true => Loss::Broken(why.to_string()),
                     false => Loss::Ended,

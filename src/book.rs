@@ -15,6 +15,7 @@
 [Both write, nobody reads: deadlock]: peers/index.html#both-write-nobody-reads-deadlock
 [Closing and silence]: closing/index.html
 [Closing resets, and the reset destroys replies]: closing/index.html#closing-resets-and-the-reset-destroys-replies
+[`complete.py`]: #your-own-server
 [Coordinated omission: a stall that no figure shows]: measuring/index.html#coordinated-omission-a-stall-that-no-figure-shows
 [Deployment]: deployment/index.html
 [Descriptors run out]: limits/index.html#descriptors-run-out
@@ -64,6 +65,7 @@ macro_rules! links {
 [`accept::spawn`]: ../../../src/server/accept.rs.html
 [`append_reply`]: crate::wire::append_reply
 [`args.rs`]: ../../../src/client/args.rs.html
+[At least once, exactly once]: ../restarts/index.html#at-least-once-exactly-once
 [`Attempt::try_all`]: ../../../src/client/network/connect.rs.html
 [`cli.rs`]: ../../../src/tcp_chat/cli.rs.html
 [`client/connection.rs`]: ../../../src/client/network/connection.rs.html

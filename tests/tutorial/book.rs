@@ -334,6 +334,19 @@ fn the_book_shows_the_tutorials_programs_as_they_are() {
     }
 }
 
+#[test]
+fn the_book_shows_parts_of_the_complete_server_as_they_are() {
+    let path = Path::new(ROOT).join("tests/tutorial/complete.py");
+    let source = fs::read_to_string(path).unwrap();
+    for (page, function) in [("peers.md", "read_line"), ("closing.md", "close_with")] {
+        let page = Page::open(page);
+        let (_, shown) = page.text.split_once("```python\ndef ").unwrap();
+        let (shown, _) = shown.split_once("```").unwrap();
+        assert!(shown.starts_with(function), "{}: {shown}", page.name);
+        assert!(source.contains(shown), "complete.py lacks: {shown}");
+    }
+}
+
 /// The names of the tests in a folder and below.
 fn tests(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crate::cases::CASES;
 use crate::framing;
 use crate::peers::{self, Patience};
-use crate::programs::{naive, repaired};
+use crate::programs::{complete_server_in_python, naive, repaired};
 use crate::subject::{Came, ONE, OTHER, Subject, contains, is_listening};
 use crate::util::{Server, command, print_to_stderr, spawn, temporary_file, unused_address};
 
@@ -535,7 +535,7 @@ fn real_server_script() -> PathBuf {
 fn the_judge_finds_in_known_servers_what_the_book_says() {
     let script = real_server_script();
     let path = |command: Command| command.get_program().to_string_lossy().into_owned();
-    let known = [
+    let mut known = vec![
         Known {
             name: "naive",
             command: format!("{} server", path(naive())),
@@ -561,6 +561,13 @@ fn the_judge_finds_in_known_servers_what_the_book_says() {
             breaks: &[],
         },
     ];
+    if let Some(command) = complete_server_in_python() {
+        known.push(Known {
+            name: "complete",
+            command,
+            breaks: &[],
+        });
+    }
     thread::scope(|scope| {
         for server in &known {
             scope.spawn(|| assert_finds(server));

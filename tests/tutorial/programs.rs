@@ -70,9 +70,21 @@ pub fn real_server(args: &[&str]) -> Subject {
 /// `None` if there is no Python.
 #[track_caller]
 pub fn naive_server_in_python() -> Option<Target> {
+    Some(Target::Command(in_python("naive.py")?))
+}
+
+/// The tutorial's program in Python with the repairs of the book. `None` if there is no
+/// Python.
+#[track_caller]
+pub fn complete_server_in_python() -> Option<String> {
+    in_python("complete.py")
+}
+
+#[track_caller]
+fn in_python(file: &str) -> Option<String> {
     installed("python3")?;
-    let path = format!("{}/tests/tutorial/naive.py", env!("CARGO_MANIFEST_DIR"));
-    Some(Target::Command(format!("python3 {path}")))
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tutorial");
+    Some(format!("python3 {folder}/{file}"))
 }
 
 /// Runs a command that becomes a server once it is told an address. All that it

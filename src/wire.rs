@@ -36,7 +36,8 @@
 //!
 //! The reason of a rejection names the limit, or the offset (from 0) of the first byte
 //! that is not UTF-8. If a text is both too long and not UTF-8, the reason names the
-//! limit. After a rejection, the connection goes on with the next message.
+//! limit. The rejection of a long line comes only after the line's end. After a
+//! rejection, the connection goes on with the next message.
 //!
 //! A client that sends many messages must read replies while it sends. Otherwise both
 //! sides end up waiting for each other, until the server closes the connection.

@@ -72,6 +72,7 @@ macro_rules! links {
 [`client/main.rs`]: ../../../src/client/main.rs.html
 [Closing and silence]: ../closing/index.html
 [Closing resets, and the reset destroys replies]: ../closing/index.html#closing-resets-and-the-reset-destroys-replies
+[`complete.py`]: ../index.html#your-own-server
 [`connect.rs`]: ../../../src/client/network/connect.rs.html
 [`connect_to`]: ../../../src/client/network/connect.rs.html
 [`Connection::overdue`]: ../../../src/server/connection.rs.html

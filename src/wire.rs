@@ -129,8 +129,8 @@
 //!
 //! If a read ends inside a UTF-8 character, the text before that character is the
 //! message. The first bytes of the character wait for the rest, and begin the next
-//! message. This wait has the same limit as the wait for the end of a line (by default 30
-//! s). If the stream ends first, the server rejects these bytes, as a message of their
+//! message. This wait has the same limit as the wait for the end of a line (by default
+//! 30 s). If the stream ends first, the server rejects these bytes, as a message of their
 //! own.
 //!
 //! # Promises

@@ -47,7 +47,7 @@ impl ShownCommand {
     fn exit_code<'a>(&self, line: &'a str) -> Option<&'a str> {
         let text = match line.strip_prefix("exit code ") {
             Some(text) => text,
-            None if self.command == "echo $?" => line,
+            None if self.command.ends_with("echo $?") => line,
             None => return None,
         };
         Some(&text[..count_digits(text)])

@@ -338,7 +338,11 @@ fn the_book_shows_the_tutorials_programs_as_they_are() {
 fn the_book_shows_parts_of_the_complete_server_as_they_are() {
     let path = Path::new(ROOT).join("tests/tutorial/complete.py");
     let source = fs::read_to_string(path).unwrap();
-    for (page, function) in [("peers.md", "read_line"), ("closing.md", "close_with")] {
+    for (page, function) in [
+        ("peers.md", "read_line"),
+        ("closing.md", "close_with"),
+        ("restarts.md", "stop"),
+    ] {
         let page = Page::open(page);
         let (_, shown) = page.text.split_once("```python\ndef ").unwrap();
         let (shown, _) = shown.split_once("```").unwrap();

@@ -1,4 +1,4 @@
-# The tutorial's server in Python, with the repairs of the book.
+# The tutorial's server in Python, with the repairs of the book's parts "In Python".
 import contextlib
 import signal
 import socket
@@ -6,18 +6,26 @@ import sys
 import threading
 import time
 
+# In a shutdown, threads take no line after this time.
+stops_at = float("inf")
+
+
+def log(*words):
+    with contextlib.suppress(OSError):  # nobody may read the log
+        print(*words, flush=True)
+
 
 def read_line(connection, buffer):
     deadline = time.monotonic() + 30
-    while b"\n" not in buffer:
-        if len(buffer) > 65536:
-            raise ValueError("the line is too long")
+    while b"\n" not in buffer and len(buffer) <= 65537:
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
         data = connection.recv(4096)
         if not data:
             return b""
         buffer += data
     line, _, rest = buffer.partition(b"\n")
+    if len(line) > 65537:  # 65,536 bytes and a CR
+        raise ValueError("the line is too long")
     buffer[:] = rest
     return bytes(line) + b"\n"
 
@@ -28,8 +36,10 @@ def close_with(last_line, connection):
         connection.settimeout(1)
         connection.sendall(last_line)
         connection.shutdown(socket.SHUT_WR)
-        while time.monotonic() < deadline and connection.recv(4096):
-            pass
+        while (left := deadline - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(4096):
+                break
 
 
 def reply_to(line):
@@ -37,7 +47,7 @@ def reply_to(line):
         text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
     except UnicodeDecodeError:
         return b"Server rejected your message: not UTF-8\n"
-    print("Received message:", repr(text), flush=True)
+    log("Received message:", ascii(text))
     return f"Server received your message: {text}\n".encode()
 
 
@@ -46,15 +56,15 @@ def serve(connection, clients):
     with connection:
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while line := read_line(connection, buffer):
+            while time.monotonic() < stops_at and (line := read_line(connection, buffer)):
                 connection.settimeout(30)  # `read_line` has changed it
                 connection.sendall(reply_to(line))
         except ValueError as error:
             close_with(f"Server closed your connection: {error}\n".encode(), connection)
         except OSError as error:
-            print("A connection is closed:", error, flush=True)
+            log("A connection is closed:", error)
         finally:
-            clients.discard(connection)
+            clients.pop(connection, None)
 
 
 def accept(listener, clients):
@@ -62,16 +72,29 @@ def accept(listener, clients):
         try:
             connection, _ = listener.accept()
         except OSError as error:
-            print("Cannot accept a connection:", error, flush=True)
+            log("Cannot accept a connection:", error)
             time.sleep(0.1)
             continue
-        clients.add(connection)
+        thread = threading.Thread(target=serve, args=(connection, clients), daemon=True)
+        clients[connection] = thread
         try:
-            threading.Thread(target=serve, args=(connection, clients)).start()
-        except RuntimeError as error:
-            print("Cannot serve a connection:", error, flush=True)
-            clients.discard(connection)
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            log("Cannot serve a connection:", error)
+            clients.pop(connection, None)
             connection.close()
+
+
+def stop(clients):
+    global stops_at
+    stops_at = time.monotonic() + 2
+    deadline = time.monotonic() + 5
+    for connection in list(clients):
+        with contextlib.suppress(OSError):  # it may have ended just now
+            connection.shutdown(socket.SHUT_RD)
+    for thread in list(clients.values()):
+        with contextlib.suppress(RuntimeError):  # it may not have started
+            thread.join(max(deadline - time.monotonic(), 0))
 
 
 def main():
@@ -79,14 +102,12 @@ def main():
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     threading.stack_size(256 * 1024)
     listener = socket.create_server((host, int(port)), backlog=1024)
-    print("Server listening on", sys.argv[-1], flush=True)
-    clients = set()
+    log("Server listening on", sys.argv[-1])
+    clients = {}  # each connection's thread
     try:
         accept(listener, clients)
     finally:
-        for connection in list(clients):
-            with contextlib.suppress(OSError):  # it may have ended just now
-                connection.shutdown(socket.SHUT_RD)
+        stop(clients)
 
 
 main()

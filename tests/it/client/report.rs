@@ -239,3 +239,24 @@ fn a_report_in_the_file_of_the_replies_follows_them() {
     }
     fs::remove_file(&path).unwrap();
 }
+
+#[test]
+fn the_last_error_counts_the_same_lines_as_the_report() {
+    for _ in 0..10 {
+        let address = peer(|stream| {
+            read_once(&stream, &mut [0; 9]).unwrap();
+        });
+        // Further lines are due while the client ends.
+        let mut client = client(address, &["--rate", "20000"]);
+        let (outcome, report) = report(&mut client, "hello\n".repeat(20_000));
+        let stderr = &outcome.stderr;
+        let (_, counts) = stderr.split_once(" lost with ").expect(stderr);
+        let (in_flight, _) = counts.split_once(' ').unwrap();
+        let unacknowledged = match counts.split_once(" unacknowledged)") {
+            Some((before, _)) => before.rsplit_once('(').unwrap().1,
+            None => in_flight,
+        };
+        let reported = report["lines"]["unacknowledged"].number();
+        assert_eq!(unacknowledged.parse(), Ok(reported), "{outcome}");
+    }
+}

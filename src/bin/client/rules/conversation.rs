@@ -90,6 +90,9 @@ pub(crate) struct Conversation {
     reply_awaited_since: Option<Instant>,
     /// The current outage, if there is one.
     outage: Option<Outage>,
+    /// Whether the client has given up. Then it queues no further line, so the report counts
+    /// the same lines as the error that ends the run.
+    has_given_up: bool,
     /// The first [`MOST_OUTAGES`] outages that are over.
     first_outages: Vec<PastOutage>,
     /// Since when the session thread would notice a reply at once: it reads, connects or
@@ -188,6 +191,7 @@ impl Conversation {
             addresses: None,
             reply_awaited_since: None,
             outage: None,
+            has_given_up: false,
             first_outages: Vec::new(),
             listening_since: Some(now),
             output: Vec::new(),
@@ -241,7 +245,9 @@ impl Conversation {
 
     /// Whether the window is open: another line may be queued.
     pub(crate) fn is_window_open(&self) -> bool {
-        self.outbox.len() < self.settings.window && self.outbox.bytes() < BYTE_BUDGET
+        !self.has_given_up
+            && self.outbox.len() < self.settings.window
+            && self.outbox.bytes() < BYTE_BUDGET
     }
 
     /// Returns since when the window has been open; `None` while it is full.

@@ -250,11 +250,11 @@ impl Conversation {
 
         // Would another attempt help, and does the user want one?
         if !is_violation && self.is_no_line_echo() {
-            return Next::GiveUp(self.describe_no_line_echo(loss));
+            return self.give_up(self.describe_no_line_echo(loss));
         }
         let retry_for = self.settings.retry_for;
         if retry_for.is_zero() || is_violation {
-            return Next::GiveUp(cause + loss.hint());
+            return self.give_up(cause + loss.hint());
         }
 
         // Begin an outage, unless one goes on: then it stays as it is. If no connection was
@@ -273,7 +273,7 @@ impl Conversation {
         // Is there time left for another attempt?
         let left = outage.left_of(retry_for, now);
         if left.is_zero() {
-            return Next::GiveUp(self.describe_giving_up(loss));
+            return self.give_up(self.describe_giving_up(loss));
         }
         if is_new {
             let cause = &outage.cause;
@@ -282,6 +282,11 @@ impl Conversation {
             self.news.push(News::warn(news));
         }
         Next::RetryIn(outage.pause(now).min(left))
+    }
+
+    fn give_up(&mut self, why: String) -> Next {
+        self.has_given_up = true;
+        Next::GiveUp(why)
     }
 
     /// Whether every reply over the current connection was wrong, at least one came, and no

@@ -147,7 +147,7 @@ impl World {
         assert!(window <= model.reconnect_every.unwrap_or(usize::MAX));
         assert_eq!(
             conversation.is_window_open(),
-            model.unacknowledged() < window
+            model.unacknowledged() < window && !self.is_given_up
         );
         let is_users_turn = model.unacknowledged() == 0 && model.input.is_none();
         assert_eq!(

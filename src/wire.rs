@@ -34,10 +34,11 @@
 //! With the prefix `Server received your message: `, the longest reply has 65,566 bytes,
 //! not counting its LF.
 //!
-//! The reason of a rejection names the limit, or the offset (from 0) of the first byte
-//! that is not UTF-8. If a text is both too long and not UTF-8, the reason names the
-//! limit. The rejection of a long line comes only after the line's end. After a
-//! rejection, the connection goes on with the next message.
+//! The reason of a rejection names the limit (`longer than 65536 bytes`), or the offset
+//! (from 0) of the first byte that is not UTF-8. Do not match the words of other reasons.
+//! If a text is both too long and not UTF-8, the reason names the limit. The rejection of
+//! a long line comes only after the line's end. After a rejection, the connection goes on
+//! with the next message.
 //!
 //! A client that sends many messages must read replies while it sends. Otherwise both
 //! sides end up waiting for each other, until the server closes the connection.

@@ -10,9 +10,9 @@ import time
 stops_at = float("inf")
 
 
-def log(*words):
+def log(line):
     with contextlib.suppress(OSError):  # nobody may read the log
-        print(*words, flush=True)
+        print(line + "\n", end="", flush=True)  # one write for each line
 
 
 def read_line(connection, buffer):
@@ -47,24 +47,25 @@ def reply_to(line):
         text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
     except UnicodeDecodeError:
         return b"Server rejected your message: not UTF-8\n"
-    log("Received message:", ascii(text))
+    log(f"Received message: {ascii(text)}")
     return f"Server received your message: {text}\n".encode()
 
 
 def serve(connection, clients):
     buffer = bytearray()
-    with connection:
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while time.monotonic() < stops_at and (line := read_line(connection, buffer)):
-                connection.settimeout(30)  # `read_line` has changed it
-                connection.sendall(reply_to(line))
-        except ValueError as error:
-            close_with(f"Server closed your connection: {error}\n".encode(), connection)
-        except OSError as error:
-            log("A connection is closed:", error)
-        finally:
-            clients.pop(connection, None)
+    last_line = b""
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while time.monotonic() < stops_at and (line := read_line(connection, buffer)):
+            connection.settimeout(30)  # `read_line` has changed it
+            connection.sendall(reply_to(line))
+    except ValueError as error:
+        last_line = f"Server closed your connection: {error}\n".encode()
+    except OSError as error:
+        log(f"A connection is closed: {error}")
+    finally:
+        close_with(last_line, connection)
+        clients.pop(connection, None)
 
 
 def accept(listener, clients):
@@ -72,21 +73,22 @@ def accept(listener, clients):
         try:
             connection, _ = listener.accept()
         except OSError as error:
-            log("Cannot accept a connection:", error)
+            log(f"Cannot accept a connection: {error}")
             time.sleep(0.1)
             continue
-        thread = threading.Thread(target=serve, args=(connection, clients), daemon=True)
-        clients[connection] = thread
         try:
+            thread = threading.Thread(target=serve, args=(connection, clients), daemon=True)
+            clients[connection] = thread
             thread.start()
         except (RuntimeError, MemoryError) as error:
-            log("Cannot serve a connection:", error)
+            log(f"Cannot serve a connection: {error}")
             clients.pop(connection, None)
             connection.close()
 
 
 def stop(clients):
     global stops_at
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # do not stop twice
     stops_at = time.monotonic() + 2
     deadline = time.monotonic() + 5
     for connection in list(clients):
@@ -102,7 +104,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     threading.stack_size(256 * 1024)
     listener = socket.create_server((host, int(port)), backlog=1024)
-    log("Server listening on", sys.argv[-1])
+    log(f"Server listening on {sys.argv[-1]}")
     clients = {}  # each connection's thread
     try:
         accept(listener, clients)

@@ -2,23 +2,26 @@
 # From the top of the repository:
 #
 #     server -q &
-#     python3 tests/neighbours/crowd.py 10000
+#     python3 tests/neighbours/crowd.py 10000 [HOST PORT]
 import resource
 import socket
 import sys
 import time
 
 LIMIT_SECONDS = 10
-SERVER = ("127.0.0.1", 12345)
+
+number = int(sys.argv[1])
+if number < 1:
+    sys.exit("crowd.py: at least 1 client")
+server = ("127.0.0.1", 12345)
+if len(sys.argv) > 2:
+    server = (sys.argv[2], int(sys.argv[3]))
 
 # A client takes a descriptor, and the usual limit is 1,024.
 _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
-number = int(sys.argv[1])
-if number < 1:
-    sys.exit("crowd.py: at least 1 client")
-clients = [socket.create_connection(SERVER, timeout=LIMIT_SECONDS) for _ in range(number)]
+clients = [socket.create_connection(server, timeout=LIMIT_SECONDS) for _ in range(number)]
 for client in clients:
     client.sendall(b"hello\n")
 acknowledged = 0

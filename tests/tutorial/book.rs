@@ -342,6 +342,7 @@ fn the_book_shows_parts_of_the_complete_server_as_they_are() {
         ("peers.md", "read_line"),
         ("closing.md", "close_with"),
         ("restarts.md", "stop"),
+        ("deployment.md", "log"),
     ] {
         let page = Page::open(page);
         let (_, shown) = page.text.split_once("```python\ndef ").unwrap();

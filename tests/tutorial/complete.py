@@ -10,6 +10,10 @@ import time
 stops_at = float("inf")
 
 
+class LineTooLong(Exception):
+    pass
+
+
 def log(line):
     with contextlib.suppress(OSError):  # nobody may read the log
         print(line + "\n", end="", flush=True)  # one write for each line
@@ -24,8 +28,8 @@ def read_line(connection, buffer):
             return b""
         buffer += data
     line, _, rest = buffer.partition(b"\n")
-    if len(line) > 65537:  # 65,536 bytes and a CR
-        raise ValueError("the line is too long")
+    if len(line.removesuffix(b"\r")) > 65536:
+        raise LineTooLong
     buffer[:] = rest
     return bytes(line) + b"\n"
 
@@ -59,8 +63,8 @@ def serve(connection, clients):
         while time.monotonic() < stops_at and (line := read_line(connection, buffer)):
             connection.settimeout(30)  # `read_line` has changed it
             connection.sendall(reply_to(line))
-    except ValueError as error:
-        last_line = f"Server closed your connection: {error}\n".encode()
+    except LineTooLong:
+        last_line = b"Server rejected your message: longer than 65536 bytes\n"
     except OSError as error:
         log(f"A connection is closed: {error}")
     finally:

@@ -149,6 +149,20 @@ pub const CASES: &[Case] = &[
     },
     Case {
         class: Class::Harm,
+        name: "a client that sends what is no text harms no other",
+        entry: "A dead thread keeps its connection open",
+        needs: &[Need::Replies, Need::Several],
+        waits: false,
+        judge: |trial| {
+            let subject = trial.start();
+            let before = subject.is_served_beside(|| {
+                closing::send_what_is_no_text(&subject);
+            });
+            judge_service(&subject, before, "")
+        },
+    },
+    Case {
+        class: Class::Harm,
         name: "a client that sends nothing, and one that ends no line, hold up no other",
         entry: "One client holds up all others",
         needs: &[Need::Replies],

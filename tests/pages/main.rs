@@ -146,6 +146,27 @@ fn the_table_of_the_recipes_has_each_recipe() {
     assert!(count > 30, "{count}");
 }
 
+/// rustdoc shows the manuals, too, and their links lead elsewhere there.
+#[test]
+fn the_programs_define_the_links_of_their_manuals_for_rustdoc() {
+    for program in ["client", "server"] {
+        let folder = Path::new(ROOT).join("src/bin").join(program);
+        let manual = fs::read_to_string(folder.join("README.md")).unwrap();
+        let source = fs::read_to_string(folder.join("main.rs")).unwrap();
+        let links = manual
+            .lines()
+            .filter(|line| line.starts_with('[') && line.contains("]: "));
+        let mut count = 0;
+        for link in links {
+            count += 1;
+            let (label, _) = link.split_once("]: ").unwrap();
+            let defined = format!("//! {label}]: ");
+            assert!(source.contains(&defined), "{program}: no {defined:?}");
+        }
+        assert!(count > 2, "{program}: {count}");
+    }
+}
+
 #[test]
 fn a_page_without_commands_is_noticed() {
     let text = "# Title\n\n```text\n$ client\n```\n";

@@ -1,6 +1,8 @@
 //! [wire]: ../tcp_chat/wire/index.html
 //! [server manual]: ../server/index.html
 //! [neighbours]: #recipes
+//! [nginx log]: #recipes
+//! [haproxy log]: #recipes
 #![doc = include_str!("README.md")]
 //! # Recipes
 //!

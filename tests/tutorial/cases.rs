@@ -143,8 +143,7 @@ pub const CASES: &[Case] = &[
         waits: false,
         judge: |trial| {
             let subject = trial.start();
-            let before = subject.is_served_beside(|| closing::close_at_once(&subject));
-            judge_service(&subject, before, "")
+            judge_service_beside(&subject, || closing::close_at_once(&subject))
         },
     },
     Case {
@@ -155,10 +154,9 @@ pub const CASES: &[Case] = &[
         waits: false,
         judge: |trial| {
             let subject = trial.start();
-            let before = subject.is_served_beside(|| {
+            judge_service_beside(&subject, || {
                 closing::send_what_is_no_text(&subject);
-            });
-            judge_service(&subject, before, "")
+            })
         },
     },
     Case {
@@ -474,6 +472,12 @@ fn served(is_served: bool) -> &'static str {
     } else {
         "another client is not served"
     }
+}
+
+/// Whether others are served beside a client that does this, and after it.
+fn judge_service_beside(subject: &Subject, act: impl FnOnce()) -> Finding {
+    let is_old_served = subject.is_served_beside(act);
+    judge_service(subject, is_old_served, "")
 }
 
 /// Whether a client that was connected has its replies, and a new one, too.

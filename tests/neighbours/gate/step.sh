@@ -24,7 +24,8 @@ shown='.[0] |
 rm -f report.json
 # The server may still be starting. A connect alone proves nothing, so wait for a reply.
 wait=${WAIT_SECONDS:-30}
-echo ready | client -q --timeout 2 --retry-for "$wait" --report report.json "$host" "$port" > out || exit 1
+echo ready |
+    client -q --timeout 2 --retry-for "$wait" --report report.json "$host" "$port" > out || exit 1
 
 for try in 1 2 3; do
     # Wrong usage would leave the report of the try before.

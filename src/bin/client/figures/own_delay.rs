@@ -39,10 +39,9 @@
 //! - A tick counts as noticed when it was seen, if that is later. So a pause of the whole
 //!   process counts.
 //!
-//! If a reply time or an outage is longer than the own delay, the server and the path have
-//! caused the difference. There is one exception, which is not measured: a starved client
-//! also sends late. That adds to reply times as long as a thread waits to run: some
-//! milliseconds.
+//! If a reply time or an outage is far longer than the own delay, the server or the path has
+//! probably caused the difference. That is not certain: pauses between two ticks, and lines
+//! that a starved client sends late, are not measured.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
